@@ -1,0 +1,263 @@
+//! From an image to parts: tar, gzip, AES and cutting in one pass.
+
+use ami_manifest::BundleKey;
+use ami_parts::{PART_SIZE, PartWriter, StagedParts, Staging};
+use crc32fast::Hasher as Crc32;
+use libdeflater::CompressionLvl;
+use sha1::{Digest, Sha1};
+
+use crate::cipher::{BLOCK as CIPHER_BLOCK, StreamCipher};
+use crate::deflate::{CHUNK, Chunk, Packed, Packer, STREAM_END};
+use crate::error::Error;
+use crate::gzip;
+use crate::image::{Image, Region};
+use crate::schedule::{self, Emit, Join, Sink, Source};
+use crate::settings::{Level, Settings};
+use crate::tar::write;
+
+/// What bundling found out on the way.
+#[derive(Debug)]
+pub struct Bundled {
+    /// The parts, staged.
+    pub parts: StagedParts,
+    /// SHA-1 of the tar stream: the manifest's image digest.
+    pub digest: [u8; 20],
+    /// The image's size in bytes.
+    pub size: u64,
+}
+
+/// Bundles `image` under `name` into parts in the private folder of `staging`.
+///
+/// # Errors
+/// [`Error::Name`], [`Error::Io`] and [`Error::ImageChanged`] for the image; [`Error::Parts`] for the destination;
+/// [`Error::Interrupted`]. Parts that were staged go with `staging`.
+pub fn bundle(
+    image: &Image,
+    name: &str,
+    level: Level,
+    key: &BundleKey,
+    staging: &Staging,
+    settings: &Settings<'_>,
+) -> Result<Bundled, Error> {
+    check_name(name)?;
+    let mut source = TarSource::new(image, name, settings.progress);
+    let mut join = Encrypt::new(key)?;
+    let mut sink = Store(PartWriter::new(staging.path(), PART_SIZE));
+    let level: CompressionLvl = level.into();
+    schedule::run(
+        settings.threads.get(),
+        settings.interrupted,
+        &mut source,
+        || Packer::new(level),
+        &mut join,
+        &mut sink,
+    )?;
+    image.check_unchanged()?;
+    Ok(Bundled {
+        parts: sink.0.finish()?,
+        digest: source.digest.finalize().into(),
+        size: image.size(),
+    })
+}
+
+/// The most space in bytes that the parts of this image's bundle can take.
+pub fn largest_bundle(image: &Image, name: &str) -> u64 {
+    let head = write::head(image, name).len() as u64;
+    let stream = head + image.data_size() + write::tail_size(head, image.data_size());
+    let frame = gzip::HEADER.len() + gzip::trailer(0, 0).len() + CIPHER_BLOCK;
+    Packer::bound(stream) + frame as u64
+}
+
+/// The longest name of a bundle in bytes: with `.manifest.xml`, or `.part.` and its digits, it must still be a file name.
+const MAX_NAME: usize = 255 - ".manifest.xml".len();
+
+/// Refuses names that cannot be a bundle's.
+///
+/// # Errors
+/// [`Error::Name`] says why.
+pub fn check_name(name: &str) -> Result<(), Error> {
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.contains('/') {
+        "it has a slash"
+    } else if name == "." || name == ".." {
+        "it is that of a folder"
+    } else if name.len() > MAX_NAME {
+        "it is too long"
+    } else if name.chars().any(char::is_control) {
+        "it has a control character"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Name {
+        name: name.to_owned(),
+        reason,
+    })
+}
+
+/// The image as a tar stream, in chunks, and its SHA-1.
+struct TarSource<'a> {
+    image: &'a Image,
+    progress: &'a (dyn Fn(u64) + Sync),
+    digest: Sha1,
+    offset: u64,
+    head: std::vec::IntoIter<u8>,
+    /// What is still to be read, the next last.
+    regions: Vec<Region>,
+    tail: u64,
+}
+
+impl<'a> TarSource<'a> {
+    fn new(image: &'a Image, name: &str, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+        let head = write::head(image, name);
+        let whole = [Region {
+            offset: 0,
+            length: image.size(),
+        }];
+        let regions = image.sparse_map().unwrap_or(&whole);
+        Self {
+            image,
+            progress,
+            digest: Sha1::new(),
+            offset: 0,
+            tail: write::tail_size(head.len() as u64, image.data_size()),
+            head: head.into_iter(),
+            regions: regions.iter().rev().copied().collect(),
+        }
+    }
+
+    fn read_regions(&mut self, chunk: &mut Vec<u8>) -> Result<(), Error> {
+        while chunk.len() < CHUNK {
+            let Some(mut region) = self.regions.pop() else {
+                break;
+            };
+            let start = chunk.len();
+            let room = (CHUNK - start) as u64;
+            let count = region.length.min(room);
+            chunk.resize(start + count as usize, 0);
+            self.image.read(region.offset, &mut chunk[start..])?;
+            (self.progress)(count);
+            region.offset += count;
+            region.length -= count;
+            if region.length > 0 {
+                self.regions.push(region);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source for TarSource<'_> {
+    type Item = Chunk;
+
+    fn next(&mut self) -> Result<Option<Chunk>, Error> {
+        let mut data = Vec::with_capacity(CHUNK);
+        data.extend(self.head.by_ref().take(CHUNK));
+        self.read_regions(&mut data)?;
+        if self.regions.is_empty() {
+            let zeros = self.tail.min((CHUNK - data.len()) as u64);
+            data.resize(data.len() + zeros as usize, 0);
+            self.tail -= zeros;
+        }
+        if data.is_empty() {
+            return Ok(None);
+        }
+        self.digest.update(&data);
+        let offset = self.offset;
+        self.offset += data.len() as u64;
+        Ok(Some(Chunk { offset, data }))
+    }
+}
+
+/// Makes one gzip member of the chunks, and encrypts it.
+struct Encrypt {
+    cipher: Option<StreamCipher>,
+    crc: Crc32,
+    length: u64,
+    begun: bool,
+}
+
+impl Encrypt {
+    fn new(key: &BundleKey) -> Result<Self, Error> {
+        Ok(Self {
+            cipher: Some(StreamCipher::encrypt(key)?),
+            crc: Crc32::new(),
+            length: 0,
+            begun: false,
+        })
+    }
+
+    fn encrypt(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> Result<(), Error> {
+        match &mut self.cipher {
+            Some(cipher) => cipher.update(bytes, output),
+            None => Ok(()), // finished
+        }
+    }
+
+    fn begin(&mut self, output: &mut Vec<u8>) -> Result<(), Error> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(());
+        }
+        self.encrypt(&gzip::HEADER, output)
+    }
+}
+
+impl Join for Encrypt {
+    type In = Packed;
+    type Out = Vec<u8>;
+
+    fn push(&mut self, chunk: Packed, emit: &mut Emit<'_, Vec<u8>>) -> Result<(), Error> {
+        self.crc
+            .combine(&Crc32::new_with_initial_len(chunk.crc, chunk.length));
+        self.length += chunk.length;
+        let mut output = Vec::with_capacity(chunk.deflated.len() + 2 * CIPHER_BLOCK);
+        self.begin(&mut output)?;
+        self.encrypt(&chunk.deflated, &mut output)?;
+        emit(output)
+    }
+
+    fn finish(&mut self, emit: &mut Emit<'_, Vec<u8>>) -> Result<(), Error> {
+        let mut output = Vec::new();
+        self.begin(&mut output)?;
+        self.encrypt(&STREAM_END, &mut output)?;
+        let trailer = gzip::trailer(self.crc.clone().finalize(), self.length);
+        self.encrypt(&trailer, &mut output)?;
+        if let Some(cipher) = self.cipher.take() {
+            cipher.finish(&mut output)?;
+        }
+        emit(output)
+    }
+}
+
+struct Store(PartWriter);
+
+impl Sink for Store {
+    type In = Vec<u8>;
+
+    fn take(&mut self, encrypted: Vec<u8>) -> Result<(), Error> {
+        Ok(self.0.write(&encrypted)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_be_a_bundles_are_refused() {
+        for name in ["a", "-x", "it's", "a b;c", "ü.img", &"n".repeat(MAX_NAME)] {
+            check_name(name).unwrap();
+        }
+        for name in [
+            "",
+            "a/b",
+            ".",
+            "..",
+            "a\nb",
+            "a\0",
+            &"n".repeat(MAX_NAME + 1),
+        ] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What can go wrong between an image and its bundle.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of this crate. The cause, where there is one, is in [`std::error::Error::source`] only.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed on the image.
+    #[error("cannot {operation} {path}", path = path.display())]
+    Io {
+        /// What was tried, as a verb: `read`.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The destination has run out of space.
+    #[error("no space left for {path}: free some, or choose another destination with --destination", path = path.display())]
+    NoSpace {
+        /// The file that could not be written.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The parts could not be read or written.
+    #[error(transparent)]
+    Parts(#[from] ami_parts::Error),
+    /// The image was written to while it was read.
+    #[error("the image {path} changed while it was read ({what}): stop what writes to it and bundle it again", path = path.display())]
+    ImageChanged {
+        /// The image.
+        path: PathBuf,
+        /// What changed.
+        what: &'static str,
+    },
+    /// The image's name cannot stand in a manifest.
+    #[error("the name {name:?} cannot be a bundle's: {reason}; choose one with --prefix")]
+    Name {
+        /// The name as given.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The image is neither a plain file nor a block device.
+    #[error("{path} is neither a plain file nor a block device", path = path.display())]
+    NotAnImage {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A compressed chunk did not come back as it went in.
+    #[error(
+        "compressing the image went wrong at byte {offset} of the tar stream ({reason}): the memory or the processor may be faulty"
+    )]
+    Compression {
+        /// Where the chunk begins in the tar stream, in bytes.
+        offset: u64,
+        /// What the check found.
+        reason: &'static str,
+    },
+    /// The cipher refused.
+    #[error("AES-128-CBC failed: {reason}")]
+    Cipher {
+        /// What OpenSSL said, or what is wrong with the data.
+        reason: String,
+    },
+    /// The bundle's stream is not what a bundle's stream is.
+    #[error("the bundle's stream is damaged or not a bundle's: {0}")]
+    Stream(StreamError),
+    /// The tar stream's SHA-1 is not the manifest's.
+    #[error(
+        "the image is not what was bundled: the SHA-1 of its tar stream is {found}, the manifest says {expected}"
+    )]
+    Digest {
+        /// What came out, in lower-case hex.
+        found: String,
+        /// What the manifest has, in lower-case hex.
+        expected: String,
+    },
+    /// A folder that is not empty has the image's name.
+    #[error("{path} is in the way: it is a folder that is not empty; move it or choose another destination", path = path.display())]
+    InTheWay {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The caller's flag was raised.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// How a stream is not a bundle's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The stream does not begin as gzip data does.
+    #[error("it is not gzip data (is it compressed in another way, or not at all?)")]
+    NotGzip,
+    /// The deflate data is invalid.
+    #[error("its compressed data is invalid")]
+    Deflate,
+    /// The stream ends too early.
+    #[error("it ends too early, in {0}")]
+    Truncated(&'static str),
+    /// gzip's own check failed.
+    #[error("gzip's {0} is wrong")]
+    GzipCheck(&'static str),
+    /// There is something after the end of the gzip data.
+    #[error("there is data after the end of the gzip data")]
+    TrailingGarbage,
+    /// A tar header's checksum is wrong.
+    #[error("a tar header is damaged")]
+    TarHeader,
+    /// A field of a tar header has no valid value.
+    #[error("the tar header's {0} is invalid")]
+    TarField(&'static str),
+    /// The member is no plain file.
+    #[error("its tar member {name:?} is {kind}, not a plain file")]
+    NotAFile {
+        /// The member's name.
+        name: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The member's name is not a plain file name.
+    #[error(
+        "its tar member has the name {0:?}, which is not a plain file name: it could leave the destination"
+    )]
+    Name(String),
+    /// There is more than one member.
+    #[error("its tar stream has more than one member")]
+    SecondMember,
+    /// There is no member.
+    #[error("its tar stream has no member")]
+    NoMember,
+    /// The sparse map makes no sense.
+    #[error("its sparse map {0}")]
+    SparseMap(&'static str),
+    /// The image's size is not the manifest's.
+    #[error("the image has {found} bytes, the manifest says {expected}")]
+    Size {
+        /// Bytes, from the tar header.
+        found: u64,
+        /// Bytes, from the manifest.
+        expected: u64,
+    },
+    /// There is something after the end of the archive.
+    #[error("there is data after the end of the tar archive")]
+    AfterEnd,
+}
+
+impl From<StreamError> for Error {
+    fn from(error: StreamError) -> Self {
+        Self::Stream(error)
+    }
+}
+
+impl Error {
+    /// Returns a function for `map_err` that says what was tried on which file.
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { path, source }
+            }
+            _ => Self::Io {
+                operation,
+                path,
+                source,
+            },
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The bundle pipeline: an image to tar, gzip, AES-128-CBC and parts, on all cores in one pass, and back.
+//!
+//! Not here: the manifest's text and its keys (`ami-manifest`), the parts' files (`ami-parts`), what a user sees (`ami-cli`).
+//!
+//! - [`Image`]: what is bundled, with its holes. [`bundle()`] makes parts of it.
+//! - [`unbundle()`] makes an image of parts, [`verify_stream`] only looks whether it could.
+//! - [`Settings`]: threads, progress, interruption.
+//!
+//! ```
+//! use ami_bundle::{Expected, Image, Level, Settings};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?; let destination = folder.path();
+//! # let path = destination.join("an.img"); std::fs::write(&path, "data")?;
+//! let key = ami_manifest::BundleKey::generate()?;
+//! let settings = Settings {
+//!     threads: std::thread::available_parallelism()?,
+//!     progress: &|_bytes| {},
+//!     interrupted: &false.into(),
+//! };
+//! let image = Image::open(&path)?;
+//! let staging = ami_parts::Staging::new(destination)?;
+//! let bundled = ami_bundle::bundle(&image, "an.img", Level::default(), &key, &staging, &settings)?;
+//! assert_eq!(bundled.size, 4);
+//! # Ok(()) }
+//! ```
+
+mod bundle;
+mod cipher;
+mod deflate;
+mod error;
+mod gzip;
+mod image;
+mod output;
+mod schedule;
+mod settings;
+mod tar;
+mod unbundle;
+mod write_behind;
+mod zlib;
+
+pub use bundle::{Bundled, bundle, check_name, largest_bundle};
+pub use error::{Error, StreamError};
+pub use image::{Image, Region};
+pub use settings::{Level, Settings};
+pub use unbundle::{Expected, unbundle, verify_stream};

@@ -1,0 +1,259 @@
+//! Where an image goes that comes out of a bundle.
+
+use std::fs::{self, File, FileTimes, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use ami_parts::Staging;
+
+use crate::error::{Error, StreamError};
+use crate::tar::read::{Member, Receiver};
+use crate::write_behind::WriteBehind;
+
+/// Zeros in runs of this many bytes are not written but left as holes: the smallest unit of most file systems.
+const HOLE: usize = 4096;
+
+/// Refuses a member of another size than the manifest's, then passes the image on to a file, or to nowhere.
+#[derive(Debug)]
+pub(crate) struct ImageOutput {
+    expected_size: u64,
+    file: Option<StagedFile>,
+}
+
+#[derive(Debug)]
+struct StagedFile {
+    file: File,
+    path: PathBuf,
+    write_behind: WriteBehind,
+}
+
+impl ImageOutput {
+    /// Takes the image and only looks at it.
+    pub(crate) fn nowhere(expected_size: u64) -> Self {
+        Self {
+            expected_size,
+            file: None,
+        }
+    }
+
+    /// Writes the image to a file of the private folder.
+    pub(crate) fn file(expected_size: u64, staging: &Staging) -> Result<Self, Error> {
+        let path = staging.path().join("image");
+        let file = File::create_new(&path).map_err(Error::io("create", &path))?;
+        let write_behind = WriteBehind::start(&file).map_err(Error::io("open", &path))?;
+        Ok(Self {
+            expected_size,
+            file: Some(StagedFile {
+                file,
+                path,
+                write_behind,
+            }),
+        })
+    }
+
+    /// Gives the image its mode, time and name in the destination, in place of what has that name.
+    pub(crate) fn publish(self, member: &Member, staging: &Staging) -> Result<PathBuf, Error> {
+        let target = staging.destination().join(&member.name);
+        if let Some(StagedFile {
+            file,
+            path,
+            write_behind,
+        }) = self.file
+        {
+            write_behind.finish().map_err(Error::io("sync", &path))?;
+            // Only the permission bits: set-user-ID from somebody else's bundle has no use on an image.
+            let mode = Permissions::from_mode(member.mode & 0o777);
+            file.set_permissions(mode)
+                .map_err(Error::io("set the mode of", &path))?;
+            let since_1970 = Duration::from_secs(member.mtime.unsigned_abs());
+            let mtime = if member.mtime < 0 {
+                UNIX_EPOCH.checked_sub(since_1970)
+            } else {
+                UNIX_EPOCH.checked_add(since_1970)
+            };
+            if let Some(mtime) = mtime {
+                file.set_times(FileTimes::new().set_modified(mtime))
+                    .map_err(Error::io("set the time of", &path))?;
+            }
+            file.sync_all().map_err(Error::io("sync", &path))?;
+            make_way(&target)?;
+            fs::rename(&path, &target).map_err(Error::io("rename the image to", &target))?;
+            ami_parts::sync_folder(staging.destination())?;
+        }
+        Ok(target)
+    }
+}
+
+/// As in the older suite, an empty folder of the image's name makes way.
+fn make_way(target: &Path) -> Result<(), Error> {
+    if !fs::symlink_metadata(target).is_ok_and(|m| m.is_dir()) {
+        return Ok(());
+    }
+    fs::remove_dir(target).map_err(|e| match e.kind() {
+        io::ErrorKind::DirectoryNotEmpty => Error::InTheWay {
+            path: target.to_owned(),
+        },
+        _ => Error::io("remove", target)(e),
+    })
+}
+
+impl Receiver for ImageOutput {
+    fn begin(&mut self, member: &Member) -> Result<(), Error> {
+        if member.size != self.expected_size {
+            return Err(StreamError::Size {
+                found: member.size,
+                expected: self.expected_size,
+            }
+            .into());
+        }
+        if let Some(StagedFile { file, path, .. }) = &self.file {
+            file.set_len(member.size)
+                .map_err(Error::io("make room for", path))?;
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        let Some(StagedFile {
+            file,
+            path,
+            write_behind,
+        }) = &mut self.file
+        else {
+            return Ok(());
+        };
+        let mut offset = offset;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let zeros = leading_zeros(rest, offset);
+            rest = &rest[zeros..];
+            offset += zeros as u64;
+            let data = leading_data(rest, offset);
+            file.write_all_at(&rest[..data], offset)
+                .map_err(Error::io("write", path))?;
+            rest = &rest[data..];
+            offset += data as u64;
+            write_behind.wrote(data as u64, offset);
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes at the beginning of `bytes`, which stand at `offset`, are units of zeros.
+fn leading_zeros(bytes: &[u8], offset: u64) -> usize {
+    units(bytes, offset)
+        .take_while(|unit| is_hole(unit))
+        .map(<[u8]>::len)
+        .sum()
+}
+
+/// How many bytes come before the next unit of zeros.
+fn leading_data(bytes: &[u8], offset: u64) -> usize {
+    units(bytes, offset)
+        .take_while(|unit| !is_hole(unit))
+        .map(<[u8]>::len)
+        .sum()
+}
+
+fn is_hole(unit: &[u8]) -> bool {
+    const ZEROS: &[u8] = &[0; HOLE];
+    ZEROS.starts_with(unit)
+}
+
+/// Cuts bytes that stand at `offset` where the file system's units begin.
+fn units(bytes: &[u8], offset: u64) -> impl Iterator<Item = &[u8]> {
+    let into_unit = (offset % HOLE as u64) as usize;
+    let first = (HOLE - into_unit) % HOLE;
+    let (head, rest) = bytes.split_at(first.min(bytes.len()));
+    std::iter::once(head)
+        .filter(|head| !head.is_empty())
+        .chain(rest.chunks(HOLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn member(name: &str, size: u64) -> Member {
+        Member {
+            name: name.into(),
+            size,
+            mode: 0o4755,
+            mtime: -86_400,
+        }
+    }
+
+    #[test]
+    fn an_image_takes_its_name_mode_and_time_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("a.img")).unwrap();
+        let staging = Staging::new(folder.path()).unwrap();
+        let mut output = ImageOutput::file(100_000, &staging).unwrap();
+        output.begin(&member("a.img", 100_000)).unwrap();
+        output.data(10, b"abc").unwrap();
+        let mut block = vec![0; 3 * HOLE];
+        block[HOLE + 5] = b'x';
+        output.data(8 * HOLE as u64 - 7, &block).unwrap();
+        assert!(folder.path().join("a.img").is_dir());
+        let path = output.publish(&member("a.img", 100_000), &staging).unwrap();
+        drop(staging);
+
+        let mut expected = vec![0; 100_000];
+        expected[10..13].copy_from_slice(b"abc");
+        expected[9 * HOLE - 2] = b'x';
+        assert!(fs::read(&path).unwrap() == expected);
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, 0o755);
+        assert_eq!(metadata.mtime(), -86_400);
+        assert!(
+            metadata.blocks() * 512 <= 2 * HOLE as u64,
+            "zeros were written"
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn another_size_than_the_manifests_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::new(folder.path()).unwrap();
+        let mut output = ImageOutput::file(5, &staging).unwrap();
+        let error = output.begin(&member("a", u64::MAX)).unwrap_err();
+        assert!(matches!(
+            error,
+            Error::Stream(StreamError::Size {
+                found: u64::MAX,
+                expected: 5
+            })
+        ));
+    }
+
+    /// Enough data for several stretches of write-behind.
+    #[test]
+    fn a_large_image_comes_out_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::new(folder.path()).unwrap();
+        let data: Vec<u8> = (0..1_000_003u32).map(|i| (i % 251) as u8 + 1).collect();
+        let size = 60 * data.len() as u64;
+        let mut output = ImageOutput::file(size, &staging).unwrap();
+        output.begin(&member("a", size)).unwrap();
+        for index in 0..60 {
+            output.data(index * data.len() as u64, &data).unwrap();
+        }
+        let path = output.publish(&member("a", size), &staging).unwrap();
+        assert!(fs::read(path).unwrap() == data.repeat(60));
+    }
+
+    #[test]
+    fn a_folder_with_files_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        let staging = Staging::new(folder.path()).unwrap();
+        let output = ImageOutput::file(0, &staging).unwrap();
+        let error = output.publish(&member("a", 0), &staging).unwrap_err();
+        assert!(matches!(error, Error::InTheWay { .. }));
+        assert!(folder.path().join("a/b").is_dir());
+    }
+}

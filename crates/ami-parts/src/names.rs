@@ -1,0 +1,75 @@
+//! The names of a bundle's files.
+
+/// The manifest's file name of the bundle `bundle`: `NAME.manifest.xml`.
+pub fn manifest_file_name(bundle: &str) -> String {
+    format!("{bundle}.manifest.xml")
+}
+
+/// The file name of part `index` (from 0) of `count` of the bundle `bundle`.
+///
+/// The index is padded with zeros to the number of digits of the *count*: of 9 parts the last is `.8`, of 10 it is `.09`.
+///
+/// ```
+/// assert_eq!(ami_parts::part_file_name("image", 2, 3), "image.part.2");
+/// assert_eq!(ami_parts::part_file_name("image", 2, 10), "image.part.02");
+/// ```
+pub fn part_file_name(bundle: &str, index: usize, count: usize) -> String {
+    let width = count.to_string().len();
+    format!("{bundle}.part.{index:0width$}")
+}
+
+/// Whether `file` is a name that a part, the manifest or (in the older suite) the temporary file of the bundle `bundle` has.
+pub fn belongs_to_bundle(bundle: &str, file: &str) -> bool {
+    let Some(suffix) = file.strip_prefix(bundle) else {
+        return false;
+    };
+    match suffix {
+        ".manifest.xml" | ".tar.gz.enc" => true,
+        _ => is_part_suffix(suffix),
+    }
+}
+
+fn is_part_suffix(suffix: &str) -> bool {
+    suffix
+        .strip_prefix(".part.")
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parts_number_has_the_digits_of_the_count() {
+        let last = |count| part_file_name("n", count - 1, count);
+        assert_eq!(last(1), "n.part.0");
+        assert_eq!(last(9), "n.part.8");
+        assert_eq!(last(10), "n.part.09");
+        assert_eq!(last(11), "n.part.10");
+        assert_eq!(last(100), "n.part.099");
+        assert_eq!(last(1000), "n.part.0999");
+    }
+
+    #[test]
+    fn only_the_bundles_own_files_belong_to_it() {
+        for own in [
+            "a.img.manifest.xml",
+            "a.img.part.0",
+            "a.img.part.0099",
+            "a.img.tar.gz.enc",
+        ] {
+            assert!(belongs_to_bundle("a.img", own), "{own}");
+        }
+        for other in [
+            "a.img",
+            "a.img.part.",
+            "a.img.part.0x",
+            "a.img.part.0.bak",
+            "a.img.manifest.xml.bak",
+            "b.img.part.0",
+            "a.img2.part.0",
+        ] {
+            assert!(!belongs_to_bundle("a.img", other), "{other}");
+        }
+    }
+}

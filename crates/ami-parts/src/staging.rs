@@ -1,0 +1,192 @@
+//! A private folder inside the destination, where files are made before they take their names.
+//!
+//! It is a folder and not a set of odd file names for three reasons: renaming out of it is atomic (same file system), what a
+//! killed run leaves is one thing that looks like nothing else, and a lock on it (`flock`, which the kernel drops with the
+//! process) tells a later run whether it still has an owner.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::error::Error;
+use crate::publish;
+
+const PREFIX: &str = ".ec2-ami-tools.";
+
+/// A locked private folder (mode 0700) in a destination folder; removed with all it holds when dropped.
+#[derive(Debug)]
+pub struct Staging {
+    destination: PathBuf,
+    path: PathBuf,
+    /// Holds the lock.
+    _lock: File,
+}
+
+impl Staging {
+    /// Clears away what killed runs left in `destination`, then makes a new folder there.
+    ///
+    /// # Errors
+    /// The destination cannot be read or written.
+    pub fn new(destination: &Path) -> Result<Self, Error> {
+        for stale in abandoned(destination)? {
+            publish::roll_back(&stale, destination)?;
+            fs::remove_dir_all(&stale.path).map_err(Error::io("remove", &stale.path))?;
+        }
+        loop {
+            let path = destination.join(random_name()?);
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(e) => return Err(Error::io("write to", destination)(e)),
+            }
+            // Another run's clearing may have locked, and be removing, the folder between these two calls.
+            if let Some(lock) = lock(&path)? {
+                return Ok(Self {
+                    destination: destination.to_owned(),
+                    path,
+                    _lock: lock,
+                });
+            }
+        }
+    }
+
+    /// The folder that files are published to.
+    pub fn destination(&self) -> &Path {
+        &self.destination
+    }
+
+    /// The private folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Nothing to tell anybody here: the next run takes away what could not be removed.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A folder of a run that no longer lives, with its lock taken.
+pub(crate) struct Abandoned {
+    pub(crate) path: PathBuf,
+    _lock: File,
+}
+
+fn abandoned(destination: &Path) -> Result<Vec<Abandoned>, Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(destination).map_err(Error::io("read", destination))? {
+        let entry = entry.map_err(Error::io("read", destination))?;
+        if !is_staging_name(&entry.file_name()) {
+            continue;
+        }
+        let path = entry.path();
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue; // its owner has just finished
+        };
+        // The destination may be /tmp: what somebody else put there is not ours to act on.
+        if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
+            continue;
+        }
+        if let Some(lock) = lock(&path)? {
+            found.push(Abandoned { path, _lock: lock });
+        }
+    }
+    Ok(found)
+}
+
+/// Takes the folder's lock; `None` if it has an owner or is gone.
+fn lock(path: &Path) -> Result<Option<File>, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(e) => return Err(Error::io("open", path)(e.into())),
+    };
+    match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+        Err(e) => return Err(Error::io("lock", path)(e.into())),
+    }
+    let links = folder.metadata().map_err(Error::io("read", path))?.nlink();
+    Ok((links > 0).then_some(folder))
+}
+
+fn is_staging_name(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(PREFIX))
+}
+
+fn random_name() -> Result<String, Error> {
+    let mut bytes = [0u8; 8];
+    let source = Path::new("/dev/urandom");
+    io::Read::read_exact(
+        &mut File::open(source).map_err(Error::io("open", source))?,
+        &mut bytes,
+    )
+    .map_err(Error::io("read", source))?;
+    Ok(format!("{PREFIX}{:016x}", u64::from_ne_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn leaves_nothing_when_dropped() {
+        let destination = tempfile::tempdir().unwrap();
+        let staging = Staging::new(destination.path()).unwrap();
+        fs::write(staging.path().join("x"), "x").unwrap();
+        assert_eq!(entries(destination.path()).len(), 1);
+        drop(staging);
+        assert!(entries(destination.path()).is_empty());
+    }
+
+    #[test]
+    fn clears_what_a_killed_run_left_and_nothing_that_lives() {
+        let destination = tempfile::tempdir().unwrap();
+        let abandoned = destination.path().join(".ec2-ami-tools.0123456789abcdef");
+        fs::create_dir(&abandoned).unwrap();
+        fs::write(abandoned.join("part.0"), "half").unwrap();
+        fs::write(destination.path().join("precious"), "kept").unwrap();
+
+        let first = Staging::new(destination.path()).unwrap();
+        assert!(!abandoned.exists());
+        let second = Staging::new(destination.path()).unwrap();
+        assert!(first.path().is_dir() && second.path().is_dir());
+        assert_ne!(first.path(), second.path());
+        drop((first, second));
+        assert_eq!(entries(destination.path()), ["precious"]);
+    }
+
+    #[test]
+    fn a_link_with_such_a_name_is_not_followed() {
+        let destination = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("precious"), "kept").unwrap();
+        let link = destination.path().join(".ec2-ami-tools.link");
+        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+        drop(Staging::new(destination.path()).unwrap());
+        assert_eq!(entries(elsewhere.path()), ["precious"]);
+        assert_eq!(entries(destination.path()), [".ec2-ami-tools.link"]);
+    }
+
+    #[test]
+    fn a_destination_that_is_not_there_is_an_error_that_names_it() {
+        let error = Staging::new(Path::new("/nonexistent/folder")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read /nonexistent/folder");
+    }
+}
