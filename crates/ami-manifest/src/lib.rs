@@ -1,1 +1,32 @@
-//! ami-manifest
+//! The manifest of an EC2 bundle: what it says, how it is read, written and signed, and the keys that go with it.
+//!
+//! Not here: the image and its parts (`ami-bundle`, `ami-parts`).
+//!
+//! - [`ParsedManifest`]: reads every version and dialect, refuses what is damaged or hostile, checks the signature.
+//! - [`Manifest`]: what it says; [`Manifest::to_signed_xml`] writes it.
+//! - [`PrivateKey`], [`Certificate`]: RSA keys from files. [`BundleKey`]: the AES key and IV, and how they travel.
+//! - [`is_encrypted`], [`decrypt`]: manifests that are themselves encrypted.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), ami_manifest::Error> {
+//! let parsed = ami_manifest::ParsedManifest::load("image.manifest.xml".as_ref())?;
+//! parsed.verify(&ami_manifest::Certificate::load("cert.pem".as_ref())?)?;
+//! println!("{} bytes in {} parts", parsed.manifest.image.size, parsed.manifest.image.parts.len());
+//! # Ok(()) }
+//! ```
+
+mod bundle_key;
+mod encrypted;
+mod error;
+mod keys;
+mod model;
+mod read;
+mod tree;
+mod write;
+
+pub use bundle_key::{BundleKey, WrappedKey};
+pub use encrypted::{decrypt, is_encrypted};
+pub use error::{Error, KeyProblem, SignatureError};
+pub use keys::{Certificate, PrivateKey};
+pub use model::{Bundler, Image, MachineConfiguration, Manifest, Part, Sha1Digest, Version};
+pub use read::ParsedManifest;

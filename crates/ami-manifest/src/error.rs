@@ -1,0 +1,185 @@
+//! What can go wrong with manifests and keys.
+
+use std::io;
+use std::path::PathBuf;
+
+use openssl::error::ErrorStack;
+
+/// An error of this crate. The cause, where there is one, is in [`std::error::Error::source`] only.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The manifest in this file is not usable.
+    #[error("cannot use the manifest {path}", path = path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<Error>,
+    },
+    /// The manifest is larger than any manifest is.
+    #[error("it is larger than {limit} bytes, which no manifest is")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The text is not well-formed XML.
+    #[error("it is not well-formed XML: {0}")]
+    Xml(String),
+    /// The text has a document type declaration, which manifests do not have and which can hide attacks.
+    #[error("it has a document type declaration (DOCTYPE), which is refused: remove it")]
+    DocType,
+    /// The manifest is encrypted.
+    #[error(
+        "it is encrypted: ec2-download-bundle decrypts it when it fetches it, into a file NAME.manifest.xml.plaintext"
+    )]
+    IsEncrypted,
+    /// The root element is not `manifest`.
+    #[error("it is no manifest: its root element is {0:?}")]
+    NoManifest(String),
+    /// An element is not there.
+    #[error("the element {element} is missing")]
+    Missing {
+        /// Its path, as `image/digest`.
+        element: String,
+    },
+    /// An element stands twice where one is expected.
+    #[error("the element {element} stands there twice")]
+    Twice {
+        /// Its path.
+        element: String,
+    },
+    /// An element's text, or an attribute, is not what it can be.
+    #[error("{element} is {found:?}: it should be {expected}")]
+    Invalid {
+        /// Its path.
+        element: String,
+        /// What stands there, shortened.
+        found: String,
+        /// What could stand there.
+        expected: &'static str,
+    },
+    /// The manifest's format is not known here.
+    #[error(
+        "its version is {found:?}, which is {reason}: versions 3, 20070829 and 2007-10-10 are read"
+    )]
+    Version {
+        /// What stands there, shortened.
+        found: String,
+        /// Why it is not read.
+        reason: &'static str,
+    },
+    /// A text holds a character that XML cannot.
+    #[error("{element} would hold the control character {character:?}, which a manifest cannot")]
+    ControlCharacter {
+        /// The element's path.
+        element: &'static str,
+        /// The character.
+        character: char,
+    },
+    /// The private key in this file is not usable.
+    #[error("error reading private key from file {path}: {problem}", path = path.display())]
+    PrivateKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: KeyProblem,
+    },
+    /// The certificate in this file is not usable.
+    #[error("error reading certificate file {path}: {problem}", path = path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: KeyProblem,
+    },
+    /// The bundle's key cannot be decrypted with this private key.
+    #[error(
+        "the bundle was not made for this private key: give the one whose certificate it was made with"
+    )]
+    WrongKey,
+    /// The signature is not that of the certificate's owner over this text.
+    #[error("{0}")]
+    Signature(#[from] SignatureError),
+    /// An encrypted manifest is damaged, or of an unknown kind.
+    #[error("the encrypted manifest cannot be decrypted: {0}")]
+    Encrypted(&'static str),
+    /// OpenSSL failed where only a lack of memory or randomness can make it.
+    #[error("OpenSSL failed to {operation}")]
+    OpenSsl {
+        /// What was tried.
+        operation: &'static str,
+        /// What OpenSSL said.
+        #[source]
+        source: ErrorStack,
+    },
+}
+
+/// What is wrong with a file that should hold a key or certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyProblem {
+    /// There is nothing in it.
+    #[error("it is empty")]
+    Empty,
+    /// It is larger than any key file is.
+    #[error("it is too large to be one")]
+    TooLarge,
+    /// It is something else.
+    #[error("it holds no private key in PEM or DER form")]
+    NotAPrivateKey,
+    /// It is something else.
+    #[error("it holds no X.509 certificate in PEM or DER form")]
+    NotACertificate,
+    /// It is a certificate, where a private key should be.
+    #[error("it holds a certificate, not a private key")]
+    IsCertificate,
+    /// It is a public key, where a private key should be.
+    #[error("it holds a public key, a private key is needed")]
+    IsPublicKey,
+    /// It is a private key, where a certificate should be.
+    #[error("it holds a private key, not a certificate")]
+    IsPrivateKey,
+    /// It is locked.
+    #[error("it is locked with a passphrase; unlock it with: openssl rsa -in LOCKED -out UNLOCKED")]
+    Locked,
+    /// It is of another kind than RSA.
+    #[error("it is not an RSA key: bundles can only be made with RSA keys")]
+    NotRsa,
+}
+
+/// Why a signature does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// There is none.
+    #[error("the manifest has no signature")]
+    Missing,
+    /// It is not hexadecimal.
+    #[error("the manifest's signature is damaged: it is not hexadecimal")]
+    NotHex,
+    /// It does not hold.
+    #[error(
+        "the manifest's signature does not hold: the manifest was changed after it was signed, or signed with another key"
+    )]
+    DoesNotHold,
+}
+
+/// Shortens text from a file for an error, so that it stays one readable line.
+pub(crate) fn shortened(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

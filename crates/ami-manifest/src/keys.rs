@@ -1,0 +1,177 @@
+//! The user's private key, and certificates: the user's and EC2's.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private, Public};
+use openssl::rsa::{Padding, Rsa};
+use openssl::sign::{Signer, Verifier};
+use openssl::x509::X509;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, KeyProblem};
+
+/// The largest key or certificate file that is read, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// An RSA private key. OpenSSL wipes it when it is dropped.
+pub struct PrivateKey(PKey<Private>);
+
+impl PrivateKey {
+    /// Reads a key in PEM or DER, PKCS#1 or PKCS#8, with whatever else is in the file.
+    ///
+    /// # Errors
+    /// [`Error::Read`]; [`Error::PrivateKey`] for what is no RSA private key or is locked with a passphrase (none is asked for).
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let bytes = read(path, |problem| Error::PrivateKey {
+            path: path.to_owned(),
+            problem,
+        })?;
+        Self::parse(&bytes).map_err(|problem| Error::PrivateKey {
+            path: path.to_owned(),
+            problem,
+        })
+    }
+
+    /// Takes a key from a file's contents.
+    ///
+    /// # Errors
+    /// Says what it is instead.
+    pub fn parse(bytes: &[u8]) -> Result<Self, KeyProblem> {
+        if bytes.is_empty() {
+            return Err(KeyProblem::Empty);
+        }
+        let mut locked = false;
+        let key = PKey::private_key_from_pem_callback(bytes, |_| {
+            locked = true;
+            Ok(0)
+        })
+        .or_else(|_| PKey::private_key_from_der(bytes));
+        match key {
+            Ok(key) if key.rsa().is_ok() => Ok(Self(key)),
+            Ok(_) => Err(KeyProblem::NotRsa),
+            Err(_) if locked => Err(KeyProblem::Locked),
+            Err(_) if X509::from_pem(bytes).is_ok() || X509::from_der(bytes).is_ok() => {
+                Err(KeyProblem::IsCertificate)
+            }
+            Err(_) if PKey::public_key_from_pem(bytes).is_ok() => Err(KeyProblem::IsPublicKey),
+            Err(_) => Err(KeyProblem::NotAPrivateKey),
+        }
+    }
+
+    /// Signs with SHA-1 and PKCS#1 v1.5, as manifests are signed.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+        Signer::new(MessageDigest::sha1(), &self.0)
+            .and_then(|mut signer| signer.sign_oneshot_to_vec(bytes))
+            .map_err(failed_to("sign the manifest"))
+    }
+
+    /// Decrypts a PKCS#1 v1.5 cryptogram; `None` if it was not made for this key. Newer versions of OpenSSL then give random bytes
+    /// instead, so that the caller has to check what it gets (draft-irtf-cfrg-rsa-guidance, implicit rejection).
+    pub(crate) fn decrypt(&self, cryptogram: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let rsa = self.0.rsa().ok()?;
+        let mut plain = Zeroizing::new(vec![0; rsa.size() as usize]);
+        let length = rsa
+            .private_decrypt(cryptogram, &mut plain, Padding::PKCS1)
+            .ok()?;
+        plain.truncate(length);
+        Some(plain)
+    }
+}
+
+/// An X.509 certificate with an RSA key. That it has expired is never an error: EC2's own has.
+pub struct Certificate(Rsa<Public>);
+
+impl Certificate {
+    /// Reads a certificate in PEM or DER, with whatever else is in the file.
+    ///
+    /// # Errors
+    /// [`Error::Read`]; [`Error::Certificate`] for what is no certificate with an RSA key.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let bytes = read(path, |problem| Error::Certificate {
+            path: path.to_owned(),
+            problem,
+        })?;
+        Self::parse(&bytes).map_err(|problem| Error::Certificate {
+            path: path.to_owned(),
+            problem,
+        })
+    }
+
+    /// Takes a certificate from a file's contents.
+    ///
+    /// # Errors
+    /// Says what it is instead.
+    pub fn parse(bytes: &[u8]) -> Result<Self, KeyProblem> {
+        if bytes.is_empty() {
+            return Err(KeyProblem::Empty);
+        }
+        match X509::from_pem(bytes).or_else(|_| X509::from_der(bytes)) {
+            Ok(certificate) => certificate
+                .public_key()
+                .and_then(|key| key.rsa())
+                .map(Self)
+                .map_err(|_| KeyProblem::NotRsa),
+            Err(_) => Err(match PrivateKey::parse(bytes) {
+                Ok(_) | Err(KeyProblem::Locked | KeyProblem::NotRsa) => KeyProblem::IsPrivateKey,
+                Err(_) => KeyProblem::NotACertificate,
+            }),
+        }
+    }
+
+    /// Whether the certificate is that of `key`.
+    pub fn belongs_to(&self, key: &PrivateKey) -> bool {
+        key.0
+            .rsa()
+            .is_ok_and(|rsa| rsa.n() == self.0.n() && rsa.e() == self.0.e())
+    }
+
+    /// Encrypts with PKCS#1 v1.5.
+    pub(crate) fn encrypt(&self, plain: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut cryptogram = vec![0; self.0.size() as usize];
+        let length = self
+            .0
+            .public_encrypt(plain, &mut cryptogram, Padding::PKCS1)
+            .map_err(failed_to("encrypt the bundle's key"))?;
+        cryptogram.truncate(length);
+        Ok(cryptogram)
+    }
+
+    /// Whether this is the signature of the certificate's owner over these bytes.
+    pub(crate) fn verifies(&self, signature: &[u8], bytes: &[u8]) -> Result<bool, Error> {
+        let key = PKey::from_rsa(self.0.clone()).map_err(failed_to("use the certificate"))?;
+        let mut verifier =
+            Verifier::new(MessageDigest::sha1(), &key).map_err(failed_to("check the signature"))?;
+        // A signature of another length is an error to OpenSSL; here it is one that does not hold.
+        Ok(verifier.verify_oneshot(signature, bytes).unwrap_or(false))
+    }
+}
+
+pub(crate) fn failed_to(
+    operation: &'static str,
+) -> impl FnOnce(openssl::error::ErrorStack) -> Error {
+    move |source| Error::OpenSsl { operation, source }
+}
+
+fn read(
+    path: &Path,
+    problem: impl FnOnce(KeyProblem) -> Error,
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let cannot = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(cannot)?;
+    // Room for all of it at once: a buffer that grows leaves copies of the key behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST_FILE as usize + 1));
+    let count = file
+        .take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if count as u64 > LARGEST_FILE {
+        return Err(problem(KeyProblem::TooLarge));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,383 @@
+//! Reading a manifest: three versions, whatever white space, quotes, comments and order its XML has.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::bundle_key::WrappedKey;
+use crate::encrypted;
+use crate::error::{Error, SignatureError, shortened};
+use crate::keys::Certificate;
+use crate::model::{Bundler, Image, MachineConfiguration, Manifest, Part, Sha1Digest, Version};
+use crate::tree::{self, Element};
+
+/// The largest manifest that is read, in bytes: that of a bundle of 80,000 parts, or 800 GB.
+const LARGEST: u64 = 16 << 20;
+
+/// A manifest that was read, and what is needed to check its signature.
+#[derive(Debug, Clone)]
+pub struct ParsedManifest {
+    /// What it says.
+    pub manifest: Manifest,
+    /// The bytes that are signed, as they stood in the text.
+    signed: Vec<u8>,
+    /// The signature's text.
+    signature: Option<String>,
+}
+
+impl ParsedManifest {
+    /// Reads the manifest in a file.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::Manifest`] with what is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let mut bytes = Vec::new();
+        let _ = File::open(path)
+            .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+            .map_err(|source| Error::Read {
+                path: path.to_owned(),
+                source,
+            })?;
+        Self::parse(&bytes).map_err(|source| Error::Manifest {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Reads a manifest: UTF-8, or UTF-16 with a byte order mark.
+    ///
+    /// # Errors
+    /// Says what is wrong, and in which element.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() as u64 > LARGEST {
+            return Err(Error::TooLarge { limit: LARGEST });
+        }
+        if encrypted::is_encrypted(bytes) {
+            return Err(Error::IsEncrypted);
+        }
+        let text = decode(bytes)?;
+        let root = tree::parse(&text)?;
+        if root.name != "manifest" {
+            return Err(Error::NoManifest(shortened(&root.name)));
+        }
+        let version = version(&root)?;
+        let image = root.one("image", "")?;
+        let machine = root.at_most_one("machine_configuration", "")?;
+        let signed = |element: &Element| text.as_bytes()[element.span.clone()].to_vec();
+        let signed = match machine {
+            Some(machine) if version > Version::V3 => [signed(machine), signed(image)].concat(),
+            _ => signed(image),
+        };
+        let signature = root.at_most_one("signature", "")?;
+        Ok(Self {
+            manifest: Manifest {
+                version,
+                bundler: bundler(&root)?,
+                machine: machine_configuration(version, machine)?,
+                image: read_image(version, image)?,
+            },
+            signed,
+            signature: signature.map(|element| without_space(&element.text)),
+        })
+    }
+
+    /// Checks that the owner of `certificate` signed the text as it stands: machine configuration and image.
+    ///
+    /// # Errors
+    /// [`Error::Signature`].
+    pub fn verify(&self, certificate: &Certificate) -> Result<(), Error> {
+        let text = match self.signature.as_deref() {
+            None | Some("") => return Err(SignatureError::Missing.into()),
+            Some(text) => text,
+        };
+        let signature = hex::decode(text).map_err(|_| SignatureError::NotHex)?;
+        if certificate.verifies(&signature, &self.signed)? {
+            Ok(())
+        } else {
+            Err(SignatureError::DoesNotHold.into())
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<String, Error> {
+    let utf16 = |from: fn([u8; 2]) -> u16, bytes: &[u8]| {
+        let (units, rest) = bytes.as_chunks::<2>();
+        let units: Vec<u16> = units.iter().copied().map(from).collect();
+        rest.is_empty()
+            .then(|| String::from_utf16(&units).ok())
+            .flatten()
+    };
+    let text = match bytes {
+        [0xff, 0xfe, rest @ ..] => utf16(u16::from_le_bytes, rest),
+        [0xfe, 0xff, rest @ ..] => utf16(u16::from_be_bytes, rest),
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
+        _ => String::from_utf8(bytes.to_vec()).ok(),
+    };
+    let text = text.ok_or_else(|| Error::Xml("it is neither UTF-8 nor UTF-16".to_owned()))?;
+    Ok(text.trim_start().to_owned())
+}
+
+fn version(root: &Element) -> Result<Version, Error> {
+    let text = root.text_of("version", "")?;
+    let refused = |reason| {
+        Err(Error::Version {
+            found: shortened(&text),
+            reason,
+        })
+    };
+    match text.as_str() {
+        "3" => return Ok(Version::V3),
+        "20070829" | "2007-08-29" => return Ok(Version::V20070829),
+        "2007-10-10" => return Ok(Version::V20071010),
+        _ => {}
+    }
+    // As the older suite does, by the number at the beginning.
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    match text[..digits].parse::<u64>() {
+        Ok(number) if number > 20_071_010 => refused("too new"),
+        Ok(number) if number < 3 => refused("too old"),
+        Ok(_) => refused("not known"),
+        Err(_) if digits > 0 => refused("too new"),
+        Err(_) => refused("not a version"),
+    }
+}
+
+fn bundler(root: &Element) -> Result<Bundler, Error> {
+    let bundler = root.one("bundler", "")?;
+    let text = |name| bundler.text_of(name, "bundler/");
+    Ok(Bundler {
+        name: text("name")?,
+        version: text("version")?,
+        release: text("release")?,
+    })
+}
+
+fn machine_configuration(
+    version: Version,
+    element: Option<&Element>,
+) -> Result<MachineConfiguration, Error> {
+    const PATH: &str = "machine_configuration/";
+    let none = MachineConfiguration {
+        // Version 3 knew no other.
+        architecture: "i386".to_owned(),
+        block_device_mapping: BTreeMap::new(),
+        kernel_id: None,
+        ramdisk_id: None,
+        product_codes: Vec::new(),
+    };
+    if version == Version::V3 {
+        return Ok(none);
+    }
+    let element = element.ok_or_else(|| Error::Missing {
+        element: "machine_configuration".to_owned(),
+    })?;
+    let architecture = element.text_of("architecture", PATH)?;
+    if version == Version::V20070829 {
+        return Ok(MachineConfiguration {
+            architecture,
+            ..none
+        });
+    }
+    let mut block_device_mapping = BTreeMap::new();
+    if let Some(mappings) = element.at_most_one("block_device_mapping", PATH)? {
+        for mapping in mappings.all("mapping") {
+            let path = "machine_configuration/block_device_mapping/mapping/";
+            let (virtual_name, device) = (
+                mapping.text_of("virtual", path)?,
+                mapping.text_of("device", path)?,
+            );
+            let _ = block_device_mapping.insert(virtual_name, device);
+        }
+    }
+    let optional = |name| -> Result<Option<String>, Error> {
+        let found = element.at_most_one(name, PATH)?;
+        Ok(found.map(|element| element.text.trim().to_owned()))
+    };
+    Ok(MachineConfiguration {
+        architecture,
+        block_device_mapping,
+        kernel_id: optional("kernel_id")?,
+        ramdisk_id: optional("ramdisk_id")?,
+        product_codes: element.list("product_codes", "product_code", PATH)?,
+    })
+}
+
+fn read_image(version: Version, image: &Element) -> Result<Image, Error> {
+    const PATH: &str = "image/";
+    let name = image.text_of("name", PATH)?;
+    plain_file_name("image/name", &name)?;
+    let image_type = match version {
+        Version::V20071010 => image.text_of("type", PATH)?,
+        _ => "machine".to_owned(),
+    };
+    let key = |name: &str| {
+        let element = image.one(name, PATH)?;
+        element.expect_algorithm("AES-128-CBC", PATH)?;
+        cryptogram(element, PATH)
+    };
+    let kernel_name = image.at_most_one("kernel_name", PATH)?;
+    Ok(Image {
+        name,
+        user: image.text_of("user", PATH)?,
+        image_type,
+        kernel_name: kernel_name.map(|element| element.text.trim().to_owned()),
+        ancestry: image.list("ancestry", "ancestor_ami_id", PATH)?,
+        digest: digest(image, PATH)?,
+        size: size(image, "size")?,
+        bundled_size: size(image, "bundled_size")?,
+        ec2_key: WrappedKey {
+            key: key("ec2_encrypted_key")?,
+            iv: key("ec2_encrypted_iv")?,
+        },
+        user_key: WrappedKey {
+            key: key("user_encrypted_key")?,
+            iv: key("user_encrypted_iv")?,
+        },
+        parts: parts(image.one("parts", PATH)?)?,
+    })
+}
+
+/// The parts in the order of their indices. A missing index is 0, and so is one that is no number, as in the older suite.
+fn parts(element: &Element) -> Result<Vec<Part>, Error> {
+    const PATH: &str = "image/parts/part/";
+    let invalid = |index: &str, expected| Error::Invalid {
+        element: "image/parts/part/@index".to_owned(),
+        found: shortened(index),
+        expected,
+    };
+    let count = element.all("part").count();
+    let mut parts: Vec<Option<Part>> = vec![None; count];
+    for part in element.all("part") {
+        let text = part.attribute("index").unwrap_or_default().trim();
+        let is_number = text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty();
+        let index = match text.parse::<usize>() {
+            Ok(index) => index,
+            Err(_) if is_number || text.starts_with('-') => usize::MAX,
+            Err(_) => 0,
+        };
+        let slot = parts
+            .get_mut(index)
+            .ok_or_else(|| invalid(text, "less than the number of parts"))?;
+        let filename = part.text_of("filename", PATH)?;
+        plain_file_name("image/parts/part/filename", &filename)?;
+        let digest = digest(part, PATH)?;
+        if slot.replace(Part { filename, digest }).is_some() {
+            return Err(invalid(text, "another for each part"));
+        }
+    }
+    if parts.is_empty() {
+        return Err(Error::Missing {
+            element: "image/parts/part".to_owned(),
+        });
+    }
+    // As many indices as parts, all different and all less than their number: none is missing.
+    Ok(parts.into_iter().flatten().collect())
+}
+
+fn digest(parent: &Element, path: &str) -> Result<Sha1Digest, Error> {
+    let element = parent.one("digest", path)?;
+    element.expect_algorithm("SHA1", path)?;
+    let text = without_space(&element.text);
+    Sha1Digest::from_str(&text).map_err(|_| element.invalid(path, "40 hex digits, a SHA-1"))
+}
+
+fn cryptogram(element: &Element, path: &str) -> Result<Vec<u8>, Error> {
+    match hex::decode(without_space(&element.text)) {
+        Ok(bytes) if !bytes.is_empty() => Ok(bytes),
+        _ => Err(element.invalid(path, "hex digits, two for each byte")),
+    }
+}
+
+fn size(image: &Element, name: &str) -> Result<u64, Error> {
+    let element = image.one(name, "image/")?;
+    let text = element.text.trim();
+    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse() {
+        Ok(size) if is_number => Ok(size),
+        _ => Err(element.invalid("image/", "a number of bytes")),
+    }
+}
+
+/// A name from a manifest becomes a path in the reader's folder, and must not leave it.
+fn plain_file_name(element: &str, name: &str) -> Result<(), Error> {
+    if name.contains(['/', '\0']) || name == "." || name == ".." {
+        return Err(Error::Invalid {
+            element: element.to_owned(),
+            found: shortened(name),
+            expected: "a file name without a folder, so that it cannot leave the bundle's",
+        });
+    }
+    Ok(())
+}
+
+fn without_space(text: &str) -> String {
+    text.split_whitespace().collect()
+}
+
+impl Element {
+    fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Element> {
+        self.children.iter().filter(move |child| child.name == name)
+    }
+
+    fn at_most_one<'a>(&'a self, name: &str, path: &str) -> Result<Option<&'a Element>, Error> {
+        let mut found = self.all(name);
+        let first = found.next();
+        match found.next() {
+            None => Ok(first),
+            Some(_) => Err(Error::Twice {
+                element: format!("{path}{name}"),
+            }),
+        }
+    }
+
+    fn one<'a>(&'a self, name: &str, path: &str) -> Result<&'a Element, Error> {
+        self.at_most_one(name, path)?.ok_or_else(|| Error::Missing {
+            element: format!("{path}{name}"),
+        })
+    }
+
+    /// The text of the one child of that name, which is not empty.
+    fn text_of(&self, name: &str, path: &str) -> Result<String, Error> {
+        let child = self.one(name, path)?;
+        match child.text.trim() {
+            "" => Err(child.invalid(path, "a text")),
+            text => Ok(text.to_owned()),
+        }
+    }
+
+    fn list(&self, name: &str, item: &str, path: &str) -> Result<Vec<String>, Error> {
+        let list = self.at_most_one(name, path)?;
+        Ok(list
+            .into_iter()
+            .flat_map(|list| list.all(item))
+            .map(|item| item.text.trim().to_owned())
+            .collect())
+    }
+
+    fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes
+            .iter()
+            .find_map(|(key, value)| (key == name).then_some(value.as_str()))
+    }
+
+    fn expect_algorithm(&self, expected: &'static str, path: &str) -> Result<(), Error> {
+        match self.attribute("algorithm") {
+            Some(found) if found != expected => Err(Error::Invalid {
+                element: format!("{path}{}/@algorithm", self.name),
+                found: shortened(found),
+                expected,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn invalid(&self, path: &str, expected: &'static str) -> Error {
+        Error::Invalid {
+            element: format!("{path}{}", self.name),
+            found: shortened(self.text.trim()),
+            expected,
+        }
+    }
+}
