@@ -1,1 +1,26 @@
-fn main() {}
+//! Makes an EC2 bundle of a disk image.
+
+mod args;
+
+use std::process::ExitCode;
+
+use ami_cli::{BundlePlan, Context, Failure, OrExit, exit};
+
+use crate::args::{Arguments, DEFINITION};
+
+fn main() -> ExitCode {
+    ami_cli::run(&DEFINITION, bundle)
+}
+
+fn bundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
+    let path = arguments.image.unwrap_or_default();
+    let architecture = context.architecture(arguments.bundle.arch.as_deref())?;
+    let metadata = std::fs::metadata(&path).or_exit(exit::OTHER)?;
+    if metadata.is_file() {
+        BundlePlan::check_size(&path, metadata.len(), &arguments.bundle)?;
+    }
+    context.say("Bundling image file...")?;
+    let plan = BundlePlan::new(&path, architecture, &arguments.identity, &arguments.bundle)?;
+    plan.run(&path, &arguments.running, &arguments.compression, context)?;
+    context.say("ec2-bundle-image complete.")
+}

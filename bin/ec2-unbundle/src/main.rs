@@ -1,1 +1,67 @@
-fn main() {}
+//! Makes the disk image of an EC2 bundle again.
+
+mod args;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ami_bundle::Settings;
+use ami_cli::{BundleFiles, Context, Failure, OrExit, Progress, exit};
+use ami_manifest::{Certificate, ParsedManifest, PrivateKey};
+use ami_parts::Staging;
+use serde::Serialize;
+
+use crate::args::{Arguments, DEFINITION};
+
+/// What was unbundled, for `--json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    image: PathBuf,
+    image_size: u64,
+    digest: String,
+    signature_checked: bool,
+}
+
+fn main() -> ExitCode {
+    ami_cli::run(&DEFINITION, unbundle)
+}
+
+fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
+    let manifest = arguments.manifest.unwrap_or_default();
+    let parsed = ParsedManifest::load(&manifest).or_exit(exit::OTHER)?;
+    if let Some(path) = &arguments.cert {
+        let certificate = Certificate::load(path).or_exit(exit::OTHER)?;
+        parsed.verify(&certificate).or_exit(exit::OTHER)?;
+    }
+    let image = &parsed.manifest.image;
+    let key = PrivateKey::load(&arguments.privatekey.unwrap_or_default()).or_exit(exit::OTHER)?;
+    let bundle_key = image.user_key.unwrap_with(&key).or_exit(exit::OTHER)?;
+    let files = BundleFiles::find(image, &arguments.source).or_exit(exit::OTHER)?;
+
+    let staging = Staging::new(&arguments.destination).or_exit(exit::OTHER)?;
+    let progress = Progress::bytes(files.size);
+    let settings = Settings {
+        threads: arguments.running.threads(),
+        progress: &|count| progress.add(count),
+        interrupted: context.interrupted(),
+    };
+    let path = ami_bundle::unbundle(
+        files.parts,
+        &files.expected,
+        &bundle_key,
+        &staging,
+        &settings,
+    )
+    .map_err(Failure::of_unbundling)?;
+    drop(progress);
+
+    if arguments.running.json {
+        return context.print_json(&Report {
+            image: path,
+            image_size: image.size,
+            digest: image.digest.to_string(),
+            signature_checked: arguments.cert.is_some(),
+        });
+    }
+    context.say("Unbundle complete.")
+}

@@ -140,7 +140,6 @@ mod tests {
             offset += packed.length;
         }
         stream.extend_from_slice(&STREAM_END);
-        assert!(stream.len() as u64 <= Packer::bound(offset) + (chunks.len() * JOINT) as u64);
         stream
     }
 

@@ -1,1 +1,39 @@
-//! ami-cli
+//! What every command of the suite shares: options, parsing, prompts, exit codes, status lines, progress, logging, help.
+//!
+//! Not here: how it is done (`ami-bundle`, `ami-manifest`, `ami-parts`), and the story of each command (`bin/`).
+//!
+//! - [`Definition`], [`Options`]: a command's one definition. [`run()`]: the beginning and the end of every `main`.
+//! - [`CommonOptions`], [`IdentityOptions`], [`BundleOptions`], [`RunningOptions`], [`CompressionOptions`]: groups of options.
+//! - [`Context`]: status lines, questions, interruption. [`Progress`]: a bar on a terminal.
+//! - [`Failure`], [`OrExit`], [`exit`]: how a command ends when it does not end well.
+//! - [`BundlePlan`]: bundling an image file, from its checks to its status lines. [`ec2_certificate()`]: where EC2's certificate is.
+
+mod architecture;
+mod bundle_files;
+mod bundling;
+mod context;
+mod definition;
+mod ec2_certificate;
+mod failure;
+mod interrupt;
+mod lexer;
+mod manual;
+mod options;
+mod parse;
+mod print;
+mod progress;
+mod prompt;
+mod run;
+pub mod values;
+
+pub use bundle_files::BundleFiles;
+pub use bundling::BundlePlan;
+pub use context::Context;
+pub use definition::{Definition, Options};
+pub use ec2_certificate::{NotFound, ec2_certificate};
+pub use failure::{Failure, OrExit, exit, one_line};
+pub use options::{
+    BundleOptions, CommonOptions, CompressionOptions, IdentityOptions, RunningOptions,
+};
+pub use progress::Progress;
+pub use run::{COMPATIBLE_VERSION, OWN_VERSION, run};

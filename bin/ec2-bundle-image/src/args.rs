@@ -1,0 +1,95 @@
+//! The command's arguments and what its manual says.
+
+use std::path::PathBuf;
+
+use ami_cli::{
+    BundleOptions, CommonOptions, CompressionOptions, Definition, IdentityOptions, Options,
+    RunningOptions, values,
+};
+
+pub const DEFINITION: Definition = Definition {
+    name: "ec2-bundle-image",
+    summary: "makes an EC2 bundle of a disk image",
+    usage: "-c CERT -k KEY -u ACCOUNT -i IMAGE [OPTIONS]",
+    description: &[
+        "Compresses and encrypts a disk image, cuts the result into parts of 10 MiB, and writes a signed manifest: the form in \
+         which EC2 takes instance store-backed AMIs. It works on all processors at once and needs no space but that of the bundle.",
+        "The bundle is NAME.manifest.xml and NAME.part.0, NAME.part.1 and so on, where NAME is the image's file name or --prefix. \
+         They appear all at once when the bundle is complete; an older bundle of that name is replaced then. If anything fails, or \
+         the command is interrupted, nothing is left behind and the older bundle stays as it was.",
+        "The bundle is encrypted with a random key, which the manifest holds twice: for EC2's certificate and for yours. Your private \
+         key signs the manifest. EC2's certificates come with AWS's own tools; scripts/fetch-ec2-certificates installs them.",
+        "Options may be cut to a prefix that fits no other. The last one of an option that is given twice counts, except for -B.",
+    ],
+    mandatory: &["image", "cert", "privatekey", "user"],
+    new_options: &["threads", "compression-level", "json", "region"],
+    exit_codes: &[
+        (
+            "0",
+            "The bundle is complete; or a question was answered with no, and nothing was done.",
+        ),
+        (
+            "1",
+            "The command line is wrong, or the image cannot be read, or the bundle cannot be written.",
+        ),
+        ("2", "EC2's certificate was not found."),
+        ("5", "A question was not answered within 30 seconds."),
+        (
+            "254",
+            "Any other failure: a key or certificate that cannot be used, an empty or too large image, too little space.",
+        ),
+        ("255", "Interrupted."),
+    ],
+    files: &[
+        (
+            "/etc/ec2/amitools/cert-ec2.pem",
+            "EC2's certificate; cert-ec2-gov.pem for us-gov-* and cert-ec2-cn-north-1.pem for cn-*, chosen by --region.",
+        ),
+        (
+            "EC2_AMITOOL_HOME, EC2_HOME",
+            "Folders below which etc/ec2/amitools is looked for first. Last comes /opt/aws/amitools/ec2.",
+        ),
+    ],
+    examples: &[
+        (
+            "Bundle an image for an x86_64 instance",
+            "ec2-bundle-image -c cert.pem -k pk.pem -u 123456789012 -r x86_64 -i disk.img -d /mnt/bundle",
+        ),
+        (
+            "The same from a script, with a result to parse",
+            "ec2-bundle-image -c cert.pem -k pk.pem -u 123456789012 -i disk.img --batch --json",
+        ),
+    ],
+    see_also: &[
+        "ec2-unbundle(1)",
+        "ec2-verify-bundle(1)",
+        "ec2-ami-tools-version(1)",
+    ],
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub identity: IdentityOptions,
+    /// The image: a file or a block device
+    #[arg(short = 'i', long, value_name = "IMAGE", value_parser = values::image_file, help_heading = "The image and its bundle")]
+    pub image: Option<PathBuf>,
+    #[command(flatten)]
+    pub bundle: BundleOptions,
+    #[command(flatten)]
+    pub compression: CompressionOptions,
+    #[command(flatten)]
+    pub running: RunningOptions,
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+impl Options for Arguments {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn json(&self) -> bool {
+        self.running.json
+    }
+}

@@ -1,0 +1,77 @@
+//! The command's arguments and what its manual says.
+
+use std::path::PathBuf;
+
+use ami_cli::{CommonOptions, Definition, Options, RunningOptions, values};
+
+const BUNDLE: &str = "The bundle and its image";
+
+pub const DEFINITION: Definition = Definition {
+    name: "ec2-unbundle",
+    summary: "makes the disk image of an EC2 bundle again",
+    usage: "-k KEY -m MANIFEST [OPTIONS]",
+    description: &[
+        "Decrypts and decompresses the parts of a bundle into the disk image that was bundled. It reads bundles of every version of \
+         the older suite and of other bundlers, and manifests of every version.",
+        "Every part's digest is checked before the part is used, then the checksum of the compressed data, the digest of the whole and \
+         the image's size. Only then the image gets its name, in place of a file of that name; if anything fails, or the command is \
+         interrupted, nothing is left behind. With --cert the manifest's signature is checked first.",
+        "The image is called as it was when it was bundled. Its holes come back as holes.",
+    ],
+    mandatory: &["manifest", "privatekey"],
+    new_options: &["cert", "threads", "json"],
+    exit_codes: &[
+        ("0", "The image is there, and is what was bundled."),
+        ("1", "The command line is wrong."),
+        (
+            "254",
+            "Any other failure: a wrong key, a part that is missing or damaged, a manifest that cannot be used, too little space.",
+        ),
+        ("255", "Interrupted."),
+    ],
+    files: &[],
+    examples: &[
+        (
+            "Unbundle what was downloaded to /mnt/bundle",
+            "ec2-unbundle -k pk.pem -m /mnt/bundle/image.manifest.xml -s /mnt/bundle -d /mnt/image",
+        ),
+        (
+            "Check who signed it first",
+            "ec2-unbundle -k pk.pem -c cert.pem -m image.manifest.xml",
+        ),
+    ],
+    see_also: &["ec2-verify-bundle(1)", "ec2-bundle-image(1)"],
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The private key that the bundle was made with
+    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, help_heading = BUNDLE)]
+    pub privatekey: Option<PathBuf>,
+    /// The bundle's manifest
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, help_heading = BUNDLE)]
+    pub manifest: Option<PathBuf>,
+    /// The folder that has the parts
+    #[arg(short = 's', long, value_name = "DIR", default_value = ".", value_parser = values::existing_folder, help_heading = BUNDLE)]
+    pub source: PathBuf,
+    /// The folder for the image
+    #[arg(short = 'd', long, value_name = "DIR", default_value = ".", value_parser = values::existing_folder, help_heading = BUNDLE)]
+    pub destination: PathBuf,
+    /// Check that the owner of this certificate signed the manifest
+    #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, help_heading = BUNDLE)]
+    pub cert: Option<PathBuf>,
+    #[command(flatten)]
+    pub running: RunningOptions,
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+impl Options for Arguments {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn json(&self) -> bool {
+        self.running.json
+    }
+}

@@ -1,0 +1,72 @@
+//! The command's arguments and what its manual says.
+
+use std::path::PathBuf;
+
+use ami_cli::{CommonOptions, Definition, Options, RunningOptions, values};
+
+const BUNDLE: &str = "The bundle";
+
+pub const DEFINITION: Definition = Definition {
+    name: "ec2-verify-bundle",
+    summary: "says of an EC2 bundle what holds and what does not",
+    usage: "-m MANIFEST [OPTIONS]",
+    description: &[
+        "Checks a bundle without writing anything. Always: that the manifest is well formed, that every part is there, that the parts \
+         have the size that the manifest says, and that each has its digest. With --cert: that the manifest was signed by the owner of \
+         that certificate. With --privatekey: that the parts decrypt and decompress to exactly the image that was bundled.",
+        "It prints a line for each check: ok, FAILED and why, or not checked and what it would take.",
+    ],
+    mandatory: &["manifest"],
+    new_options: &[],
+    exit_codes: &[
+        ("0", "All that could be checked holds."),
+        ("1", "The command line is wrong."),
+        (
+            "254",
+            "Something does not hold, or a key or certificate cannot be used.",
+        ),
+        ("255", "Interrupted."),
+    ],
+    files: &[],
+    examples: &[
+        (
+            "Check a bundle as far as possible without the private key",
+            "ec2-verify-bundle -m /mnt/bundle/image.manifest.xml -c cert.pem",
+        ),
+        (
+            "Check all of it, for a script",
+            "ec2-verify-bundle -m image.manifest.xml -c cert.pem -k pk.pem --json",
+        ),
+    ],
+    see_also: &["ec2-unbundle(1)", "ec2-bundle-image(1)"],
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The bundle's manifest
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, help_heading = BUNDLE)]
+    pub manifest: Option<PathBuf>,
+    /// The folder that has the parts [default: the manifest's]
+    #[arg(short = 's', long, value_name = "DIR", value_parser = values::existing_folder, help_heading = BUNDLE)]
+    pub source: Option<PathBuf>,
+    /// Check that the owner of this certificate signed the manifest
+    #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, help_heading = BUNDLE)]
+    pub cert: Option<PathBuf>,
+    /// Check the whole stream with this private key
+    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, help_heading = BUNDLE)]
+    pub privatekey: Option<PathBuf>,
+    #[command(flatten)]
+    pub running: RunningOptions,
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+impl Options for Arguments {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn json(&self) -> bool {
+        self.running.json
+    }
+}

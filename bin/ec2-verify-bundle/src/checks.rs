@@ -1,0 +1,242 @@
+//! The checks of a bundle, one after the other, and what each found.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use ami_bundle::Settings;
+use ami_cli::{BundleFiles, Context, Failure, Progress, one_line};
+use ami_manifest::{Certificate, Image, ParsedManifest, PrivateKey};
+use ami_parts::PartFile;
+use serde::Serialize;
+
+/// What became of every check.
+#[derive(Debug, Serialize)]
+pub struct Checks {
+    /// Whether all that could be checked holds.
+    pub holds: bool,
+    checks: Vec<Check>,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    check: &'static str,
+    result: Outcome,
+    /// What was found; of a failure one entry for each thing that is wrong.
+    details: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    Ok,
+    Failed,
+    NotChecked,
+}
+
+impl Checks {
+    /// Runs them all; one that fails does not keep others from running that do not need it.
+    pub fn run(
+        manifest: &Path,
+        folder: &Path,
+        certificate: Option<&Certificate>,
+        key: Option<&PrivateKey>,
+        threads: NonZeroUsize,
+        context: &Context,
+    ) -> Result<Self, Failure> {
+        let mut all = Self {
+            holds: true,
+            checks: Vec::new(),
+        };
+        let parsed = match ParsedManifest::load(manifest) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                all.failed("manifest", vec![one_line(&error)]);
+                for check in ["parts", "sizes", "digests", "signature", "stream"] {
+                    all.not_checked(check, "the manifest cannot be read");
+                }
+                return Ok(all);
+            }
+        };
+        let image = &parsed.manifest.image;
+        all.ok(
+            "manifest",
+            format!("{}, {} bytes of image", image.name, image.size),
+        );
+
+        let parts_hold = all.check_parts(image, folder, threads, context)?;
+        match certificate.map(|certificate| parsed.verify(certificate)) {
+            Some(Ok(())) => all.ok("signature", "that of the certificate's owner".to_owned()),
+            Some(Err(error)) => all.failed("signature", vec![one_line(&error)]),
+            None => all.not_checked("signature", "give the certificate with -c"),
+        }
+        match key {
+            None => all.not_checked("stream", "give the private key with -k"),
+            Some(_) if !parts_hold => all.not_checked("stream", "its parts do not hold"),
+            Some(key) => all.check_stream(image, folder, key, threads, context)?,
+        }
+        Ok(all)
+    }
+
+    /// A line for each check, and one more for each further thing that is wrong.
+    pub fn lines(&self) -> Vec<String> {
+        self.checks
+            .iter()
+            .flat_map(|check| {
+                let word = match check.result {
+                    Outcome::Ok => "ok",
+                    Outcome::Failed => "FAILED",
+                    Outcome::NotChecked => "not checked",
+                };
+                check
+                    .details
+                    .iter()
+                    .enumerate()
+                    .map(move |(index, detail)| {
+                        let (name, word) = if index == 0 {
+                            (check.check, word)
+                        } else {
+                            ("", "")
+                        };
+                        format!("{name:<10} {word:<12} {detail}")
+                    })
+            })
+            .collect()
+    }
+
+    fn ok(&mut self, check: &'static str, detail: String) {
+        self.add(check, Outcome::Ok, vec![detail]);
+    }
+
+    fn failed(&mut self, check: &'static str, details: Vec<String>) {
+        self.holds = false;
+        self.add(check, Outcome::Failed, details);
+    }
+
+    fn not_checked(&mut self, check: &'static str, why: &str) {
+        self.add(check, Outcome::NotChecked, vec![why.to_owned()]);
+    }
+
+    fn add(&mut self, check: &'static str, result: Outcome, details: Vec<String>) {
+        self.checks.push(Check {
+            check,
+            result,
+            details,
+        });
+    }
+
+    fn check_parts(
+        &mut self,
+        image: &Image,
+        folder: &Path,
+        threads: NonZeroUsize,
+        context: &Context,
+    ) -> Result<bool, Failure> {
+        let results = verify_all(BundleFiles::named(image, folder), threads, context)?;
+        let count = results.len();
+        let mut size = 0;
+        let (mut missing, mut wrong) = (Vec::new(), Vec::new());
+        for result in results {
+            match result {
+                Ok(part_size) => size += part_size,
+                Err(error @ ami_parts::Error::Missing { .. }) => missing.push(one_line(&error)),
+                Err(error) => wrong.push(one_line(&error)),
+            }
+        }
+        let all_there = missing.is_empty();
+        if all_there {
+            self.ok("parts", format!("{count} of {count} are there"));
+        } else {
+            self.failed("parts", missing);
+        }
+        // Digests tell of every byte; the sum of the sizes only whether the manifest is right about itself.
+        let sizes_hold = wrong.is_empty() && size == image.bundled_size;
+        if !all_there || !wrong.is_empty() {
+            self.not_checked("sizes", "a part is missing or damaged");
+        } else if sizes_hold {
+            self.ok("sizes", format!("{size} bytes in all"));
+        } else {
+            let said = image.bundled_size;
+            self.failed(
+                "sizes",
+                vec![format!(
+                    "the parts have {size} bytes in all, the manifest says {said}"
+                )],
+            );
+        }
+        let digests_hold = wrong.is_empty();
+        if !digests_hold {
+            self.failed("digests", wrong);
+        } else if all_there {
+            self.ok("digests", "SHA-1 of every part".to_owned());
+        } else {
+            self.ok("digests", "SHA-1 of every part that is there".to_owned());
+        }
+        Ok(all_there && digests_hold)
+    }
+
+    fn check_stream(
+        &mut self,
+        image: &Image,
+        folder: &Path,
+        key: &PrivateKey,
+        threads: NonZeroUsize,
+        context: &Context,
+    ) -> Result<(), Failure> {
+        let found = BundleFiles::find(image, folder);
+        let (Ok(bundle_key), Ok(files)) = (image.user_key.unwrap_with(key), found) else {
+            self.failed("stream", vec![one_line(&ami_manifest::Error::WrongKey)]);
+            return Ok(());
+        };
+        let progress = Progress::bytes(files.size);
+        let settings = Settings {
+            threads,
+            progress: &|count| progress.add(count),
+            interrupted: context.interrupted(),
+        };
+        match ami_bundle::verify_stream(files.parts, &files.expected, &bundle_key, &settings) {
+            Ok(name) => self.ok(
+                "stream",
+                format!("it gives the image {name}, as it was bundled"),
+            ),
+            Err(ami_bundle::Error::Interrupted) => return Err(Failure::interrupted()),
+            Err(error) => self.failed("stream", vec![one_line(&error)]),
+        }
+        Ok(())
+    }
+}
+
+/// Reads every part and compares its digest, on all threads; results in the parts' order.
+fn verify_all(
+    parts: Vec<PartFile>,
+    threads: NonZeroUsize,
+    context: &Context,
+) -> Result<Vec<Result<u64, ami_parts::Error>>, Failure> {
+    let next = AtomicUsize::new(0);
+    let serve = || {
+        let mut results = Vec::new();
+        while !context.interrupted().load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(index) else { break };
+            results.push((index, part.verify()));
+        }
+        results
+    };
+    let mut results = thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads.get()).map(|_| scope.spawn(serve)).collect();
+        let mut results = serve();
+        for helper in helpers {
+            match helper.join() {
+                Ok(more) => results.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        results
+    });
+    if context.interrupted().load(Ordering::Relaxed) {
+        return Err(Failure::interrupted());
+    }
+    results.sort_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
+}

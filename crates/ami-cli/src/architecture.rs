@@ -1,0 +1,43 @@
+//! The architecture in the manifest: given, asked for, or the machine's.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::prompt;
+
+/// What EC2's instance store-backed images can be.
+const SUPPORTED: [&str; 2] = ["i386", "x86_64"];
+
+impl Context {
+    /// Settles the architecture as the older suite does: asks for one that is missing, and whether one that EC2 does not know is meant.
+    ///
+    /// # Errors
+    /// No answer in time, an interruption, or a "no", which ends the command with exit code 0.
+    pub fn architecture(&self, given: Option<&str>) -> Result<String, Failure> {
+        let machine = machine();
+        let architecture = match given {
+            Some(given) => given.to_owned(),
+            None if self.batch => machine.to_owned(),
+            None => {
+                let question = format!("Please specify a value for arch [{machine}]: ");
+                prompt::ask("arch", &question, machine)?
+            }
+        };
+        if !SUPPORTED.contains(&architecture.as_str()) {
+            self.warn(&format!("Unsupported architecture [{architecture}]."));
+            if !self.batch && !prompt::confirm("Are you sure you want to continue? [y/N]")? {
+                return Err(Failure::silent(0));
+            }
+        }
+        Ok(architecture)
+    }
+}
+
+/// The machine's architecture in EC2's words.
+fn machine() -> &'static str {
+    let machine = rustix::system::uname();
+    match machine.machine().to_bytes() {
+        b"i386" | b"i486" | b"i586" | b"i686" => "i386",
+        b"aarch64" => "arm64",
+        _ => "x86_64",
+    }
+}

@@ -1,0 +1,85 @@
+//! A command's one definition, of which its parser, help, manual page and completions are made.
+
+use clap::{Arg, Args, Command};
+
+use crate::lexer::Known;
+use crate::options::CommonOptions;
+
+/// What is said of a command besides its options.
+#[derive(Debug, Clone, Copy)]
+pub struct Definition {
+    /// The command's name.
+    pub name: &'static str,
+    /// What it does, in a line, without a full stop.
+    pub summary: &'static str,
+    /// What follows the name in the usage line.
+    pub usage: &'static str,
+    /// Paragraphs of the manual.
+    pub description: &'static [&'static str],
+    /// Long options without which it cannot run, in the order in which they are asked for.
+    pub mandatory: &'static [&'static str],
+    /// Long options that the older suite's command does not have.
+    pub new_options: &'static [&'static str],
+    /// Exit codes and when they are used.
+    pub exit_codes: &'static [(&'static str, &'static str)],
+    /// Files and variables, and what they are for.
+    pub files: &'static [(&'static str, &'static str)],
+    /// What an example does, and its command line.
+    pub examples: &'static [(&'static str, &'static str)],
+    /// Related commands.
+    pub see_also: &'static [&'static str],
+}
+
+/// A command's options.
+pub trait Options: Args {
+    /// Those that every command has.
+    fn common(&self) -> &CommonOptions;
+
+    /// Whether status lines give way to JSON.
+    fn json(&self) -> bool {
+        false
+    }
+}
+
+/// Options that accept an empty value, as in the older suite.
+const MAY_BE_EMPTY: [&str; 3] = ["kernel", "ramdisk", "region"];
+
+impl Definition {
+    /// The options as clap knows them.
+    pub(crate) fn command<O: Options>(&self) -> Command {
+        let examples = self
+            .examples
+            .iter()
+            .map(|(what, line)| format!("\n  {what}:\n    {line}\n"));
+        let command = Command::new(self.name)
+            .about(self.summary)
+            .override_usage(format!("{} {}", self.name, self.usage))
+            .after_help(format!("Examples:{}", examples.collect::<String>()))
+            .help_template("Usage: {usage}\n\n{about}.\n\n{all-args}\n\n{after-help}")
+            .disable_help_flag(true)
+            .disable_version_flag(true)
+            .args_override_self(true)
+            .term_width(80);
+        O::augment_args(command)
+    }
+
+    pub(crate) fn known(&self, command: &Command) -> Vec<Known> {
+        command
+            .get_arguments()
+            .filter_map(|argument| {
+                let long = argument.get_long()?.to_owned();
+                Some(Known {
+                    short: argument.get_short(),
+                    takes_value: takes_value(argument),
+                    may_be_empty: MAY_BE_EMPTY.contains(&long.as_str()),
+                    is_new: self.new_options.contains(&long.as_str()),
+                    long,
+                })
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn takes_value(argument: &Arg) -> bool {
+    argument.get_action().takes_values()
+}

@@ -1,0 +1,156 @@
+//! How a command ends when it does not end well: what is printed and with which code it exits.
+
+use std::error::Error;
+use std::fmt::Write;
+
+/// The older suite's exit codes (docs/compatibility.md).
+pub mod exit {
+    /// A wrong command line; a failed reading of the image or writing of its bundle.
+    pub const USAGE: u8 = 1;
+    /// A file that is needed on the way is not there.
+    pub const MISSING_FILE: u8 = 2;
+    /// A question was not answered in time.
+    pub const TIMEOUT: u8 = 5;
+    /// Anything else.
+    pub const OTHER: u8 = 254;
+    /// SIGINT or SIGTERM.
+    pub const INTERRUPTED: u8 = 255;
+}
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: Message,
+}
+
+/// What is printed on standard error.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// The text, then where to find help.
+    Usage(String),
+    /// `ERROR:`, then the error and its causes on one line.
+    Error(Box<dyn Error + Send + Sync>),
+    /// The text as it is.
+    Plain(String),
+    /// `COMMAND interrupted.`
+    Interrupted,
+    /// Nothing.
+    None,
+}
+
+impl Failure {
+    /// A wrong command line.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self {
+            code: exit::USAGE,
+            message: Message::Usage(text.into()),
+        }
+    }
+
+    /// An error, and the code to exit with.
+    pub fn new(code: u8, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            code,
+            message: Message::Error(error.into()),
+        }
+    }
+
+    /// SIGINT or SIGTERM came.
+    pub fn interrupted() -> Self {
+        Self {
+            code: exit::INTERRUPTED,
+            message: Message::Interrupted,
+        }
+    }
+
+    /// A line that is printed as it is.
+    pub(crate) fn plain(code: u8, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: Message::Plain(text.into()),
+        }
+    }
+
+    /// The person does not want to go on, or it has all been said already.
+    pub fn silent(code: u8) -> Self {
+        Self {
+            code,
+            message: Message::None,
+        }
+    }
+
+    /// What is to be printed on standard error: nothing, or lines that each end.
+    pub(crate) fn text(&self, command: &str) -> String {
+        match &self.message {
+            Message::Usage(text) => format!("{text}\nTry '{command} --help'\n"),
+            Message::Error(error) => format!("ERROR: {}\n", one_line(error.as_ref())),
+            Message::Plain(text) => format!("{text}\n"),
+            Message::Interrupted => format!("{command} interrupted.\n"),
+            Message::None => String::new(),
+        }
+    }
+}
+
+/// An error and its causes on one line, without control characters.
+pub fn one_line(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |&e| e.source());
+    let mut text = error.to_string();
+    for cause in causes {
+        // Writing to a string does not fail.
+        let _ = write!(text, ": {cause}");
+    }
+    text.chars()
+        .flat_map(|c| {
+            let escape = c.is_control().then(|| c.escape_default());
+            let plain = (!c.is_control()).then_some(c);
+            escape.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+/// Says with which code a command exits if a step of it fails.
+pub trait OrExit<T> {
+    /// Makes a [`Failure`] with this code of an error.
+    ///
+    /// # Errors
+    /// The failure.
+    fn or_exit(self, code: u8) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<Box<dyn Error + Send + Sync>>> OrExit<T> for Result<T, E> {
+    fn or_exit(self, code: u8) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(code, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read {0}")]
+    struct Outer(String, #[source] std::io::Error);
+
+    #[test]
+    fn each_kind_is_told_in_its_way() {
+        let told = |failure: Failure| (failure.code, failure.text("ec2-x"));
+        assert_eq!(
+            told(Failure::usage("missing mandatory parameter: --cert")),
+            (
+                1,
+                "missing mandatory parameter: --cert\nTry 'ec2-x --help'\n".into()
+            )
+        );
+        let cause = std::io::Error::other("no\nluck");
+        assert_eq!(
+            told(Failure::new(254, Outer("a\u{1b}[31m".into(), cause))),
+            (254, "ERROR: cannot read a\\u{1b}[31m: no\\nluck\n".into())
+        );
+        assert_eq!(
+            told(Failure::interrupted()),
+            (255, "ec2-x interrupted.\n".into())
+        );
+        assert_eq!(told(Failure::silent(0)), (0, String::new()));
+    }
+}

@@ -1,0 +1,276 @@
+//! Reads a command line as the older suite's parser (Ruby's OptionParser) does, into the one spelling that clap is given.
+//!
+//! - A long option may be cut to a prefix that fits no other, in either case, with `_` for `-`. The older suite's options come
+//!   first: an option that is new here never makes an old prefix ambiguous.
+//! - `--name value`, `--name=value`, `-nvalue`, `-n value`; flags of one letter may be joined. A value is taken even if it begins with `-`.
+//! - A letter that is no option is completed to a long option that begins with it.
+//! - `--` ends the options. With POSIXLY_CORRECT, so does the first word.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// An option as the lexer needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The name behind the two hyphens.
+    pub(crate) long: String,
+    pub(crate) short: Option<char>,
+    pub(crate) takes_value: bool,
+    /// An empty value is one.
+    pub(crate) may_be_empty: bool,
+    /// The older suite does not have it.
+    pub(crate) is_new: bool,
+}
+
+/// A command line in one spelling.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lexed {
+    /// `--name` or `--name=value`, with the whole name, in the order given.
+    pub(crate) options: Vec<OsString>,
+    /// What belongs to no option.
+    pub(crate) words: Vec<OsString>,
+    /// Why reading stopped, in the older suite's words. What came before it is in `options`.
+    pub(crate) error: Option<String>,
+}
+
+/// Reads the arguments behind the command's name.
+pub(crate) fn lex(
+    known: &[Known],
+    arguments: impl IntoIterator<Item = OsString>,
+    stop_at_word: bool,
+) -> Lexed {
+    let mut lexed = Lexed::default();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let bytes = argument.as_bytes();
+        let result = match bytes {
+            b"--" => break,
+            [b'-', b'-', rest @ ..] => long(known, &argument, rest, &mut arguments, &mut lexed),
+            [b'-', rest @ ..] if !rest.is_empty() => {
+                shorts(known, rest, &mut arguments, &mut lexed)
+            }
+            _ => {
+                lexed.words.push(argument);
+                if stop_at_word {
+                    break;
+                }
+                continue;
+            }
+        };
+        if let Err(error) = result {
+            lexed.error = Some(error);
+            return lexed;
+        }
+    }
+    lexed.words.extend(arguments);
+    lexed
+}
+
+fn long(
+    known: &[Known],
+    argument: &OsStr,
+    rest: &[u8],
+    arguments: &mut impl Iterator<Item = OsString>,
+    lexed: &mut Lexed,
+) -> Result<(), String> {
+    let typed = argument.to_string_lossy();
+    let (name, value) = match rest.iter().position(|&b| b == b'=') {
+        Some(at) => (
+            &rest[..at],
+            Some(OsString::from_vec(rest[at + 1..].to_vec())),
+        ),
+        None => (rest, None),
+    };
+    let option = complete(known, &String::from_utf8_lossy(name), &typed)?;
+    match (option.takes_value, value) {
+        (false, None) => lexed.push(option, None),
+        (false, Some(_)) => return Err(format!("needless argument: {typed}")),
+        (true, Some(value)) if value.is_empty() && !option.may_be_empty => {
+            return Err(format!("invalid argument: {typed}"));
+        }
+        (true, Some(value)) => lexed.push(option, Some(value)),
+        (true, None) => lexed.push_next(option, &typed, arguments)?,
+    }
+    Ok(())
+}
+
+fn shorts(
+    known: &[Known],
+    letters: &[u8],
+    arguments: &mut impl Iterator<Item = OsString>,
+    lexed: &mut Lexed,
+) -> Result<(), String> {
+    let mut rest = letters;
+    while let [letter, after @ ..] = rest {
+        let letter = char::from(*letter);
+        let typed = format!("-{letter}");
+        let option = match known.iter().find(|option| option.short == Some(letter)) {
+            Some(option) => option,
+            None => complete(known, &letter.to_string(), &typed)?,
+        };
+        if !option.takes_value {
+            lexed.push(option, None);
+            rest = after;
+        } else if after.is_empty() {
+            return lexed.push_next(option, &typed, arguments);
+        } else {
+            lexed.push(option, Some(OsString::from_vec(after.to_vec())));
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn complete<'k>(known: &'k [Known], typed_name: &str, typed: &str) -> Result<&'k Known, String> {
+    let name = typed_name.to_ascii_lowercase().replace('_', "-");
+    if let Some(exact) = known.iter().find(|option| option.long == name) {
+        return Ok(exact);
+    }
+    for is_new in [false, true] {
+        let fitting: Vec<&Known> = known
+            .iter()
+            .filter(|option| option.is_new == is_new && option.long.starts_with(&name))
+            .collect();
+        match fitting[..] {
+            [] => {}
+            [only] => return Ok(only),
+            _ => return Err(format!("ambiguous option: {typed}")),
+        }
+    }
+    Err(format!("invalid option: {typed}"))
+}
+
+impl Lexed {
+    fn push(&mut self, option: &Known, value: Option<OsString>) {
+        let mut spelled = OsString::from(format!("--{}", option.long));
+        if let Some(value) = value {
+            spelled.push("=");
+            spelled.push(value);
+        }
+        self.options.push(spelled);
+    }
+
+    fn push_next(
+        &mut self,
+        option: &Known,
+        typed: &str,
+        arguments: &mut impl Iterator<Item = OsString>,
+    ) -> Result<(), String> {
+        let value = arguments
+            .next()
+            .ok_or_else(|| format!("missing argument: {typed}"))?;
+        if value.is_empty() && !option.may_be_empty {
+            return Err(format!("invalid argument: {typed} "));
+        }
+        self.push(option, Some(value));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Vec<Known> {
+        let option = |long: &str, short, takes_value| Known {
+            long: long.to_owned(),
+            short,
+            takes_value,
+            may_be_empty: long == "kernel",
+            is_new: long == "threads" || long == "batches",
+        };
+        vec![
+            option("cert", Some('c'), true),
+            option("prefix", Some('p'), true),
+            option("privatekey", Some('k'), true),
+            option("kernel", None, true),
+            option("no-size-checks", None, false),
+            option("batch", None, false),
+            option("help", Some('h'), false),
+            option("version", None, false),
+            option("threads", None, true),
+            option("batches", None, true),
+        ]
+    }
+
+    fn read(arguments: &[&str]) -> (Vec<String>, Vec<String>, Option<String>) {
+        let lexed = lex(&known(), arguments.iter().map(OsString::from), false);
+        let strings =
+            |list: Vec<OsString>| list.into_iter().map(|s| s.into_string().unwrap()).collect();
+        (strings(lexed.options), strings(lexed.words), lexed.error)
+    }
+
+    fn options(arguments: &[&str]) -> Vec<String> {
+        let (options, words, error) = read(arguments);
+        assert_eq!((words.len(), error), (0, None), "{arguments:?}");
+        options
+    }
+
+    fn error(arguments: &[&str]) -> String {
+        read(arguments).2.unwrap()
+    }
+
+    #[test]
+    fn every_spelling_becomes_one() {
+        let expected = ["--cert=x"];
+        for arguments in [
+            &["--cert", "x"][..],
+            &["--cert=x"],
+            &["-c", "x"],
+            &["-cx"],
+            &["--ce=x"],
+            &["--CERT=x"],
+            &["--c", "x"],
+        ] {
+            assert_eq!(options(arguments), expected);
+        }
+        assert_eq!(options(&["-hcx"]), ["--help", "--cert=x"]);
+        assert_eq!(options(&["--no_size"]), ["--no-size-checks"]);
+        assert_eq!(options(&["-v"]), ["--version"]);
+        assert_eq!(options(&["-c=x"]), ["--cert==x"]);
+        assert_eq!(options(&["-c", "-h"]), ["--cert=-h"]);
+        assert_eq!(
+            options(&["--kernel", "", "--kernel="]),
+            ["--kernel=", "--kernel="]
+        );
+    }
+
+    #[test]
+    fn a_new_option_does_not_make_an_old_prefix_ambiguous() {
+        assert_eq!(options(&["--ba"]), ["--batch"]);
+        assert_eq!(options(&["--batche", "1"]), ["--batches=1"]);
+        assert_eq!(options(&["--t=2"]), ["--threads=2"]);
+    }
+
+    #[test]
+    fn words_are_kept_apart() {
+        let (options, words, error) = read(&["a", "-h", "-", "--", "-c", "b"]);
+        assert_eq!(options, ["--help"]);
+        assert_eq!(words, ["a", "-", "-c", "b"]);
+        assert_eq!(error, None);
+        let lexed = lex(&known(), ["a", "-h"].map(OsString::from), true);
+        assert_eq!(lexed.options.len(), 0);
+        assert_eq!(lexed.words, ["a", "-h"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_as_the_older_suite_does() {
+        assert_eq!(error(&["--nonsense"]), "invalid option: --nonsense");
+        assert_eq!(error(&["--nonsense=1"]), "invalid option: --nonsense=1");
+        assert_eq!(error(&["-hz"]), "invalid option: -z");
+        assert_eq!(error(&["--pr", "x"]), "ambiguous option: --pr");
+        assert_eq!(error(&["-c"]), "missing argument: -c");
+        assert_eq!(error(&["--cert"]), "missing argument: --cert");
+        assert_eq!(error(&["--batch=yes"]), "needless argument: --batch=yes");
+        assert_eq!(error(&["-c", ""]), "invalid argument: -c ");
+        assert_eq!(error(&["--cert="]), "invalid argument: --cert=");
+        assert_eq!(read(&["-h", "--nope", "-c"]).0, ["--help"]);
+    }
+
+    #[test]
+    fn values_need_not_be_utf8() {
+        let value = OsString::from_vec(vec![b'-', b'c', 0xff]);
+        let lexed = lex(&known(), [value], false);
+        assert_eq!(lexed.options, [OsString::from_vec(b"--cert=\xff".to_vec())]);
+    }
+}

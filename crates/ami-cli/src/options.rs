@@ -1,0 +1,120 @@
+//! Groups of options that commands share.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::ArgAction::SetTrue;
+use clap::Args;
+
+use crate::values::{self, Mapping};
+
+const COMMON: &str = "Common options";
+const KEYS: &str = "Keys and account";
+const IMAGE: &str = "The image and its bundle";
+const RUNNING: &str = "How it runs";
+
+/// What every command has.
+#[derive(Debug, Clone, Args)]
+pub struct CommonOptions {
+    /// Ask nothing: take the default answers
+    #[arg(long, action = SetTrue, help_heading = COMMON, display_order = 900)]
+    pub batch: bool,
+    /// Say on standard error what is done
+    #[arg(long, action = SetTrue, help_heading = COMMON, display_order = 901)]
+    pub debug: bool,
+    /// Print this help
+    #[arg(short = 'h', long, action = SetTrue, help_heading = COMMON, display_order = 902)]
+    pub help: bool,
+    /// Print the manual page
+    #[arg(long, action = SetTrue, help_heading = COMMON, display_order = 903)]
+    pub manual: bool,
+    /// Print the version
+    #[arg(long, action = SetTrue, help_heading = COMMON, display_order = 904)]
+    pub version: bool,
+}
+
+/// Who makes a bundle.
+#[derive(Debug, Clone, Args)]
+pub struct IdentityOptions {
+    /// Your X.509 certificate, PEM or DER
+    #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
+    pub cert: Option<PathBuf>,
+    /// Your RSA private key, PEM or DER, without a passphrase
+    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, help_heading = KEYS)]
+    pub privatekey: Option<PathBuf>,
+    /// Your AWS account: 12 digits, hyphens allowed
+    #[arg(short = 'u', long, value_name = "ACCOUNT", value_parser = values::account, help_heading = KEYS)]
+    pub user: Option<String>,
+    /// EC2's certificate [default: looked for, see the manual]
+    #[arg(long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
+    pub ec2cert: Option<PathBuf>,
+    /// Take EC2's certificate for this region: us-gov-* and cn-* have their own
+    #[arg(long, value_name = "REGION", help_heading = KEYS)]
+    pub region: Option<String>,
+}
+
+/// What a bundle is called, where it goes and what its manifest says.
+#[derive(Debug, Clone, Args)]
+pub struct BundleOptions {
+    /// The folder for the bundle
+    #[arg(short = 'd', long, value_name = "DIR", default_value = "/tmp", value_parser = values::existing_folder, help_heading = IMAGE)]
+    pub destination: PathBuf,
+    /// The bundle's name [default: the image's file name]
+    #[arg(short = 'p', long, value_name = "NAME", value_parser = values::prefix, help_heading = IMAGE)]
+    pub prefix: Option<String>,
+    /// x86_64 or i386 [default: asked for; the machine's with --batch]
+    #[arg(short = 'r', long, value_name = "ARCH", help_heading = IMAGE)]
+    pub arch: Option<String>,
+    /// The kernel to start the image with
+    #[arg(long, value_name = "AKI", help_heading = IMAGE)]
+    pub kernel: Option<String>,
+    /// The RAM disk to start the image with
+    #[arg(long, value_name = "ARI", help_heading = IMAGE)]
+    pub ramdisk: Option<String>,
+    /// Block devices: VIRTUAL=DEVICE,…; may be given more than once
+    #[arg(short = 'B', long, value_name = "MAPPING", value_parser = values::mapping, action = clap::ArgAction::Append, help_heading = IMAGE)]
+    pub block_device_mapping: Option<Vec<Mapping>>,
+    /// A product code
+    #[arg(long, value_name = "CODE", help_heading = IMAGE)]
+    pub productcodes: Option<String>,
+    /// Bundle images over 10 GiB, and where space may not suffice
+    #[arg(long, action = SetTrue, help_heading = IMAGE)]
+    pub no_size_checks: bool,
+}
+
+impl BundleOptions {
+    /// All `-B` in one: the last entry for a name counts. `None` if there was none.
+    pub fn mapping(&self) -> Option<Mapping> {
+        let given = self.block_device_mapping.as_ref()?;
+        let entries = given.iter().flat_map(|Mapping(map)| map.clone());
+        Some(Mapping(entries.collect()))
+    }
+}
+
+/// How the pipeline runs and reports.
+#[derive(Debug, Clone, Args)]
+pub struct RunningOptions {
+    /// How many threads share the work [default: one a processor]
+    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = RUNNING)]
+    threads: Option<NonZeroUsize>,
+    /// Print one JSON object in place of the status lines
+    #[arg(long, action = SetTrue, help_heading = RUNNING)]
+    pub json: bool,
+}
+
+impl RunningOptions {
+    /// The number that was given, or that of the processors that this process may use.
+    pub fn threads(&self) -> NonZeroUsize {
+        self.threads
+            .or_else(|| std::thread::available_parallelism().ok())
+            .unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+/// How hard a bundle is compressed.
+#[derive(Debug, Clone, Args)]
+pub struct CompressionOptions {
+    /// 1 (fastest) to 12 (smallest)
+    #[arg(long, value_name = "LEVEL", default_value = "6", value_parser = values::level, help_heading = RUNNING)]
+    pub compression_level: u8,
+}

@@ -1,0 +1,118 @@
+//! The beginning and the end of every command.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Command;
+use clap_complete::Shell;
+
+use crate::context::Context;
+use crate::definition::{Definition, Options};
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::manual;
+use crate::parse::{Parsed, parse};
+use crate::print::print;
+
+/// The release of the older suite whose behaviour and manifests these commands have; scripts read it.
+pub const COMPATIBLE_VERSION: &str = "1.5.7 20071010";
+
+/// What these commands are, and their own version.
+pub const OWN_VERSION: &str = concat!("EC2 AMI tools in Rust, version ", env!("CARGO_PKG_VERSION"));
+
+/// Prints what `make dist` needs: the man page or a shell's completions. It is no option: it counts only as the first argument,
+/// written out.
+const DUMP: &str = "--dump";
+
+/// Runs a command: reads its arguments, answers help and version, runs its story, prints how it failed, and gives its exit code.
+pub fn run<O: Options>(
+    definition: &Definition,
+    story: impl FnOnce(O, &Context) -> Result<(), Failure>,
+) -> ExitCode {
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let stop_at_word = std::env::var_os("POSIXLY_CORRECT").is_some();
+    let outcome = if arguments.first().is_some_and(|first| first == DUMP) {
+        let format = arguments.drain(..).nth(1).unwrap_or_default();
+        dump(definition, definition.command::<O>(), &format)
+    } else {
+        parse(definition, arguments, stop_at_word)
+            .and_then(|parsed| answer(definition, parsed, story))
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where that cannot be written, the exit code says it.
+            let _ = std::io::stderr().write_all(failure.text(definition.name).as_bytes());
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn answer<O: Options>(
+    definition: &Definition,
+    parsed: Parsed<O>,
+    story: impl FnOnce(O, &Context) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    match parsed {
+        Parsed::Version => print(&format!(
+            "{} {COMPATIBLE_VERSION}\n{OWN_VERSION}\n",
+            definition.name
+        )),
+        Parsed::Help => print(&help(definition.command::<O>())),
+        Parsed::Manual => print(&manual::as_text(definition, &definition.command::<O>())),
+        Parsed::Run { options, words } => {
+            let context = Context {
+                batch: options.common().batch,
+                quiet: options.json(),
+            };
+            for word in words {
+                context.warn(&format!("Ignoring {word:?}: it belongs to no option."));
+            }
+            if options.common().debug {
+                log_to_stderr();
+            }
+            let _ = interrupt::flag();
+            story(options, &context)
+        }
+    }
+}
+
+fn help(mut command: Command) -> String {
+    let help = command.render_help();
+    let help = if std::io::stdout().is_terminal() {
+        help.ansi().to_string()
+    } else {
+        help.to_string()
+    };
+    format!("{}\n", help.trim_end())
+}
+
+fn dump(definition: &Definition, mut command: Command, format: &OsString) -> Result<(), Failure> {
+    let shell = match format.to_str() {
+        Some("man") => return print(&manual::as_roff(definition, &command, OWN_VERSION)),
+        Some("bash") => Shell::Bash,
+        Some("zsh") => Shell::Zsh,
+        Some("fish") => Shell::Fish,
+        _ => {
+            return Err(Failure::usage(format!(
+                "{DUMP} takes man, bash, zsh or fish"
+            )));
+        }
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, definition.name, &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+fn log_to_stderr() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .finish();
+    // There is no other: this is called once.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
