@@ -1,0 +1,164 @@
+//! Bundles taken apart by OpenSSL, gunzip and GNU tar alone, and bundles made of any stream.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ami_manifest::{
+    BundleKey, Bundler, Certificate, Image, MachineConfiguration, Manifest, ParsedManifest, Part,
+    PrivateKey, Sha1Digest, Version,
+};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use openssl::symm::{Cipher, encrypt};
+use sha1::{Digest, Sha1};
+
+use crate::{key, shell};
+
+/// The text of the first element of that name.
+fn element(xml: &str, name: &str) -> String {
+    let start = xml.find(&format!("<{name}")).unwrap();
+    let start = start + xml[start..].find('>').unwrap() + 1;
+    let end = start + xml[start..].find('<').unwrap();
+    xml[start..end].to_owned()
+}
+
+/// The AES key and IV of a bundle in hex, by OpenSSL's command.
+pub fn secrets(manifest: &Path, private_key: &Path) -> [String; 2] {
+    let xml = fs::read_to_string(manifest).unwrap();
+    ["user_encrypted_key", "user_encrypted_iv"].map(|name| {
+        let script = format!(
+            "echo {} | xxd -r -p | openssl pkeyutl -decrypt -inkey '{}'",
+            element(&xml, name),
+            private_key.display()
+        );
+        shell(&script, Path::new("/"))
+    })
+}
+
+/// Checks a bundle with OpenSSL and coreutils, and unpacks it with gunzip and GNU tar, into `destination`.
+pub fn take_apart(manifest: &Path, destination: &Path) {
+    let folder = manifest.parent().unwrap();
+    let private_key = key("user2048.key");
+    let [aes_key, iv] = secrets(manifest, &private_key);
+    let xml = fs::read_to_string(manifest).unwrap();
+    // The names and digests of the parts, as they stand.
+    let parts: Vec<(String, String)> = xml
+        .split("<part index=")
+        .skip(1)
+        .map(|part| (element(part, "filename"), element(part, "digest")))
+        .collect();
+    let list: String = parts
+        .iter()
+        .map(|(name, _)| format!("./'{name}' "))
+        .collect();
+    for (name, digest) in &parts {
+        let found = shell(&format!("sha1sum < ./'{name}'"), folder);
+        assert_eq!(found, format!("{digest}  -"), "{name}");
+    }
+    let sizes: u64 = parts
+        .iter()
+        .map(|(name, _)| fs::metadata(folder.join(name)).unwrap().len())
+        .sum();
+    assert_eq!(element(&xml, "bundled_size"), sizes.to_string());
+    let digest = shell(
+        &format!(
+            "cat {list} | openssl enc -d -aes-128-cbc -K {aes_key} -iv {iv} | gunzip \
+             | tee >(sha1sum > '{out}/.digest') | tar -xf - -C '{out}'; cat '{out}/.digest'; rm '{out}/.digest'",
+            out = destination.display()
+        ),
+        folder,
+    );
+    let image = &xml[xml.find("<image>").unwrap()..];
+    assert_eq!(digest, format!("{}  -", element(image, "digest")));
+}
+
+/// gzip data, by flate2.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A bundle of a stream that is encrypted as it is: what a hostile or odd bundler could have made, with digests that are right.
+#[derive(Debug)]
+pub struct Forged<'a> {
+    /// What is encrypted: gzip data, if it is to be a bundle.
+    pub compressed: &'a [u8],
+    /// The digest in the manifest; that of the tar stream, if it is to be a bundle.
+    pub digest: [u8; 20],
+    /// The image's size in the manifest.
+    pub size: u64,
+    /// Where the parts end.
+    pub part_size: usize,
+}
+
+impl<'a> Forged<'a> {
+    /// A bundle of a tar stream of an image of `size` bytes, compressed by gzip beforehand.
+    pub fn new(compressed: &'a [u8], tar: &[u8], size: u64) -> Self {
+        Self {
+            compressed,
+            digest: Sha1::digest(tar).into(),
+            size,
+            part_size: 10 << 20,
+        }
+    }
+
+    /// Writes the parts and the manifest into a folder and gives the manifest's path.
+    pub fn write(&self, folder: &Path) -> PathBuf {
+        let bundle_key = BundleKey::from_bytes([7; 16], [9; 16]);
+        let cipher = Cipher::aes_128_cbc();
+        let encrypted = encrypt(
+            cipher,
+            bundle_key.key(),
+            Some(bundle_key.iv()),
+            self.compressed,
+        )
+        .unwrap();
+        let certificate = Certificate::load(&key("user2048.crt")).unwrap();
+        let wrapped = bundle_key.wrap(&certificate).unwrap();
+        let mut parts = Vec::new();
+        for (index, bytes) in encrypted.chunks(self.part_size).enumerate() {
+            let filename = format!("forged.part.{index}");
+            fs::write(folder.join(&filename), bytes).unwrap();
+            parts.push(Part {
+                filename,
+                digest: Sha1Digest(Sha1::digest(bytes).into()),
+            });
+        }
+        let manifest = Manifest {
+            version: Version::V20071010,
+            bundler: Bundler::default(),
+            machine: MachineConfiguration {
+                architecture: "x86_64".to_owned(),
+                block_device_mapping: [].into(),
+                kernel_id: None,
+                ramdisk_id: None,
+                product_codes: Vec::new(),
+            },
+            image: Image {
+                name: "forged".to_owned(),
+                user: "123456789012".to_owned(),
+                image_type: "machine".to_owned(),
+                kernel_name: None,
+                ancestry: Vec::new(),
+                digest: Sha1Digest(self.digest),
+                size: self.size,
+                bundled_size: encrypted.len() as u64,
+                ec2_key: wrapped.clone(),
+                user_key: wrapped,
+                parts,
+            },
+        };
+        let private_key = PrivateKey::load(&key("user2048.key")).unwrap();
+        let path = folder.join("forged.manifest.xml");
+        fs::write(&path, manifest.to_signed_xml(&private_key).unwrap()).unwrap();
+        path
+    }
+}
+
+/// The number of parts that a manifest names.
+pub fn part_count(manifest: &Path) -> usize {
+    let parsed = ParsedManifest::load(manifest).unwrap();
+    parsed.manifest.image.parts.len()
+}

@@ -1,0 +1,196 @@
+//! What the end-to-end tests share. They run the release binaries (`make build`), some as root.
+
+pub mod bundles;
+pub mod images;
+pub mod mounts;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A file of `fixtures/golden`.
+pub fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fixtures/golden")
+        .join(path)
+        .canonicalize()
+        .unwrap_or_else(|e| panic!("fixtures/golden/{path}: {e}"))
+}
+
+/// A key or certificate of `fixtures/golden/keys`.
+pub fn key(name: &str) -> PathBuf {
+    golden(&format!("keys/{name}"))
+}
+
+/// A JSON file.
+pub fn json(path: &Path) -> Value {
+    let text = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// A string in JSON.
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+/// The path of one of the suite's commands, as `make build` makes it.
+pub fn command_path(name: &str) -> PathBuf {
+    // target/release/deps/TEST
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join(name);
+    assert!(
+        path.is_file(),
+        "{} is not built: run make build",
+        path.display()
+    );
+    path
+}
+
+/// One of the suite's commands with arguments.
+pub fn command<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Command {
+    let mut command = Command::new(command_path(name));
+    let _ = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env_remove("EC2_AMITOOL_HOME")
+        .env_remove("EC2_HOME");
+    command
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The exit code; of a signal, its number negated.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+pub fn outcome(command: &mut Command) -> Outcome {
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Outcome {
+        code: output.status.code().unwrap_or_else(|| -signal.unwrap_or(0)),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// Runs one of the suite's commands to its end.
+pub fn run<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Outcome {
+    outcome(&mut command(name, arguments))
+}
+
+/// Runs a shell script that must succeed, and gives what it printed.
+pub fn shell(script: &str, folder: &Path) -> String {
+    let result = outcome(
+        Command::new("bash")
+            .args(["-euo", "pipefail", "-c", script])
+            .current_dir(folder),
+    );
+    assert_eq!(result.code, 0, "{script}\n{}", result.stderr);
+    result.stdout.trim_end().to_owned()
+}
+
+/// A folder of the test's own.
+pub fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// The arguments that every bundling here has: keys, account, architecture.
+pub fn bundling(image: &Path, destination: &Path) -> Vec<String> {
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    [
+        "-k",
+        &path(&key("user2048.key")),
+        "-c",
+        &path(&key("user2048.crt")),
+        "--ec2cert",
+        &path(&key("ec2.crt")),
+        "-u",
+        "123456789012",
+        "-r",
+        "x86_64",
+        "-i",
+        &path(image),
+        "-d",
+        &path(destination),
+        "--batch",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+/// Bundles an image and gives the manifest's path.
+pub fn bundle(image: &Path, destination: &Path, more: &[&str]) -> PathBuf {
+    let mut arguments = bundling(image, destination);
+    arguments.extend(more.iter().map(|&s| s.to_owned()));
+    arguments.push("--json".to_owned());
+    let result = run("ec2-bundle-image", &arguments);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    let report: Value = serde_json::from_str(&result.stdout).unwrap();
+    PathBuf::from(text(&report["manifest"]))
+}
+
+/// The names in a folder.
+pub fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The files in a folder with their contents.
+pub fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    names(folder)
+        .into_iter()
+        .map(|name| (name.clone(), fs::read(folder.join(name)).unwrap()))
+        .collect()
+}
+
+/// The SHA-256 of a file, by OpenSSL.
+pub fn sha256(path: &Path) -> String {
+    let printed = shell(
+        &format!("openssl dgst -sha256 -r < '{}'", path.display()),
+        Path::new("/"),
+    );
+    printed.split(' ').next().unwrap().to_owned()
+}
+
+/// How much of a file is allocated, in bytes.
+pub fn allocated(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().blocks() * 512
+}
+
+/// Waits until something is so; panics when the process ends before.
+pub fn wait_until(child: &mut Child, what: &str, mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("the command ended before {what}: {status}");
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a run has made its private folder in `destination`.
+pub fn has_begun(destination: &Path) -> bool {
+    names(destination)
+        .iter()
+        .any(|name| name.starts_with(".ec2-ami-tools."))
+}
