@@ -63,8 +63,8 @@ pub fn take_apart(manifest: &Path, destination: &Path) {
     assert_eq!(element(&xml, "bundled_size"), sizes.to_string());
     let digest = shell(
         &format!(
-            "cat {list} | openssl enc -d -aes-128-cbc -K {aes_key} -iv {iv} | gunzip \
-             | tee >(sha1sum > '{out}/.digest') | tar -xf - -C '{out}'; cat '{out}/.digest'; rm '{out}/.digest'",
+            "cat {list} | openssl enc -d -aes-128-cbc -K {aes_key} -iv {iv} | gunzip > '{out}/.tar'
+             tar -xf '{out}/.tar' -C '{out}'; sha1sum < '{out}/.tar'; rm '{out}/.tar'",
             out = destination.display()
         ),
         folder,

@@ -166,10 +166,11 @@ pub fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// The SHA-256 of a file, by OpenSSL.
 pub fn sha256(path: &Path) -> String {
-    let printed = shell(
-        &format!("openssl dgst -sha256 -r < '{}'", path.display()),
-        Path::new("/"),
-    );
+    let mut openssl = Command::new("openssl");
+    let _ = openssl
+        .args(["dgst", "-sha256", "-r"])
+        .stdin(fs::File::open(path).unwrap());
+    let printed = outcome(&mut openssl).stdout;
     printed.split(' ').next().unwrap().to_owned()
 }
 

@@ -88,22 +88,20 @@ fn holes_wherever_they_are() {
     ];
     for (size, regions) in cases {
         sparse(&image, size, &regions);
-        assert_eq!(
-            there_and_back(&image, &[]) as u64,
-            1 + size / (10 << 20) * u64::from(regions.len() > 100),
-            "{size}"
-        );
+        // Noise does not compress: as many parts as its bytes fill.
+        let data: usize = regions.iter().map(|(_, length)| length).sum();
+        assert_eq!(there_and_back(&image, &[]), 1 + data / (10 << 20), "{size}");
     }
 }
 
 #[test]
-fn images_of_8_gib_and_more() {
+fn an_image_of_more_than_8_gib() {
     let work = folder();
     let image = work.path().join("image");
-    for size in [(8 << 30) - 1, 8 << 30, (9 << 30) + 7] {
-        sparse(&image, size, &[(1 << 20, 5000), (size - 3, 3)]);
-        assert_eq!(there_and_back(&image, &[]), 1);
-    }
+    // Sizes about 8 GiB are among the golden bundles.
+    let size = (9 << 30) + 7;
+    sparse(&image, size, &[(1 << 20, 5000), (size - 3, 3)]);
+    assert_eq!(there_and_back(&image, &[]), 1);
 }
 
 #[test]

@@ -103,11 +103,17 @@ impl Work for Packer {
 /// Clears the last block's final-block bit and puts an empty stored block behind it. Positions are in bits.
 fn make_joinable(deflated: &mut Vec<u8>, header: u64, end: u64) -> Option<()> {
     let header_byte = deflated.get_mut(usize::try_from(header / 8).ok()?)?;
-    *header_byte &= !(1 << (header % 8));
-    let whole_bytes = usize::try_from(end / 8).ok()?;
-    let bits = end % 8;
-    if bits > 0 {
-        *deflated.get_mut(whole_bytes)? &= (1 << bits) - 1;
+    let final_bit = 1 << (header % 8);
+    if *header_byte & final_bit == 0 {
+        return None;
+    }
+    *header_byte &= !final_bit;
+    // The stream ends in the byte that its last block ends in, and what is left of that byte is zeros.
+    let padding = (deflated.len() as u64 * 8)
+        .checked_sub(end)
+        .filter(|&bits| bits < 8)?;
+    if padding > 0 && deflated.last()? >> (8 - padding) != 0 {
+        return None;
     }
     let stored_header_end = end + 3;
     deflated.resize(usize::try_from(stored_header_end.div_ceil(8)).ok()?, 0);
@@ -184,6 +190,19 @@ mod tests {
                 inflated(&pack(level, &chunks)) == chunks.concat(),
                 "{level}"
             );
+        }
+    }
+
+    #[test]
+    fn positions_that_cannot_be_are_noticed() {
+        // A final block of fixed codes that holds nothing: bits 0 to 9.
+        let join = |header, end| {
+            let mut stream = STREAM_END.to_vec();
+            make_joinable(&mut stream, header, end).map(|()| stream)
+        };
+        assert_eq!(join(0, 10).unwrap(), [2, 0, 0, 0, 0xff, 0xff]);
+        for (header, end) in [(3, 10), (8, 10), (0, 2), (0, 8), (0, 17), (99, 10)] {
+            assert_eq!(join(header, end), None, "{header} {end}");
         }
     }
 

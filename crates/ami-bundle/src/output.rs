@@ -15,7 +15,7 @@ use crate::write_behind::WriteBehind;
 /// Zeros in runs of this many bytes are not written but left as holes: the smallest unit of most file systems.
 const HOLE: usize = 4096;
 
-/// Refuses a member of another size than the manifest's, then passes the image on to a file, or to nowhere.
+/// Refuses a member with more data than the manifest says, then passes the image on to a file, or to nowhere.
 #[derive(Debug)]
 pub(crate) struct ImageOutput {
     expected_size: u64,
@@ -101,9 +101,10 @@ fn make_way(target: &Path) -> Result<(), Error> {
 
 impl Receiver for ImageOutput {
     fn begin(&mut self, member: &Member) -> Result<(), Error> {
-        if member.size != self.expected_size {
+        // The image's size, or what some bundlers write there, that of the tar stream: no more data than that either way.
+        if member.stored > self.expected_size {
             return Err(StreamError::Size {
-                found: member.size,
+                found: member.stored,
                 expected: self.expected_size,
             }
             .into());
@@ -181,6 +182,7 @@ mod tests {
         Member {
             name: name.into(),
             size,
+            stored: size,
             mode: 0o4755,
             mtime: -86_400,
         }
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn another_size_than_the_manifests_is_refused_before_anything_is_written() {
+    fn more_data_than_the_manifest_says_is_refused_before_anything_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let staging = Staging::new(folder.path()).unwrap();
         let mut output = ImageOutput::file(5, &staging).unwrap();

@@ -92,6 +92,7 @@ fn run(
     let mut sink = Untar {
         reader: TarReader::new(output),
         digest: Sha1::new(),
+        length: 0,
     };
     schedule::run(
         settings.threads.get(),
@@ -108,6 +109,14 @@ fn run(
             found: hex::encode(found),
             expected: hex::encode(expected.digest),
         });
+    }
+    // Some bundlers write the tar stream's size where the image's belongs.
+    if expected.size != member.size && expected.size != sink.length {
+        return Err(StreamError::Size {
+            found: member.size,
+            expected: expected.size,
+        }
+        .into());
     }
     Ok((member, output))
 }
@@ -430,6 +439,8 @@ impl Join for Gunzip {
 struct Untar {
     reader: TarReader<ImageOutput>,
     digest: Sha1,
+    /// Bytes so far.
+    length: u64,
 }
 
 impl Sink for Untar {
@@ -437,6 +448,117 @@ impl Sink for Untar {
 
     fn take(&mut self, piece: Vec<u8>) -> Result<(), Error> {
         self.digest.update(&piece);
+        self.length += piece.len() as u64;
         self.reader.push(&piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deflate::CHUNK;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    /// Cuts as [`Decrypt`] does, and puts together as the pipeline does.
+    fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, Error> {
+        let key = BundleKey::from_bytes([1; 16], [2; 16]);
+        let mut encrypted = Vec::new();
+        let mut cipher = StreamCipher::encrypt(&key)?;
+        cipher.update(compressed, &mut encrypted)?;
+        cipher.finish(&mut encrypted)?;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part");
+        std::fs::write(&path, &encrypted).unwrap();
+        let part = PartFile {
+            path,
+            digest: Sha1::digest(&encrypted).into(),
+        };
+        let mut source = Decrypt::new(vec![part], &key, &|_| {})?;
+        let mut work = InflateAlone(Inflater::new());
+        let mut join = Gunzip::new();
+        let mut all = Vec::new();
+        let mut emit = |piece: Vec<u8>| {
+            all.extend(piece);
+            Ok(())
+        };
+        while let Some(piece) = source.next()? {
+            let tried = work.run(piece)?;
+            join.push(tried, &mut emit)?;
+        }
+        join.finish(&mut emit)?;
+        Ok(all)
+    }
+
+    fn flushed(content: &[u8], step: usize, level: Compression) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), level);
+        for piece in content.chunks(step) {
+            encoder.write_all(piece).unwrap();
+            encoder.flush().unwrap();
+        }
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn streams_with_sync_flushes_come_back() {
+        let counting: Vec<u8> = (0..300_000u32)
+            .flat_map(|i| (i / 3 % 6000).to_le_bytes())
+            .collect();
+        let pattern = [
+            &counting[..50_000],
+            &CHUNK_END.repeat(3000),
+            &counting[..50_000],
+        ]
+        .concat();
+        let zeros = vec![0; 2 * CHUNK];
+        for content in [counting, pattern, zeros] {
+            for (step, length) in [
+                (7, 20_000),
+                (1000, usize::MAX),
+                (70_000, usize::MAX),
+                (CHUNK, usize::MAX),
+            ] {
+                let content = &content[..length.min(content.len())];
+                for level in [0, 1, 9] {
+                    let compressed = flushed(content, step, Compression::new(level));
+                    assert!(
+                        gunzip(&compressed).unwrap() == content,
+                        "step {step}, level {level}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// What one piece leaves to refer to, the next must see, also where the one stood alone.
+    #[test]
+    fn pieces_that_refer_to_those_before_come_back() {
+        let unit: Vec<u8> = (0..20_000u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        let content = unit.repeat(40);
+        let compressed = flushed(&content, unit.len(), Compression::best());
+        assert!(
+            compressed.len() < 2 * unit.len(),
+            "the pieces refer to each other"
+        );
+        assert!(gunzip(&compressed).unwrap() == content);
+    }
+
+    #[test]
+    fn a_cut_stream_is_refused_wherever_it_is_cut() {
+        let compressed = flushed(
+            &[b"some content", &[7; 5000][..]].concat(),
+            100,
+            Compression::fast(),
+        );
+        for length in 0..compressed.len() {
+            let error = gunzip(&compressed[..length]).unwrap_err();
+            assert!(
+                matches!(error, Error::Stream(StreamError::Truncated(_))),
+                "{length}: {error}"
+            );
+        }
     }
 }

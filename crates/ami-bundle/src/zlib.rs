@@ -26,12 +26,16 @@ struct Stream {
 // SAFETY: the state behind the stream is owned by it alone, and no call is made but through `&mut self`.
 unsafe impl Send for Stream {}
 
+/// The part of `data_type` that counts unused bits.
+const UNUSED_BITS: i32 = 63;
+
 /// What one call of `inflate` did.
 struct Call {
     used: usize,
     written: usize,
     code: i32,
-    /// zlib's `data_type` after the call: bits unused in the last byte, 64 = in the last block, 128 = at a block's end.
+    /// zlib's `data_type` after the call: the low six bits count the bits that were read and not used (zlib-rs reads ahead by more
+    /// than the 7 of zlib's manual), 64 = in the last block, 128 = at a block's end.
     data_type: i32,
 }
 
@@ -127,7 +131,8 @@ impl BlockWalker {
                 _ => return None,
             }
             if call.data_type & 128 != 0 {
-                let position = (used as u64) * 8 - u64::try_from(call.data_type & 7).ok()?;
+                let unused = u64::try_from(call.data_type & UNUSED_BITS).ok()?;
+                let position = (used as u64) * 8 - unused;
                 if call.data_type & 64 == 0 {
                     header = position;
                 } else {
@@ -189,9 +194,13 @@ impl Inflater {
             progress.used += call.used;
             progress.written += call.written;
             progress.ended = call.code == Z_STREAM_END;
-            progress.at_block_end = call.data_type & 128 != 0 && call.data_type & 7 == 0;
+            let at_end = call.data_type & 128 != 0;
+            progress.at_block_end = at_end && call.data_type & UNUSED_BITS == 0;
+            // The end of the last block is told first, and that of the stream only by one more call.
+            let stream_ends = at_end && call.data_type & 64 != 0;
+            let has_more = progress.used < input.len() || stream_ends;
             match call.code {
-                Z_OK if progress.used < input.len() && call.used + call.written > 0 => {}
+                Z_OK if has_more && call.used + call.written > 0 => {}
                 Z_OK | Z_BUF_ERROR | Z_STREAM_END => return Some(progress),
                 _ => return None,
             }
@@ -259,6 +268,16 @@ mod tests {
             assert!(ended);
             assert_eq!(all, b"abc");
         }
+    }
+
+    #[test]
+    fn the_end_of_the_last_block_is_that_of_the_stream() {
+        // A final stored block that holds nothing ends in the bytes that chunks end in.
+        let mut inflater = Inflater::new();
+        let progress = inflater
+            .inflate(&[1, 0, 0, 0xff, 0xff], &mut [0; 8])
+            .unwrap();
+        assert!(progress.ended && progress.used == 5);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Member {
     pub(crate) name: String,
     /// Bytes, holes included.
     pub(crate) size: u64,
+    /// Bytes that are in the stream.
+    pub(crate) stored: u64,
     /// Permission bits.
     pub(crate) mode: u32,
     /// Seconds since 1970.
@@ -251,6 +253,7 @@ impl<R: Receiver> TarReader<R> {
         let member = Member {
             name: plain_name(&raw_name)?,
             size: sparse_size.unwrap_or(self.stored),
+            stored: self.stored,
             mode: (unsigned(&header[field::MODE], "mode")? & 0o7777) as u32,
             mtime,
         };

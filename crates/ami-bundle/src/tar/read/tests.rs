@@ -110,6 +110,7 @@ fn a_plain_member_comes_out_whole() {
     let expected = Member {
         name: "a.img".into(),
         size: 1500,
+        stored: 1500,
         mode: 0o640,
         mtime: 15,
     };
