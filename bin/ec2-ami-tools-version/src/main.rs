@@ -1,14 +1,44 @@
 //! Prints the version. As in the older suite, arguments do not matter.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use ami_cli::{COMPATIBLE_VERSION, OWN_VERSION};
+use ami_cli::{CommonOptions, Definition, Options};
+
+const DEFINITION: Definition = Definition {
+    name: "ec2-ami-tools-version",
+    summary: "prints the version of the EC2 AMI tools",
+    usage: "",
+    description: &[
+        "Prints the release of the older suite whose behaviour these commands have, and the date of the manifest's format, on the \
+         first line, which scripts read; then what these commands are and their own version. Arguments do not matter.",
+    ],
+    mandatory: &[],
+    new_options: &[],
+    exit_codes: &[("0", "Always.")],
+    files: &[],
+    examples: &[("Print the version", "ec2-ami-tools-version")],
+    see_also: &[
+        "ec2-bundle-image(1)",
+        "ec2-unbundle(1)",
+        "ec2-verify-bundle(1)",
+    ],
+};
+
+#[derive(Debug, clap::Args)]
+struct Arguments {
+    #[command(flatten)]
+    common: CommonOptions,
+}
+
+impl Options for Arguments {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+}
 
 fn main() -> ExitCode {
-    let text = format!("{COMPATIBLE_VERSION}\n{OWN_VERSION}\n");
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    ami_cli::run_without_arguments::<Arguments>(&DEFINITION, |context| {
+        context.say(ami_cli::COMPATIBLE_VERSION)?;
+        context.say(ami_cli::OWN_VERSION)
+    })
 }

@@ -47,20 +47,22 @@ const MAY_BE_EMPTY: [&str; 3] = ["kernel", "ramdisk", "region"];
 impl Definition {
     /// The options as clap knows them.
     pub(crate) fn command<O: Options>(&self) -> Command {
-        let examples = self
-            .examples
-            .iter()
-            .map(|(what, line)| format!("\n  {what}:\n    {line}\n"));
-        let command = Command::new(self.name)
+        // The option groups' own doc comments would become the command's description: it is set after them.
+        O::augment_args(Command::new(self.name))
             .about(self.summary)
             .override_usage(format!("{} {}", self.name, self.usage))
-            .after_help(format!("Examples:{}", examples.collect::<String>()))
-            .help_template("Usage: {usage}\n\n{about}.\n\n{all-args}\n\n{after-help}")
+            .help_template("Usage: {usage}\n\n{about}.\n\n{all-args}")
             .disable_help_flag(true)
             .disable_version_flag(true)
             .args_override_self(true)
-            .term_width(80);
-        O::augment_args(command)
+            .term_width(80)
+    }
+
+    /// What `--help` shows behind the options.
+    pub(crate) fn examples_text(&self) -> String {
+        let examples = self.examples.iter();
+        let examples = examples.map(|(what, line)| format!("\n  {what}:\n    {line}\n"));
+        format!("Examples:{}", examples.collect::<String>())
     }
 
     pub(crate) fn known(&self, command: &Command) -> Vec<Known> {

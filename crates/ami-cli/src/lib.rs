@@ -36,4 +36,4 @@ pub use options::{
     BundleOptions, CommonOptions, CompressionOptions, IdentityOptions, RunningOptions,
 };
 pub use progress::Progress;
-pub use run::{COMPATIBLE_VERSION, OWN_VERSION, run};
+pub use run::{COMPATIBLE_VERSION, OWN_VERSION, run, run_without_arguments};

@@ -30,14 +30,36 @@ pub fn run<O: Options>(
     definition: &Definition,
     story: impl FnOnce(O, &Context) -> Result<(), Failure>,
 ) -> ExitCode {
-    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let stop_at_word = std::env::var_os("POSIXLY_CORRECT").is_some();
+    finish::<O>(definition, |arguments| {
+        parse(definition, arguments, stop_at_word)
+            .and_then(|parsed| answer(definition, parsed, story))
+    })
+}
+
+/// Runs a command to which its arguments do not matter.
+pub fn run_without_arguments<O: Options>(
+    definition: &Definition,
+    story: impl FnOnce(&Context) -> Result<(), Failure>,
+) -> ExitCode {
+    finish::<O>(definition, |_| {
+        story(&Context {
+            batch: true,
+            quiet: false,
+        })
+    })
+}
+
+fn finish<O: Options>(
+    definition: &Definition,
+    act: impl FnOnce(Vec<OsString>) -> Result<(), Failure>,
+) -> ExitCode {
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let outcome = if arguments.first().is_some_and(|first| first == DUMP) {
         let format = arguments.drain(..).nth(1).unwrap_or_default();
         dump(definition, definition.command::<O>(), &format)
     } else {
-        parse(definition, arguments, stop_at_word)
-            .and_then(|parsed| answer(definition, parsed, story))
+        act(arguments)
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,7 +81,7 @@ fn answer<O: Options>(
             "{} {COMPATIBLE_VERSION}\n{OWN_VERSION}\n",
             definition.name
         )),
-        Parsed::Help => print(&help(definition.command::<O>())),
+        Parsed::Help => print(&help(definition, definition.command::<O>())),
         Parsed::Manual => print(&manual::as_text(definition, &definition.command::<O>())),
         Parsed::Run { options, words } => {
             let context = Context {
@@ -78,14 +100,14 @@ fn answer<O: Options>(
     }
 }
 
-fn help(mut command: Command) -> String {
+fn help(definition: &Definition, mut command: Command) -> String {
     let help = command.render_help();
     let help = if std::io::stdout().is_terminal() {
         help.ansi().to_string()
     } else {
         help.to_string()
     };
-    format!("{}\n", help.trim_end())
+    format!("{}\n\n{}", help.trim_end(), definition.examples_text())
 }
 
 fn dump(definition: &Definition, mut command: Command, format: &OsString) -> Result<(), Failure> {

@@ -1,0 +1,58 @@
+# Everything is built in the release profile: what is tested, measured and installed is one and the same.
+
+CARGO   ?= cargo
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+
+RELEASE  = $(CARGO_TARGET_DIR)/release
+COMMANDS = ec2-bundle-image ec2-unbundle ec2-verify-bundle ec2-ami-tools-version
+VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+PACKAGE  = ec2-ami-tools-$(VERSION)-$(shell uname -m)
+
+.PHONY: help build test lint bench demo fuzz install dist clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the commands
+	$(CARGO) build --workspace --release --locked
+
+test: ## install what the tests need, as root, and run everything
+	scripts/install-prerequisites build test
+	$(MAKE) build
+	$(CARGO) test --workspace --release --locked --no-fail-fast
+	$(MAKE) fuzz
+
+lint: ## check format, lints, licences and sources
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --release --locked -- -D warnings
+	scripts/cargo-deny --offline check licenses bans sources
+
+fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
+	scripts/fuzz
+
+bench: ## measure beside the older suite's pipeline; writes docs/benchmarks.md
+	scripts/install-prerequisites build bench
+	$(MAKE) build
+	$(RELEASE)/ami-bench
+
+demo: ## make, bundle, verify and unbundle an image
+	scripts/install-prerequisites build demo
+	$(MAKE) build
+	scripts/demo $(RELEASE)
+
+install: build ## install commands, man pages and completions below PREFIX (/usr/local)
+	scripts/install-files $(RELEASE) "$(DESTDIR)$(PREFIX)" $(COMMANDS)
+
+dist: build ## pack the same into dist/, with SHA256SUMS
+	rm -rf dist
+	scripts/install-files $(RELEASE) dist/$(PACKAGE) $(COMMANDS)
+	cp LICENSE README.md CHANGELOG.md dist/$(PACKAGE)
+	tar -C dist --owner 0 --group 0 -czf dist/$(PACKAGE).tar.gz $(PACKAGE)
+	cd dist && sha256sum $(PACKAGE).tar.gz > SHA256SUMS
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf dist
