@@ -27,6 +27,7 @@ test: ## install what the tests need, as root, and run everything
 
 lint: ## check format, lints, licences and sources
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --release --locked -- -D warnings
 	scripts/cargo-deny --offline check licenses bans sources
 

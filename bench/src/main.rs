@@ -1,1 +1,92 @@
-fn main() {}
+//! Measures the commands beside those that a user would run instead, in one run, and writes docs/benchmarks.md with a plot.
+//!
+//! usage: `ami-bench [IMAGE HUGE]`; without arguments, on the data that scripts/bench-image makes.
+
+mod measure;
+mod pipelines;
+mod plot;
+mod report;
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::measure::{Measured, best_of, shell};
+use crate::pipelines::Workshop;
+use crate::report::{Data, Report};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ami-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<()> {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let (image, huge) = match &arguments[..] {
+        [image, huge] => (image.clone(), huge.clone()),
+        _ => standard_images()?,
+    };
+    let shop = Workshop::new(&image)?;
+    // Everything is read from memory, by all alike.
+    let _ = shell(&format!("cat '{}' > /dev/null", image.display()))?;
+
+    eprintln!("The pipeline with pigz ...");
+    let e_bundle = shop.bundle_by("pigz")?;
+    eprintln!("Ours, bundling ...");
+    let ours_two = best_of(3, || shop.bundle(&image, 2))?;
+    let ours_one = shop.bundle(&image, 1)?;
+    let ours_huge = shop.bundle(&huge, 2)?;
+    let our_bundle = shop.keep_our_bundle(&image)?;
+    eprintln!("The older suite's pipeline, gzip -9, which takes minutes ...");
+    let a_bundle = shop.bundle_by("gzip -9")?;
+    let a_parts = shop.keep_pipelines_bundle()?;
+    eprintln!("Backwards ...");
+    let a_back = best_of(2, || shop.unbundle_by_pipeline(&a_parts))?;
+    let ours_back = best_of(3, || shop.unbundle(&our_bundle))?;
+    let ours_back_of_a = best_of(3, || shop.unbundle(&a_parts))?;
+    let ours_back_huge = {
+        let bundle = shop.keep_our_bundle(&huge)?;
+        shop.unbundle(&bundle)?
+    };
+
+    let report = Report {
+        data: Data::of(&image)?,
+        a_bundle,
+        e_bundle,
+        ours_one,
+        ours_two,
+        ours_huge,
+        a_back,
+        ours_back,
+        ours_back_of_a,
+        ours_back_huge,
+        our_size: our_bundle.size,
+        a_size: a_parts.size,
+    };
+    print!("{}", report.table());
+    let docs = Path::new("docs");
+    if docs.is_dir() && arguments.is_empty() {
+        fs::write(docs.join("benchmarks.md"), report.page()?)?;
+        fs::write(docs.join("benchmarks.svg"), plot::svg(&report.bars()))?;
+        println!("\nWritten to docs/benchmarks.md and docs/benchmarks.svg.");
+    }
+    Ok(())
+}
+
+fn standard_images() -> Result<(PathBuf, PathBuf)> {
+    let folder = match std::env::var_os("AMI_BENCH_CACHE") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(std::env::var_os("HOME").ok_or("HOME is not set")?)
+            .join(".cache/ami-tools/bench"),
+    };
+    let _ = shell(&format!("scripts/bench-image '{}'", folder.display()))?;
+    Ok((folder.join("disk.img"), folder.join("huge.img")))
+}

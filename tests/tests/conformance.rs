@@ -64,10 +64,6 @@ const MEANT: &[(&str, &[&str])] = &[
             "bundle-image/image-name-runs-shell",
             "bundle-image/dest-space",
             "unbundle/source-space",
-            "bundle-image/env-tape",
-            "bundle-image/env-tar-options",
-            "bundle-image/env-gzip",
-            "bundle-image/image-hyphen",
         ],
     ),
     (
@@ -119,27 +115,13 @@ const MEANT: &[(&str, &[&str])] = &[
         &[
             "unbundle/part-corrupt",
             "unbundle/part-truncated",
-            "unbundle/part-missing",
-            "unbundle/part-empty",
             "unbundle/digest-mismatch",
-            "unbundle/default-source",
         ],
     ),
-    (
-        "--debug prints no keys",
-        &["bundle-image/debug", "unbundle/debug"],
-    ),
+    ("--debug prints no keys", &["unbundle/debug"]),
     (
         "No fixed names in /tmp",
-        &[
-            "unbundle/pipe-name-taken",
-            "unbundle/pipe-name-is-dir",
-            "bundle-image/pipe-name-taken",
-        ],
-    ),
-    (
-        "A destination that cannot be written is an ERROR: line",
-        &["unbundle/dest-unwritable"],
+        &["unbundle/pipe-name-taken", "unbundle/pipe-name-is-dir"],
     ),
 ];
 
@@ -260,7 +242,10 @@ fn run_case(case: &Value) -> Found {
     let kept = match case["stdin"].as_str() {
         Some("hang") => Some(stdin),
         // A process of Rust's finds /dev/null where a descriptor is closed.
-        None | Some("eof" | "closed") => None,
+        None | Some("eof" | "closed") => {
+            drop(stdin);
+            None
+        }
         Some(answers) => {
             let mut stdin = stdin;
             // Where nothing is asked, nothing reads it.
@@ -289,6 +274,8 @@ fn run_case(case: &Value) -> Found {
         }
         None => String::new(),
     };
+    // What some cases put into /tmp, or have put there.
+    let _ = script("rm -rf /tmp/ec2-unbundle-image-digest-pipe /tmp/ec2golden-my-prefix.*");
     let first_line = case["stdout_first_line_only"] == true;
     Found {
         code: outcome.code,
@@ -379,7 +366,7 @@ fn every_case_is_as_recorded_or_differs_as_meant() {
 #[test]
 fn every_reason_is_in_the_compatibility_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
-    let table = fs::read_to_string(path).unwrap();
+    let table = fs::read_to_string(path).unwrap().replace('`', "");
     for (reason, _) in MEANT {
         assert!(
             table.contains(reason),

@@ -28,6 +28,9 @@ mod bundle;
 mod cipher;
 mod deflate;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gzip;
 mod image;
 mod output;

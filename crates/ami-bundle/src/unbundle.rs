@@ -128,6 +128,64 @@ struct Decrypt<'a> {
     /// `None` when the stream has ended.
     cipher: Option<StreamCipher>,
     read_buffer: Vec<u8>,
+    cutter: Cutter,
+}
+
+impl<'a> Decrypt<'a> {
+    fn new(
+        parts: Vec<PartFile>,
+        key: &BundleKey,
+        progress: &'a (dyn Fn(u64) + Sync),
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            reader: PartReader::new(parts),
+            progress,
+            cipher: Some(StreamCipher::decrypt(key)?),
+            read_buffer: vec![0; STEP],
+            cutter: Cutter::default(),
+        })
+    }
+
+    /// Decrypts some more; false at the end.
+    fn fill(&mut self) -> Result<bool, Error> {
+        let Some(cipher) = &mut self.cipher else {
+            return Ok(false);
+        };
+        let count = self.reader.read(&mut self.read_buffer)?;
+        (self.progress)(count as u64);
+        let pending = &mut self.cutter.pending;
+        if count > 0 {
+            cipher.update(&self.read_buffer[..count], pending)?;
+        } else if let Some(cipher) = self.cipher.take() {
+            cipher.finish(pending)?;
+        }
+        Ok(true)
+    }
+}
+
+impl Source for Decrypt<'_> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Result<Option<Piece>, Error> {
+        loop {
+            if let Some(piece) = self.cutter.cut() {
+                return Ok(Some(piece));
+            }
+            if !self.fill()? {
+                return Ok(self.cutter.rest());
+            }
+        }
+    }
+}
+
+/// A piece of the compressed stream.
+struct Piece {
+    bytes: Vec<u8>,
+    may_stand_alone: bool,
+}
+
+/// Cuts the compressed stream where chunks may end.
+struct Cutter {
     /// Decrypted and not yet given.
     pending: Vec<u8>,
     /// How much of `pending` has been searched.
@@ -147,46 +205,31 @@ enum Begin {
     Middle,
 }
 
-/// A piece of the compressed stream.
-struct Piece {
-    bytes: Vec<u8>,
-    may_stand_alone: bool,
-}
-
-impl<'a> Decrypt<'a> {
-    fn new(
-        parts: Vec<PartFile>,
-        key: &BundleKey,
-        progress: &'a (dyn Fn(u64) + Sync),
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            reader: PartReader::new(parts),
-            progress,
-            cipher: Some(StreamCipher::decrypt(key)?),
-            read_buffer: vec![0; STEP],
+impl Default for Cutter {
+    fn default() -> Self {
+        Self {
             pending: Vec::new(),
             searched: 0,
             chunk_end: memmem::Finder::new(&CHUNK_END),
             next_is: Begin::Header,
-        })
-    }
-
-    /// Decrypts some more; false at the end.
-    fn fill(&mut self) -> Result<bool, Error> {
-        let Some(cipher) = &mut self.cipher else {
-            return Ok(false);
-        };
-        let count = self.reader.read(&mut self.read_buffer)?;
-        (self.progress)(count as u64);
-        if count > 0 {
-            cipher.update(&self.read_buffer[..count], &mut self.pending)?;
-        } else if let Some(cipher) = self.cipher.take() {
-            cipher.finish(&mut self.pending)?;
         }
-        Ok(true)
+    }
+}
+
+impl Cutter {
+    /// The next piece, if it is known where it ends.
+    fn cut(&mut self) -> Option<Piece> {
+        let (length, next_is) = self.find()?;
+        Some(self.cut_at(length, next_is))
     }
 
-    fn cut(&mut self, length: usize, next_is: Begin) -> Piece {
+    /// What is left at the end of the stream.
+    fn rest(&mut self) -> Option<Piece> {
+        let length = self.pending.len();
+        (length > 0).then(|| self.cut_at(length, Begin::Middle))
+    }
+
+    fn cut_at(&mut self, length: usize, next_is: Begin) -> Piece {
         let rest = self.pending.split_off(length);
         let bytes = std::mem::replace(&mut self.pending, rest);
         self.searched = 0;
@@ -197,7 +240,7 @@ impl<'a> Decrypt<'a> {
         }
     }
 
-    fn find_cut(&mut self) -> Option<(usize, Begin)> {
+    fn find(&mut self) -> Option<(usize, Begin)> {
         if self.next_is == Begin::Header {
             let length = gzip::HEADER.len();
             return (self.pending.len() >= length).then_some((length, Begin::Chunk));
@@ -210,22 +253,6 @@ impl<'a> Decrypt<'a> {
         }
         self.searched = self.pending.len();
         (self.pending.len() >= MAX_PIECE).then_some((MAX_PIECE, Begin::Middle))
-    }
-}
-
-impl Source for Decrypt<'_> {
-    type Item = Piece;
-
-    fn next(&mut self) -> Result<Option<Piece>, Error> {
-        loop {
-            if let Some((length, next_is)) = self.find_cut() {
-                return Ok(Some(self.cut(length, next_is)));
-            }
-            if !self.fill()? {
-                let length = self.pending.len();
-                return Ok((length > 0).then(|| self.cut(length, Begin::Middle)));
-            }
-        }
     }
 }
 
@@ -453,6 +480,26 @@ impl Sink for Untar {
     }
 }
 
+/// Cuts gzip data as [`Decrypt`] does, and puts it together as the pipeline does, on one thread.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut source = Cutter::default();
+    source.pending.extend_from_slice(compressed);
+    let mut work = InflateAlone(Inflater::new());
+    let mut join = Gunzip::new();
+    let mut all = Vec::new();
+    let mut emit = |piece: Vec<u8>| {
+        all.extend(piece);
+        Ok(())
+    };
+    while let Some(piece) = source.cut().or_else(|| source.rest()) {
+        let tried = work.run(piece)?;
+        join.push(tried, &mut emit)?;
+    }
+    join.finish(&mut emit)?;
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -460,36 +507,6 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use std::io::Write;
-
-    /// Cuts as [`Decrypt`] does, and puts together as the pipeline does.
-    fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, Error> {
-        let key = BundleKey::from_bytes([1; 16], [2; 16]);
-        let mut encrypted = Vec::new();
-        let mut cipher = StreamCipher::encrypt(&key)?;
-        cipher.update(compressed, &mut encrypted)?;
-        cipher.finish(&mut encrypted)?;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("part");
-        std::fs::write(&path, &encrypted).unwrap();
-        let part = PartFile {
-            path,
-            digest: Sha1::digest(&encrypted).into(),
-        };
-        let mut source = Decrypt::new(vec![part], &key, &|_| {})?;
-        let mut work = InflateAlone(Inflater::new());
-        let mut join = Gunzip::new();
-        let mut all = Vec::new();
-        let mut emit = |piece: Vec<u8>| {
-            all.extend(piece);
-            Ok(())
-        };
-        while let Some(piece) = source.next()? {
-            let tried = work.run(piece)?;
-            join.push(tried, &mut emit)?;
-        }
-        join.finish(&mut emit)?;
-        Ok(all)
-    }
 
     fn flushed(content: &[u8], step: usize, level: Compression) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), level);

@@ -1,0 +1,75 @@
+//! Running a command and measuring it, with GNU time.
+
+use std::process::Command;
+
+use crate::Result;
+
+/// What a command took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Measured {
+    /// Seconds from beginning to end.
+    pub wall: f64,
+    /// Seconds of processor time, of all its processes.
+    pub cpu: f64,
+    /// The most memory that one of its processes held, in MiB.
+    pub memory: f64,
+}
+
+/// Runs a shell script and measures it; it must succeed.
+pub fn measured(script: &str) -> Result<Measured> {
+    let output = Command::new("/usr/bin/time")
+        .args([
+            "-f",
+            "%e %U %S %M",
+            "bash",
+            "-euo",
+            "pipefail",
+            "-c",
+            script,
+        ])
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("{script}\n{text}").into());
+    }
+    let last = text.trim_end().lines().last().unwrap_or_default();
+    let numbers = last
+        .split(' ')
+        .map(str::parse)
+        .collect::<std::result::Result<Vec<f64>, _>>()
+        .map_err(|e| format!("{last}: {e}"))?;
+    match numbers[..] {
+        [wall, user, system, kib] => Ok(Measured {
+            wall,
+            cpu: user + system,
+            memory: kib / 1024.0,
+        }),
+        _ => Err(format!("time printed: {last}").into()),
+    }
+}
+
+/// The quickest of several runs, with the most memory of any.
+pub fn best_of(runs: usize, mut run: impl FnMut() -> Result<Measured>) -> Result<Measured> {
+    let mut best = run()?;
+    for _ in 1..runs {
+        let next = run()?;
+        let memory = best.memory.max(next.memory);
+        if next.wall < best.wall {
+            best = next;
+        }
+        best.memory = memory;
+    }
+    Ok(best)
+}
+
+/// Runs a shell script that must succeed and gives what it printed.
+pub fn shell(script: &str) -> Result<String> {
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", script])
+        .output()?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{script}\n{text}").into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}

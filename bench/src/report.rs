@@ -1,0 +1,231 @@
+//! The figures beside their goals, as a table and as a page.
+
+use std::fs;
+use std::path::Path;
+
+use crate::measure::shell;
+use crate::{Measured, Result};
+
+/// What was bundled.
+pub struct Data {
+    size: u64,
+    allocated: u64,
+    files: String,
+}
+
+impl Data {
+    /// Looks at an image.
+    pub fn of(image: &Path) -> Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = fs::metadata(image)?;
+        let root = image.with_file_name("root");
+        let files = if root.is_dir() {
+            shell(&format!("find '{}' -xdev | wc -l", root.display()))?
+        } else {
+            "unknown".to_owned()
+        };
+        Ok(Self {
+            size: metadata.len(),
+            allocated: metadata.blocks() * 512,
+            files,
+        })
+    }
+}
+
+/// All that was measured.
+pub struct Report {
+    pub data: Data,
+    pub a_bundle: Measured,
+    pub e_bundle: Measured,
+    pub ours_one: Measured,
+    pub ours_two: Measured,
+    pub ours_huge: Measured,
+    pub a_back: Measured,
+    pub ours_back: Measured,
+    pub ours_back_of_a: Measured,
+    pub ours_back_huge: Measured,
+    pub our_size: u64,
+    pub a_size: u64,
+}
+
+/// A figure, what it was derived from, and its goal.
+struct Figure {
+    what: &'static str,
+    measured: String,
+    figure: f64,
+    /// At least, or at most.
+    at_least: bool,
+    goal: f64,
+    unit: &'static str,
+}
+
+/// A bar of the plot: its group, its label, seconds.
+pub type Bar = (&'static str, &'static str, f64);
+
+impl Report {
+    fn figures(&self) -> Vec<Figure> {
+        let ratio = |what, measured: String, figure, goal| Figure {
+            what,
+            measured,
+            figure,
+            at_least: true,
+            goal,
+            unit: "times",
+        };
+        let most = |what, measured: String, figure, goal, unit| Figure {
+            what,
+            measured,
+            figure,
+            at_least: false,
+            goal,
+            unit,
+        };
+        let seconds = |a: Measured, b: Measured| format!("{:.2} s to {:.2} s", a.wall, b.wall);
+        let two = self.ours_two;
+        vec![
+            ratio(
+                "bundling, as fast as A (gzip -9)",
+                seconds(self.a_bundle, two),
+                self.a_bundle.wall / two.wall,
+                25.0,
+            ),
+            ratio(
+                "bundling, as fast as E (pigz)",
+                seconds(self.e_bundle, two),
+                self.e_bundle.wall / two.wall,
+                2.3,
+            ),
+            most(
+                "our bundle's size over A's",
+                format!("{} to {} bytes", self.our_size, self.a_size),
+                self.our_size as f64 / self.a_size as f64,
+                1.0,
+                "times",
+            ),
+            most(
+                "wall time over processor time by the cores",
+                format!("{:.2} s to {:.2} s / 2", two.wall, two.cpu),
+                two.wall / (two.cpu / 2.0),
+                1.10,
+                "times",
+            ),
+            ratio(
+                "bundling, 1 thread to 2",
+                seconds(self.ours_one, two),
+                self.ours_one.wall / two.wall,
+                1.85,
+            ),
+            ratio(
+                "unbundling ours, as fast as A backwards",
+                seconds(self.a_back, self.ours_back),
+                self.a_back.wall / self.ours_back.wall,
+                4.0,
+            ),
+            ratio(
+                "unbundling A's, as fast as A backwards",
+                seconds(self.a_back, self.ours_back_of_a),
+                self.a_back.wall / self.ours_back_of_a.wall,
+                2.5,
+            ),
+            most("memory, bundling", String::new(), two.memory, 128.0, "MiB"),
+            most(
+                "memory, bundling 9 GiB (sparse)",
+                String::new(),
+                self.ours_huge.memory,
+                128.0,
+                "MiB",
+            ),
+            most(
+                "memory, unbundling",
+                String::new(),
+                self.ours_back.memory.max(self.ours_back_of_a.memory),
+                128.0,
+                "MiB",
+            ),
+            most(
+                "memory, unbundling 9 GiB (sparse)",
+                String::new(),
+                self.ours_back_huge.memory,
+                128.0,
+                "MiB",
+            ),
+        ]
+    }
+
+    /// The table, in Markdown, which is also how it is printed.
+    pub fn table(&self) -> String {
+        let mut table = format!(
+            "| {:<44} | {:<32} | {:>13} | {:>16} | |\n|{:-<46}|{:-<34}|{:->15}|{:->18}|---|\n",
+            "what", "measured", "figure", "goal", "", "", "", ""
+        );
+        for figure in self.figures() {
+            let reached = if figure.at_least {
+                figure.figure >= figure.goal
+            } else {
+                figure.figure <= figure.goal
+            };
+            table.push_str(&format!(
+                "| {:<44} | {:<32} | {:>7.3} {:<5} | {:<8} {:>7} | {} |\n",
+                figure.what,
+                figure.measured,
+                figure.figure,
+                figure.unit,
+                if figure.at_least {
+                    "at least"
+                } else {
+                    "at most"
+                },
+                figure.goal,
+                if reached { "reached" } else { "MISSED" }
+            ));
+        }
+        table
+    }
+
+    /// docs/benchmarks.md.
+    pub fn page(&self) -> Result<String> {
+        let machine = shell(
+            "awk -F ': ' '/model name/ { print $2; exit }' /proc/cpuinfo; nproc; \
+             awk '/MemTotal/ { printf \"%.0f GiB\", $2 / 1048576 }' /proc/meminfo; echo; uname -sr; date -u +%F",
+        )?;
+        let machine: Vec<&str> = machine.lines().collect();
+        let [processor, cores, memory, system, date] = machine[..] else {
+            return Err("the machine could not be looked at".into());
+        };
+        let mib = |bytes: u64| bytes >> 20;
+        Ok(format!(
+            "# Benchmarks\n\n\
+             Written by `make bench`, which repeats them: everything below was measured in one run, on {date}.\n\n\
+             - Machine: {processor}, {cores} cores, {memory}, {system}. The image is read from memory; bundles and images are written to its disk.\n\
+             - Data: an ext4 image of {size} MiB, {allocated} MiB of it data, of a Debian 12 root file system with a kernel and \
+             compilers, {files} files (`scripts/bench-image`). The 9 GiB are the same file system, grown.\n\
+             - A, the older suite's pipeline: `tar -chS | tee >(openssl sha1) | gzip -9 | openssl enc -aes-128-cbc`, then `split` and \
+             `openssl sha1` of each part. E, the same with `pigz` (level 6, both cores). A backwards: `cat | openssl enc -d | gunzip | \
+             tee >(openssl sha1) | tar -x`.\n\
+             - Ours at 2 threads and level 6 where nothing else is said; the best of three runs, the older suite's pipeline once. After \
+             each unbundling the image's SHA-256 is compared. Ours syncs what it writes to the disk, the pipelines do not.\n\n\
+             ![Seconds for bundling and unbundling](benchmarks.svg)\n\n{table}",
+            size = mib(self.data.size),
+            allocated = mib(self.data.allocated),
+            files = self.data.files,
+            table = self.table(),
+        ))
+    }
+
+    /// What the plot shows.
+    pub fn bars(&self) -> Vec<Bar> {
+        vec![
+            ("bundling", "A: gzip -9", self.a_bundle.wall),
+            ("bundling", "E: pigz", self.e_bundle.wall),
+            ("bundling", "ours, 1 thread", self.ours_one.wall),
+            ("bundling", "ours, 2 threads", self.ours_two.wall),
+            ("unbundling", "A backwards", self.a_back.wall),
+            (
+                "unbundling",
+                "ours, of A's bundle",
+                self.ours_back_of_a.wall,
+            ),
+            ("unbundling", "ours, of our bundle", self.ours_back.wall),
+        ]
+    }
+}

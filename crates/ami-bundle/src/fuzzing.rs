@@ -1,0 +1,61 @@
+//! What fuzz/ reaches of this crate's insides. Not part of the crate's interface.
+
+use crate::error::Error;
+use crate::tar::read::{Member, Receiver, TarReader};
+use crate::unbundle;
+
+/// A tar stream's member as it came out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Untarred {
+    /// The member's name.
+    pub name: String,
+    /// Its size in bytes, holes included.
+    pub size: u64,
+    /// Its data without the holes.
+    pub data: Vec<u8>,
+    /// Where each run of data begins and ends.
+    pub runs: Vec<(u64, u64)>,
+}
+
+impl Receiver for Untarred {
+    fn begin(&mut self, member: &Member) -> Result<(), Error> {
+        self.name.clone_from(&member.name);
+        self.size = member.size;
+        Ok(())
+    }
+
+    fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        // Runs that touch are one: how they are cut depends on how the stream is.
+        match self.runs.last_mut() {
+            Some((_, end)) if *end == offset => *end += bytes.len() as u64,
+            _ => self.runs.push((offset, offset + bytes.len() as u64)),
+        }
+        self.data.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Reads a tar stream in steps of so many bytes.
+///
+/// # Errors
+/// As unbundling.
+pub fn read_tar(stream: &[u8], step: usize) -> Result<Untarred, Error> {
+    let mut reader = TarReader::new(Untarred {
+        name: String::new(),
+        size: 0,
+        data: Vec::new(),
+        runs: Vec::new(),
+    });
+    for piece in stream.chunks(step) {
+        reader.push(piece)?;
+    }
+    Ok(reader.finish()?.1)
+}
+
+/// Inflates gzip data as unbundling does, its pieces first alone and then in order.
+///
+/// # Errors
+/// As unbundling.
+pub fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, Error> {
+    unbundle::gunzip(compressed)
+}
