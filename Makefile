@@ -29,6 +29,7 @@ lint: ## check format, lints, licences and sources
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --release --locked -- -D warnings
+	$(CARGO) fetch --locked --quiet
 	scripts/cargo-deny --offline check licenses bans sources
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60)

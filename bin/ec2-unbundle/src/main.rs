@@ -10,6 +10,7 @@ use ami_cli::{BundleFiles, Context, Failure, OrExit, Progress, exit};
 use ami_manifest::{Certificate, ParsedManifest, PrivateKey};
 use ami_parts::Staging;
 use serde::Serialize;
+use tracing::debug;
 
 use crate::args::{Arguments, DEFINITION};
 
@@ -34,11 +35,15 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         parsed.verify(&certificate).or_exit(exit::OTHER)?;
     }
     let image = &parsed.manifest.image;
+    debug!(version = ?parsed.manifest.version, name = image.name, size = image.size, "manifest read");
     let key = PrivateKey::load(&arguments.privatekey.unwrap_or_default()).or_exit(exit::OTHER)?;
     let bundle_key = image.user_key.unwrap_with(&key).or_exit(exit::OTHER)?;
     let files = BundleFiles::find(image, &arguments.source).or_exit(exit::OTHER)?;
 
+    debug!(count = files.parts.len(), bytes = files.size, "parts found");
+
     let staging = Staging::new(&arguments.destination).or_exit(exit::OTHER)?;
+    debug!(path = %staging.path().display(), "private folder made");
     let progress = Progress::bytes(files.size);
     let settings = Settings {
         threads: arguments.running.threads(),

@@ -1,8 +1,8 @@
 //! What fuzz/ reaches of this crate's insides. Not part of the crate's interface.
 
 use crate::error::Error;
+use crate::gunzip;
 use crate::tar::read::{Member, Receiver, TarReader};
-use crate::unbundle;
 
 /// A tar stream's member as it came out.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,5 +57,5 @@ pub fn read_tar(stream: &[u8], step: usize) -> Result<Untarred, Error> {
 /// # Errors
 /// As unbundling.
 pub fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, Error> {
-    unbundle::gunzip(compressed)
+    gunzip::gunzip(compressed)
 }

@@ -31,6 +31,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gunzip;
 mod gzip;
 mod image;
 mod output;
