@@ -118,7 +118,6 @@ const MEANT: &[(&str, &[&str])] = &[
             "unbundle/digest-mismatch",
         ],
     ),
-    ("--debug prints no keys", &["unbundle/debug"]),
     (
         "No fixed names in /tmp",
         &["unbundle/pipe-name-taken", "unbundle/pipe-name-is-dir"],

@@ -423,3 +423,40 @@ fn ec2s_certificate_is_found_or_the_error_says_how_to_get_it() {
     let _ = fs::copy(key("ec2.crt"), home.join("cert-ec2-gov.pem")).unwrap();
     assert_eq!(with_home().code, 0);
 }
+
+#[test]
+fn what_a_bundle_is_made_of_is_not_replaced_by_it() {
+    let work = folder();
+    let image = work.path().join("disk.part.7");
+    sparse(&image, 5000, &[(0, 5000)]);
+    let mut arguments = bundling(&image, work.path());
+    arguments.extend(["-p", "disk"].map(str::to_owned));
+    let result = run("ec2-bundle-image", &arguments);
+    assert_eq!(result.code, 254);
+    assert_eq!(
+        result.stderr,
+        format!(
+            "ERROR: {} has the name of one of the bundle's own files, which would replace it: \
+             choose another --prefix or --destination\n",
+            image.display()
+        )
+    );
+    assert_eq!(names(work.path()), ["disk.part.7"]);
+
+    // Whoever made the bundle chose the image's name.
+    let destination = folder();
+    let private_key = destination.path().join("image");
+    let _ = fs::copy(key("user2048.key"), &private_key).unwrap();
+    let manifest = bundle(&image, destination.path(), &["-p", "image"]);
+    let mut arguments = unbundling(&manifest, destination.path());
+    arguments[1] = private_key.to_str().unwrap().to_owned();
+    let before = contents(destination.path());
+    let result = run("ec2-unbundle", &arguments);
+    assert_eq!(result.code, 254);
+    assert!(
+        result.stderr.contains("which it is made from"),
+        "{}",
+        result.stderr
+    );
+    assert_eq!(contents(destination.path()), before);
+}

@@ -36,7 +36,8 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     }
     let image = &parsed.manifest.image;
     debug!(version = ?parsed.manifest.version, name = image.name, size = image.size, "manifest read");
-    let key = PrivateKey::load(&arguments.privatekey.unwrap_or_default()).or_exit(exit::OTHER)?;
+    let key_path = arguments.privatekey.unwrap_or_default();
+    let key = PrivateKey::load(&key_path).or_exit(exit::OTHER)?;
     let bundle_key = image.user_key.unwrap_with(&key).or_exit(exit::OTHER)?;
     let files = BundleFiles::find(image, &arguments.source).or_exit(exit::OTHER)?;
 
@@ -44,6 +45,10 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
 
     let staging = Staging::new(&arguments.destination).or_exit(exit::OTHER)?;
     debug!(path = %staging.path().display(), "private folder made");
+    let inputs: Vec<PathBuf> = [manifest, key_path]
+        .into_iter()
+        .chain(arguments.cert.clone())
+        .collect();
     let progress = Progress::bytes(files.size);
     let settings = Settings {
         threads: arguments.running.threads(),
@@ -55,6 +60,7 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         &files.expected,
         &bundle_key,
         &staging,
+        &inputs,
         &settings,
     )
     .map_err(Failure::of_unbundling)?;

@@ -87,6 +87,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// The image has the name of a file that it is made from.
+    #[error("the image would replace {path}, which it is made from: choose another destination", path = path.display())]
+    WouldReplace {
+        /// The file.
+        path: PathBuf,
+    },
     /// The caller's flag was raised.
     #[error("interrupted")]
     Interrupted,

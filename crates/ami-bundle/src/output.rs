@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -53,9 +53,18 @@ impl ImageOutput {
         })
     }
 
-    /// Gives the image its mode, time and name in the destination, in place of what has that name.
-    pub(crate) fn publish(self, member: &Member, staging: &Staging) -> Result<PathBuf, Error> {
+    /// Gives the image its mode, time and name in the destination, in place of what has that name, unless that is one of `sources`.
+    pub(crate) fn publish(
+        self,
+        member: &Member,
+        staging: &Staging,
+        sources: &[PathBuf],
+    ) -> Result<PathBuf, Error> {
         let target = staging.destination().join(&member.name);
+        let there = identity(&target);
+        if there.is_some() && sources.iter().any(|source| identity(source) == there) {
+            return Err(Error::WouldReplace { path: target });
+        }
         if let Some(StagedFile {
             file,
             path,
@@ -84,6 +93,11 @@ impl ImageOutput {
         }
         Ok(target)
     }
+}
+
+/// What tells a file from all others.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 /// As in the older suite, an empty folder of the image's name makes way.
@@ -176,7 +190,6 @@ fn units(bytes: &[u8], offset: u64) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
 
     fn member(name: &str, size: u64) -> Member {
         Member {
@@ -200,7 +213,9 @@ mod tests {
         block[HOLE + 5] = b'x';
         output.data(8 * HOLE as u64 - 7, &block).unwrap();
         assert!(folder.path().join("a.img").is_dir());
-        let path = output.publish(&member("a.img", 100_000), &staging).unwrap();
+        let path = output
+            .publish(&member("a.img", 100_000), &staging, &[])
+            .unwrap();
         drop(staging);
 
         let mut expected = vec![0; 100_000];
@@ -244,8 +259,23 @@ mod tests {
         for index in 0..60 {
             output.data(index * data.len() as u64, &data).unwrap();
         }
-        let path = output.publish(&member("a", size), &staging).unwrap();
+        let path = output.publish(&member("a", size), &staging, &[]).unwrap();
         assert!(fs::read(path).unwrap() == data.repeat(60));
+    }
+
+    #[test]
+    fn a_file_that_the_image_is_made_from_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("part");
+        fs::write(&source, "precious").unwrap();
+        fs::hard_link(&source, folder.path().join("image")).unwrap();
+        let staging = Staging::new(folder.path()).unwrap();
+        let output = ImageOutput::file(0, &staging).unwrap();
+        let error = output
+            .publish(&member("image", 0), &staging, &[source])
+            .unwrap_err();
+        assert!(matches!(error, Error::WouldReplace { .. }));
+        assert_eq!(fs::read(folder.path().join("image")).unwrap(), b"precious");
     }
 
     #[test]
@@ -254,7 +284,7 @@ mod tests {
         fs::create_dir_all(folder.path().join("a/b")).unwrap();
         let staging = Staging::new(folder.path()).unwrap();
         let output = ImageOutput::file(0, &staging).unwrap();
-        let error = output.publish(&member("a", 0), &staging).unwrap_err();
+        let error = output.publish(&member("a", 0), &staging, &[]).unwrap_err();
         assert!(matches!(error, Error::InTheWay { .. }));
         assert!(folder.path().join("a/b").is_dir());
     }

@@ -29,7 +29,8 @@ pub struct Expected {
 /// Unbundles parts, given in order, into the destination of `staging` and gives the image's path.
 ///
 /// The image gets its name, which is that of the tar stream's member, only when everything has been checked: every part's SHA-1,
-/// gzip's CRC-32 and length, the tar stream's SHA-1, the image's size.
+/// gzip's CRC-32 and length, the tar stream's SHA-1, the image's size. Whoever made the bundle chose that name: it replaces neither the
+/// parts nor any of `inputs`, such as the manifest and the private key.
 ///
 /// # Errors
 /// [`Error::Parts`] for a part; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for what is in them; [`Error::Io`] and
@@ -39,11 +40,14 @@ pub fn unbundle(
     expected: &Expected,
     key: &BundleKey,
     staging: &Staging,
+    inputs: &[PathBuf],
     settings: &Settings<'_>,
 ) -> Result<PathBuf, Error> {
+    let mut sources = inputs.to_vec();
+    sources.extend(parts.iter().map(|part| part.path.clone()));
     let output = ImageOutput::file(expected.size, staging)?;
     let (member, output) = run(parts, expected, key, output, settings)?;
-    output.publish(&member, staging)
+    output.publish(&member, staging, &sources)
 }
 
 /// Checks everything that [`unbundle`] checks, and writes nothing; gives the image's name.

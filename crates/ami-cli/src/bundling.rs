@@ -13,6 +13,7 @@ use ami_parts::{StagedParts, Staging};
 use serde::Serialize;
 use tracing::debug;
 
+use crate::bundle_files::first_same_file;
 use crate::context::Context;
 use crate::ec2_certificate::ec2_certificate;
 use crate::failure::{Failure, OrExit, exit};
@@ -31,6 +32,8 @@ pub struct BundlePlan<'a> {
     name: String,
     key: PrivateKey,
     bundle_key: BundleKey,
+    /// The files with the keys and certificates.
+    inputs: Vec<PathBuf>,
     /// What the manifest will say; the image's digest and size and the parts are still to come.
     manifest: Manifest,
 }
@@ -74,6 +77,11 @@ enum PlanError {
         free: u64,
         needed: u64,
     },
+    #[error(
+        "{path} has the name of one of the bundle's own files, which would replace it: choose another --prefix or --destination",
+        path = .0.display()
+    )]
+    WouldReplace(PathBuf),
     #[error("the name of the image {image} is not UTF-8, which a manifest cannot hold: give one with --prefix", image = .0.display())]
     NameNotUtf8(PathBuf),
 }
@@ -153,6 +161,7 @@ impl<'a> BundlePlan<'a> {
             name,
             key,
             bundle_key,
+            inputs: vec![certificate_path.to_owned(), key_path.to_owned(), ec2_path],
             manifest,
         })
     }
@@ -188,7 +197,7 @@ impl<'a> BundlePlan<'a> {
         let destination = &self.options.destination;
         let image = Image::open(path).or_exit(exit::USAGE)?;
         Self::check_size(path, image.size(), self.options)?;
-        ami_parts::check_names(destination, &self.name).or_exit(exit::USAGE)?;
+        self.spare_inputs(path)?;
         self.check_space(&image)?;
         debug!(
             size = image.size(),
@@ -228,6 +237,17 @@ impl<'a> BundlePlan<'a> {
             context.print_json(&self.report(published.manifest, &bundled.parts))?;
         }
         Ok(())
+    }
+
+    /// What the bundle is made of must not be taken for a part of an older bundle of its name.
+    fn spare_inputs(&self, image: &Path) -> Result<(), Failure> {
+        let replaced = ami_parts::replaced_files(&self.options.destination, &self.name)
+            .or_exit(exit::USAGE)?;
+        let inputs = self.inputs.iter().map(PathBuf::as_path).chain([image]);
+        match first_same_file(&replaced, inputs) {
+            None => Ok(()),
+            Some(path) => Err(Failure::new(exit::OTHER, PlanError::WouldReplace(path))),
+        }
     }
 
     fn check_space(&self, image: &Image) -> Result<(), Failure> {

@@ -49,7 +49,7 @@ impl Definition {
     pub(crate) fn command<O: Options>(&self) -> Command {
         // The option groups' own doc comments would become the command's description: it is set after them.
         O::augment_args(Command::new(self.name))
-            .about(self.summary)
+            .about(capitalised(self.summary))
             .override_usage(format!("{} {}", self.name, self.usage))
             .help_template("Usage: {usage}\n\n{about}.\n\n{all-args}")
             .disable_help_flag(true)
@@ -84,4 +84,10 @@ impl Definition {
 
 pub(crate) fn takes_value(argument: &Arg) -> bool {
     argument.get_action().takes_values()
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(characters).collect()
 }

@@ -97,7 +97,7 @@ pub struct RunningOptions {
     /// How many threads share the work [default: one a processor]
     #[arg(long, value_name = "N", value_parser = values::threads, help_heading = RUNNING)]
     threads: Option<NonZeroUsize>,
-    /// Print one JSON object in place of the status lines
+    /// Print one JSON object in place of the status lines; asks nothing
     #[arg(long, action = SetTrue, help_heading = RUNNING)]
     pub json: bool,
 }

@@ -85,7 +85,8 @@ fn answer<O: Options>(
         Parsed::Manual => print(&manual::as_text(definition, &definition.command::<O>())),
         Parsed::Run { options, words } => {
             let context = Context {
-                batch: options.common().batch,
+                // A question on standard output would spoil the JSON.
+                batch: options.common().batch || options.json(),
                 quiet: options.json(),
             };
             for word in words {

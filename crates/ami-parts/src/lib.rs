@@ -27,7 +27,7 @@ mod write;
 
 pub use error::Error;
 pub use names::{belongs_to_bundle, manifest_file_name, part_file_name};
-pub use publish::{Published, check_names, publish, sync_folder};
+pub use publish::{Published, publish, replaced_files, sync_folder};
 pub use read::{PartFile, PartReader};
 pub use staging::Staging;
 pub use write::{PART_SIZE, PartWriter, StagedPart, StagedParts};

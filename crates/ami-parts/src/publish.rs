@@ -29,13 +29,13 @@ pub struct Published {
     pub parts: Vec<String>,
 }
 
-/// Refuses a destination where something that cannot be replaced has the name of one of the bundle's files.
+/// The files of an older bundle of that name, which publishing replaces or removes.
 ///
 /// # Errors
-/// [`Error::InTheWay`] names it; [`Error::Io`] when the folder cannot be read.
-pub fn check_names(destination: &Path, bundle: &str) -> Result<(), Error> {
-    let _ = existing_files(destination, bundle)?;
-    Ok(())
+/// [`Error::InTheWay`] names a folder that has such a name; [`Error::Io`] when the destination cannot be read.
+pub fn replaced_files(destination: &Path, bundle: &str) -> Result<Vec<PathBuf>, Error> {
+    let names = existing_files(destination, bundle)?;
+    Ok(names.iter().map(|name| destination.join(name)).collect())
 }
 
 /// Publishes the parts and then the manifest of the bundle `bundle` in the destination of `staging`.
@@ -218,6 +218,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let _ = old_bundle(folder.path());
         let (staging, parts) = staged(folder.path(), NonZeroU64::new(5).unwrap());
+        let mut replaced = replaced_files(folder.path(), "x").unwrap();
+        replaced.sort();
+        let names = ["x.manifest.xml", "x.part.00", "x.part.01", "x.part.11"];
+        assert_eq!(replaced, names.map(|name| folder.path().join(name)));
         let published = publish(staging, "x", &parts, b"new manifest").unwrap();
         assert_eq!(published.parts, ["x.part.0", "x.part.1"]);
         let expected = [
@@ -238,7 +242,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("x.part.7")).unwrap();
         assert!(matches!(
-            check_names(folder.path(), "x"),
+            replaced_files(folder.path(), "x"),
             Err(Error::InTheWay { .. })
         ));
         let (staging, parts) = staged(folder.path(), PART_SIZE);
