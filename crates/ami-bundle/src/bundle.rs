@@ -29,7 +29,7 @@ pub struct Bundled {
 /// Bundles `image` under `name` into parts in the private folder of `staging`.
 ///
 /// # Errors
-/// [`Error::Name`], [`Error::Io`] and [`Error::ImageChanged`] for the image; [`Error::Parts`] for the destination;
+/// [`Error::Name`] and [`Error::ImageChanged`]; [`Error::File`] for the image or the destination;
 /// [`Error::Interrupted`]. Parts that were staged go with `staging`.
 pub fn bundle(
     image: &Image,

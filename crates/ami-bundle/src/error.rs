@@ -7,29 +7,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A system call failed on the image.
-    #[error("cannot {operation} {path}", path = path.display())]
-    Io {
-        /// What was tried, as a verb: `read`.
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// The destination has run out of space.
-    #[error("no space left for {path}: free some, or choose another destination with --destination", path = path.display())]
-    NoSpace {
-        /// The file that could not be written.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// The parts could not be read or written.
+    /// A file could not be read or written, or a part is not what it should be.
     #[error(transparent)]
-    Parts(#[from] ami_parts::Error),
+    File(#[from] ami_parts::Error),
     /// The image was written to while it was read.
     #[error("the image {path} changed while it was read ({what}): stop what writes to it and bundle it again", path = path.display())]
     ImageChanged {
@@ -167,16 +147,7 @@ impl From<StreamError> for Error {
 impl Error {
     /// Returns a function for `map_err` that says what was tried on which file.
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::NoSpace { path, source }
-            }
-            _ => Self::Io {
-                operation,
-                path,
-                source,
-            },
-        }
+        let on_file = ami_parts::Error::io(operation, path);
+        move |source| Self::File(on_file(source))
     }
 }

@@ -41,7 +41,7 @@ impl Image {
     /// Opens an image and reads its sparse map.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::NotAnImage`] when it is something else.
+    /// [`Error::File`] when it cannot be read, [`Error::NotAnImage`] when it is something else.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let mut file = File::options()
             .read(true)
@@ -244,7 +244,7 @@ mod tests {
         }
         assert!(matches!(
             Image::open(Path::new("/nonexistent")),
-            Err(Error::Io { .. })
+            Err(Error::File(_))
         ));
     }
 

@@ -33,8 +33,8 @@ pub struct Expected {
 /// parts nor any of `inputs`, such as the manifest and the private key.
 ///
 /// # Errors
-/// [`Error::Parts`] for a part; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for what is in them; [`Error::Io`] and
-/// [`Error::NoSpace`] for the destination; [`Error::Interrupted`].
+/// [`Error::File`] for a part or the destination; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for what is in the
+/// parts; [`Error::Interrupted`].
 pub fn unbundle(
     parts: Vec<PartFile>,
     expected: &Expected,
