@@ -174,9 +174,19 @@ fn tree(root: &Path) -> BTreeMap<String, (u64, i64, i64)> {
 }
 
 fn run_case(case: &Value) -> Found {
-    let work = folder();
+    let (work, for_all) = (folder(), folder());
     let root = work.path();
-    let (keys, bundles) = (golden("keys"), golden("bundles"));
+    let is_nobody = case["as_user"] == "nobody";
+    // Somebody else cannot read what is in root's folders.
+    let keys = if is_nobody {
+        let copies = for_all.path().join("keys");
+        let copy = format!("cp -r '{}' keys; chmod -R a+rX .", golden("keys").display());
+        let _ = end_to_end::shell(&copy, for_all.path());
+        copies
+    } else {
+        golden("keys")
+    };
+    let bundles = golden("bundles");
     let real = |word: &str| {
         word.replace("$DIR", root.to_str().unwrap())
             .replace("$KEYS", keys.to_str().unwrap())
@@ -203,22 +213,17 @@ fn run_case(case: &Value) -> Found {
     }
     let before = tree(root);
     let program = command_path(text(&case["tool"]));
-    let mut command = match case["as_user"].as_str() {
-        Some("nobody") => {
-            // Somebody else must get to the folder and the fixtures at all.
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
-            let mut setpriv = Command::new("setpriv");
-            let _ = setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-            let copy = root
-                .parent()
-                .unwrap()
-                .join(format!("command-{}", std::process::id()));
-            let _ = fs::copy(&program, &copy).unwrap();
-            let _ = setpriv.arg(copy);
-            setpriv
-        }
-        _ => Command::new(&program),
+    let mut command = if is_nobody {
+        let _ = end_to_end::shell("chmod 755 .", root);
+        let copy = for_all.path().join("command");
+        let _ = fs::copy(&program, &copy).unwrap();
+        let mut setpriv = Command::new("setpriv");
+        let _ = setpriv
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(copy);
+        setpriv
+    } else {
+        Command::new(&program)
     };
     let arguments = case["args"].as_array().cloned().unwrap_or_default();
     let _ = command
