@@ -13,6 +13,7 @@ const DEFINITION: Definition = Definition {
          first line, which scripts read; then what these commands are and their own version. Arguments do not matter.",
     ],
     mandatory: &[],
+    lifts_mandatory: &[],
     new_options: &[],
     exit_codes: &[("0", "Always.")],
     files: &[],

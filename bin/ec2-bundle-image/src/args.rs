@@ -22,6 +22,7 @@ pub const DEFINITION: Definition = Definition {
         "Options may be cut to a prefix that fits no other. The last one of an option that is given twice counts, except for -B.",
     ],
     mandatory: &["image", "cert", "privatekey", "user"],
+    lifts_mandatory: &[],
     new_options: &["threads", "compression-level", "json", "region"],
     exit_codes: &[
         (

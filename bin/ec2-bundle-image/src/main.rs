@@ -4,7 +4,7 @@ mod args;
 
 use std::process::ExitCode;
 
-use ami_cli::{BundlePlan, Context, Failure, OrExit, exit};
+use ami_cli::{BundlePlan, Context, Failure, Inheritance, OrExit, exit};
 
 use crate::args::{Arguments, DEFINITION};
 
@@ -20,7 +20,10 @@ fn bundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         BundlePlan::check_size(&path, metadata.len(), &arguments.bundle)?;
     }
     context.say("Bundling image file...")?;
-    let plan = BundlePlan::new(&path, architecture, &arguments.identity, &arguments.bundle)?;
-    plan.run(&path, &arguments.running, &arguments.compression, context)?;
+    let plan = BundlePlan::new(&path, architecture, &arguments.identity, &arguments.bundle, Inheritance::default())?;
+    let report = plan.run(&path, &arguments.running, &arguments.compression, context)?;
+    if arguments.running.json {
+        return context.print_json(&report);
+    }
     context.say("ec2-bundle-image complete.")
 }

@@ -19,6 +19,7 @@ pub const DEFINITION: Definition = Definition {
         "The image is called as it was when it was bundled. Its holes come back as holes.",
     ],
     mandatory: &["manifest", "privatekey"],
+    lifts_mandatory: &[],
     new_options: &["cert", "threads", "json"],
     exit_codes: &[
         ("0", "The image is there, and is what was bundled."),

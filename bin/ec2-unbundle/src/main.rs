@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use ami_bundle::Settings;
 use ami_cli::{BundleFiles, Context, Failure, OrExit, Progress, exit};
 use ami_manifest::{Certificate, ParsedManifest, PrivateKey};
-use ami_parts::Staging;
 use serde::Serialize;
 use tracing::debug;
 
@@ -43,7 +42,7 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
 
     debug!(count = files.parts.len(), bytes = files.size, "parts found");
 
-    let staging = Staging::new(&arguments.destination).or_exit(exit::OTHER)?;
+    let staging = context.staging(&arguments.destination).or_exit(exit::OTHER)?;
     debug!(path = %staging.path().display(), "private folder made");
     let inputs: Vec<PathBuf> = [manifest, key_path]
         .into_iter()

@@ -17,6 +17,7 @@ pub const DEFINITION: Definition = Definition {
         "It prints a line for each check: ok, FAILED and why, or not checked and what it would take.",
     ],
     mandatory: &["manifest"],
+    lifts_mandatory: &[],
     new_options: &[],
     exit_codes: &[
         ("0", "All that could be checked holds."),

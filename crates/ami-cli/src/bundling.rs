@@ -2,6 +2,7 @@
 //!
 //! Everything that can be wrong is found before the first byte is compressed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ami_bundle::{Image, Level, Settings, check_name};
@@ -9,7 +10,7 @@ use ami_manifest::{
     BundleKey, Bundler, Certificate, MachineConfiguration, Manifest, Part, PrivateKey, Sha1Digest,
     Version,
 };
-use ami_parts::{StagedParts, Staging};
+use ami_parts::StagedParts;
 use serde::Serialize;
 use tracing::debug;
 
@@ -25,10 +26,29 @@ use crate::values::Mapping;
 /// (EC2 user guide, "Create an instance store-backed AMI").
 const LARGEST_IMAGE: u64 = 10 << 30;
 
+/// What the instance that an image is made on gives to its manifest. Options win over it.
+#[derive(Debug, Clone, Default)]
+pub struct Inheritance {
+    /// The kernel's ID.
+    pub kernel_id: Option<String>,
+    /// The RAM disk's ID.
+    pub ramdisk_id: Option<String>,
+    /// Product codes.
+    pub product_codes: Option<Vec<String>>,
+    /// Virtual names and devices.
+    pub block_device_mapping: Option<BTreeMap<String, String>>,
+    /// The images that this one is made from, the oldest first.
+    pub ancestry: Vec<String>,
+    /// What the instance's metadata did not have, by its names there.
+    pub missing: Vec<&'static str>,
+}
+
 /// All that is needed to bundle an image, checked.
 pub struct BundlePlan<'a> {
     options: &'a BundleOptions,
     mapping: Option<Mapping>,
+    /// Lines about what the instance's metadata did not have.
+    missing: Vec<&'static str>,
     name: String,
     key: PrivateKey,
     bundle_key: BundleKey,
@@ -40,7 +60,7 @@ pub struct BundlePlan<'a> {
 
 /// What was bundled, for `--json`.
 #[derive(Debug, Serialize)]
-struct Report {
+pub struct BundleReport {
     manifest: PathBuf,
     parts: Vec<PartReport>,
     image_size: u64,
@@ -96,6 +116,7 @@ impl<'a> BundlePlan<'a> {
         architecture: String,
         identity: &IdentityOptions,
         options: &'a BundleOptions,
+        inheritance: Inheritance,
     ) -> Result<Self, Failure> {
         let name = match &options.prefix {
             Some(prefix) => prefix.clone(),
@@ -129,22 +150,26 @@ impl<'a> BundlePlan<'a> {
         }
         let bundle_key = BundleKey::generate().or_exit(exit::OTHER)?;
         let mapping = options.mapping();
+        let mapping = mapping.or(inheritance.block_device_mapping.map(Mapping));
         let manifest = Manifest {
             version: Version::V20071010,
             bundler: Bundler::default(),
             machine: MachineConfiguration {
                 architecture,
                 block_device_mapping: mapping.clone().unwrap_or_default().0,
-                kernel_id: options.kernel.clone(),
-                ramdisk_id: options.ramdisk.clone(),
-                product_codes: options.productcodes.iter().cloned().collect(),
+                kernel_id: options.kernel.clone().or(inheritance.kernel_id),
+                ramdisk_id: options.ramdisk.clone().or(inheritance.ramdisk_id),
+                product_codes: match &options.productcodes {
+                    Some(code) => vec![code.clone()],
+                    None => inheritance.product_codes.unwrap_or_default(),
+                },
             },
             image: ami_manifest::Image {
                 name: name.clone(),
                 user: identity.user.clone().unwrap_or_default(),
                 image_type: "machine".to_owned(),
                 kernel_name: None,
-                ancestry: Vec::new(),
+                ancestry: inheritance.ancestry,
                 digest: Sha1Digest([0; 20]),
                 size: 0,
                 bundled_size: 0,
@@ -158,6 +183,7 @@ impl<'a> BundlePlan<'a> {
         Ok(Self {
             options,
             mapping,
+            missing: inheritance.missing,
             name,
             key,
             bundle_key,
@@ -183,7 +209,7 @@ impl<'a> BundlePlan<'a> {
         Ok(())
     }
 
-    /// Bundles the image and prints the status lines, or the report in JSON.
+    /// Bundles the image, prints the status lines, and gives a report.
     ///
     /// # Errors
     /// Says what went wrong, with the exit code for it; nothing is left behind.
@@ -193,7 +219,7 @@ impl<'a> BundlePlan<'a> {
         running: &RunningOptions,
         compression: &CompressionOptions,
         context: &Context,
-    ) -> Result<(), Failure> {
+    ) -> Result<BundleReport, Failure> {
         let destination = &self.options.destination;
         let image = Image::open(path).or_exit(exit::USAGE)?;
         Self::check_size(path, image.size(), self.options)?;
@@ -205,7 +231,7 @@ impl<'a> BundlePlan<'a> {
             "image opened"
         );
 
-        let staging = Staging::new(destination).or_exit(exit::USAGE)?;
+        let staging = context.staging(destination).or_exit(exit::USAGE)?;
         debug!(path = %staging.path().display(), "private folder made");
         let progress = Progress::bytes(image.data_size());
         let settings = Settings {
@@ -233,10 +259,7 @@ impl<'a> BundlePlan<'a> {
         let published =
             ami_parts::publish(staging, &self.name, &bundled.parts, &xml).or_exit(exit::USAGE)?;
         self.say_what_was_done(&published.manifest, context)?;
-        if running.json {
-            context.print_json(&self.report(published.manifest, &bundled.parts))?;
-        }
-        Ok(())
+        Ok(self.report(published.manifest, &bundled.parts))
     }
 
     /// What the bundle is made of must not be taken for a part of an older bundle of its name.
@@ -294,6 +317,9 @@ impl<'a> BundlePlan<'a> {
         }
         context.say("Generating digests for each part...")?;
         context.say("Digests generated.")?;
+        for item in &self.missing {
+            context.say(&format!("Unable to read instance meta-data for {item}"))?;
+        }
         if let Some(Mapping(mapping)) = &self.mapping {
             for name in ["root", "ami"] {
                 if !mapping.contains_key(name) {
@@ -307,9 +333,9 @@ impl<'a> BundlePlan<'a> {
         context.say(&format!("Bundle manifest is {}", manifest.display()))
     }
 
-    fn report(&self, manifest: PathBuf, parts: &StagedParts) -> Report {
+    fn report(&self, manifest: PathBuf, parts: &StagedParts) -> BundleReport {
         let image = &self.manifest.image;
-        Report {
+        BundleReport {
             manifest,
             parts: image
                 .parts

@@ -1,21 +1,51 @@
 //! What a command's story needs of its surroundings.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
+use ami_parts::Staging;
 use serde::Serialize;
 
 use crate::failure::{Failure, OrExit, exit};
 use crate::interrupt;
 use crate::print::print;
+use crate::sweeper::Sweeper;
 
-/// A command's surroundings: how it speaks and whether it may ask.
+/// A command's surroundings: how it speaks, whether it may ask, and who cleans up if it is killed.
 #[derive(Debug)]
 pub struct Context {
     pub(crate) batch: bool,
     pub(crate) quiet: bool,
+    sweepers: Mutex<BTreeMap<PathBuf, Sweeper>>,
 }
 
 impl Context {
+    pub(crate) fn new(batch: bool, quiet: bool) -> Self {
+        Self {
+            batch,
+            quiet,
+            sweepers: Mutex::default(),
+        }
+    }
+
+    /// Makes a private folder in `destination`, which goes away with this command, however it ends.
+    ///
+    /// # Errors
+    /// The destination cannot be read or written.
+    pub fn staging(&self, destination: &Path) -> Result<Staging, ami_parts::Error> {
+        let absolute = std::fs::canonicalize(destination)
+            .map_err(ami_parts::Error::io("open", destination))?;
+        let mut sweepers = self.sweepers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !sweepers.contains_key(&absolute)
+            && let Some(sweeper) = Sweeper::start(&absolute)
+        {
+            let _ = sweepers.insert(absolute, sweeper);
+        }
+        Staging::new(destination)
+    }
+
     /// Prints a status line, unless the command prints JSON.
     ///
     /// # Errors

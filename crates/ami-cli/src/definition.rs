@@ -2,7 +2,7 @@
 
 use clap::{Arg, Args, Command};
 
-use crate::lexer::Known;
+use crate::lexer::{Known, Shape};
 use crate::options::CommonOptions;
 
 /// What is said of a command besides its options.
@@ -18,6 +18,8 @@ pub struct Definition {
     pub description: &'static [&'static str],
     /// Long options without which it cannot run, in the order in which they are asked for.
     pub mandatory: &'static [&'static str],
+    /// Flags with which it runs without those.
+    pub lifts_mandatory: &'static [&'static str],
     /// Long options that the older suite's command does not have.
     pub new_options: &'static [&'static str],
     /// Exit codes and when they are used.
@@ -41,8 +43,14 @@ pub trait Options: Args {
     }
 }
 
-/// Options that accept an empty value, as in the older suite.
-const MAY_BE_EMPTY: [&str; 3] = ["kernel", "ramdisk", "region"];
+/// Options whose values the older suite's parser checks in another way than for any text.
+const SHAPES: [(&str, Shape); 5] = [
+    ("kernel", Shape::TextOrNothing),
+    ("ramdisk", Shape::TextOrNothing),
+    ("region", Shape::TextOrNothing),
+    ("size", Shape::Integer),
+    ("partition", Shape::OneOf(&["gpt", "mbr", "none"])),
+];
 
 impl Definition {
     /// The options as clap knows them.
@@ -73,13 +81,18 @@ impl Definition {
                 Some(Known {
                     short: argument.get_short(),
                     takes_value: takes_value(argument),
-                    may_be_empty: MAY_BE_EMPTY.contains(&long.as_str()),
+                    shape: shape(&long),
                     is_new: self.new_options.contains(&long.as_str()),
                     long,
                 })
             })
             .collect()
     }
+}
+
+fn shape(long: &str) -> Shape {
+    let known = SHAPES.iter().find(|(name, _)| *name == long);
+    known.map_or(Shape::Text, |(_, shape)| *shape)
 }
 
 pub(crate) fn takes_value(argument: &Arg) -> bool {

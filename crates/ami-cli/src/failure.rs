@@ -11,6 +11,8 @@ pub mod exit {
     pub const MISSING_FILE: u8 = 2;
     /// A question was not answered in time.
     pub const TIMEOUT: u8 = 5;
+    /// The instance's metadata is not to be had.
+    pub const NO_METADATA: u8 = 12;
     /// Anything else.
     pub const OTHER: u8 = 254;
     /// SIGINT or SIGTERM.

@@ -16,10 +16,63 @@ pub(crate) struct Known {
     pub(crate) long: String,
     pub(crate) short: Option<char>,
     pub(crate) takes_value: bool,
-    /// An empty value is one.
-    pub(crate) may_be_empty: bool,
+    pub(crate) shape: Shape,
     /// The older suite does not have it.
     pub(crate) is_new: bool,
+}
+
+/// What the older suite's parser itself checks of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Any text but the empty one.
+    Text,
+    /// Any text.
+    TextOrNothing,
+    /// An integer of Ruby's: decimal, `0x`, `0b`, octal behind a `0`, with `_` between digits.
+    Integer,
+    /// One of these, or a beginning that fits no other.
+    OneOf(&'static [&'static str]),
+}
+
+impl Shape {
+    /// The value as it is passed on; `None` if it has not this shape.
+    fn accept(self, value: OsString) -> Option<OsString> {
+        match self {
+            Self::Text => (!value.is_empty()).then_some(value),
+            Self::TextOrNothing => Some(value),
+            Self::Integer => Some(integer(value.to_str()?)?.to_string().into()),
+            Self::OneOf(words) => {
+                let typed = value.to_str()?;
+                let mut fitting = words.iter().filter(|word| word.starts_with(typed));
+                let word = fitting.next()?;
+                let is_clear = *word == typed || fitting.next().is_none();
+                (is_clear && !typed.is_empty()).then(|| word.into())
+            }
+        }
+    }
+}
+
+fn integer(text: &str) -> Option<i64> {
+    let (is_negative, digits) = match text.as_bytes() {
+        [b'-', ..] => (true, &text[1..]),
+        [b'+', ..] => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (radix, digits) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, &lower[2..]),
+        [b'0', b'b', ..] => (2, &lower[2..]),
+        [b'0', b'o', ..] => (8, &lower[2..]),
+        [b'0', _, ..] => (8, &lower[1..]),
+        _ => (10, &lower[..]),
+    };
+    let is_spaced_well = !digits.starts_with('_') && !digits.ends_with('_') && !digits.contains("__");
+    let digits = digits.replace('_', "");
+    if !is_spaced_well || !digits.starts_with(|c: char| c.is_digit(radix)) {
+        return None;
+    }
+    let number = i64::from_str_radix(&digits, radix).ok()?;
+    Some(if is_negative { -number } else { number })
 }
 
 /// A command line in one spelling.
@@ -85,10 +138,10 @@ fn long(
     match (option.takes_value, value) {
         (false, None) => lexed.push(option, None),
         (false, Some(_)) => return Err(format!("needless argument: {typed}")),
-        (true, Some(value)) if value.is_empty() && !option.may_be_empty => {
-            return Err(format!("invalid argument: {typed}"));
-        }
-        (true, Some(value)) => lexed.push(option, Some(value)),
+        (true, Some(value)) => match option.shape.accept(value) {
+            Some(value) => lexed.push(option, Some(value)),
+            None => return Err(format!("invalid argument: {typed}")),
+        },
         (true, None) => lexed.push_next(option, &typed, arguments)?,
     }
     Ok(())
@@ -114,7 +167,12 @@ fn shorts(
         } else if after.is_empty() {
             return lexed.push_next(option, &typed, arguments);
         } else {
-            lexed.push(option, Some(OsString::from_vec(after.to_vec())));
+            let value = OsString::from_vec(after.to_vec());
+            let shown = value.to_string_lossy().into_owned();
+            match option.shape.accept(value) {
+                Some(value) => lexed.push(option, Some(value)),
+                None => return Err(format!("invalid argument: {typed} {shown}")),
+            }
             return Ok(());
         }
     }
@@ -159,10 +217,11 @@ impl Lexed {
         let value = arguments
             .next()
             .ok_or_else(|| format!("missing argument: {typed}"))?;
-        if value.is_empty() && !option.may_be_empty {
-            return Err(format!("invalid argument: {typed} "));
+        let shown = value.to_string_lossy().into_owned();
+        match option.shape.accept(value) {
+            Some(value) => self.push(option, Some(value)),
+            None => return Err(format!("invalid argument: {typed} {shown}")),
         }
-        self.push(option, Some(value));
         Ok(())
     }
 }
@@ -176,7 +235,12 @@ mod tests {
             long: long.to_owned(),
             short,
             takes_value,
-            may_be_empty: long == "kernel",
+            shape: match long {
+                "kernel" => Shape::TextOrNothing,
+                "size" => Shape::Integer,
+                "partition" => Shape::OneOf(&["gpt", "mbr", "none"]),
+                _ => Shape::Text,
+            },
             is_new: long == "threads" || long == "batches",
         };
         vec![
@@ -190,6 +254,8 @@ mod tests {
             option("version", None, false),
             option("threads", None, true),
             option("batches", None, true),
+            option("size", Some('s'), true),
+            option("partition", Some('P'), true),
         ]
     }
 
@@ -240,6 +306,21 @@ mod tests {
         assert_eq!(options(&["--ba"]), ["--batch"]);
         assert_eq!(options(&["--batche", "1"]), ["--batches=1"]);
         assert_eq!(options(&["--t=2"]), ["--threads=2"]);
+    }
+
+    #[test]
+    fn integers_and_choices_are_read_as_ruby_reads_them() {
+        for (typed, read) in [("16", "16"), ("020", "16"), ("0x10", "16"), ("0b1_0", "2"), ("1_0", "10"), ("-1", "-1"), ("0", "0")] {
+            assert_eq!(options(&["-s", typed]), [format!("--size={read}")], "{typed}");
+        }
+        for typed in ["big", "10.5", "10M", "08", "1__0", "_1", "1_", "0x", "", "-"] {
+            assert_eq!(error(&["-s", typed]), format!("invalid argument: -s {typed}"), "{typed}");
+        }
+        assert_eq!(error(&["--size=10M"]), "invalid argument: --size=10M");
+        assert_eq!(options(&["-P", "n", "--partition=gpt"]), ["--partition=none", "--partition=gpt"]);
+        for typed in ["MBR", "zfs", "", "gptx"] {
+            assert_eq!(error(&["-P", typed]), format!("invalid argument: -P {typed}"));
+        }
     }
 
     #[test]

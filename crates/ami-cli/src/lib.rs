@@ -24,10 +24,11 @@ mod print;
 mod progress;
 mod prompt;
 mod run;
+mod sweeper;
 pub mod values;
 
 pub use bundle_files::BundleFiles;
-pub use bundling::BundlePlan;
+pub use bundling::{BundlePlan, BundleReport, Inheritance};
 pub use context::Context;
 pub use definition::{Definition, Options};
 pub use ec2_certificate::{NotFound, ec2_certificate};

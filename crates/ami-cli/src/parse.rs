@@ -56,8 +56,14 @@ pub(crate) fn parse<O: Options>(
     if common.manual {
         return Ok(Parsed::Manual);
     }
+    // clap knows an option by its field's name.
+    let id = |name: &str| name.replace('-', "_");
+    let is_lifted = |name: &&str| matches.get_flag(&id(name));
+    if definition.lifts_mandatory.iter().any(is_lifted) {
+        return Ok(Parsed::Run { options, words });
+    }
     for name in definition.mandatory {
-        if matches.value_source(name).is_none() {
+        if matches.value_source(&id(name)).is_none() {
             return Err(Failure::usage(format!(
                 "missing mandatory parameter: --{name}"
             )));

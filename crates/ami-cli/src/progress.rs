@@ -24,14 +24,38 @@ impl Progress {
         Self(bar)
     }
 
+    /// A bar up to `total` bytes of so many files.
+    pub fn files(total: u64, files: u64) -> Self {
+        let progress = Self::bytes(total);
+        let template = format!(
+            "{{bar:30}} {{percent:>3}}%  {{msg}} of {files} files  {{bytes}} of {{total_bytes}}  {{bytes_per_sec}}  {{eta}} left"
+        );
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            progress.0.set_style(style);
+        }
+        progress
+    }
+
+    /// Notes how many files are done.
+    pub fn set_files(&self, done: u64) {
+        if !self.0.is_hidden() {
+            self.0.set_message(done.to_string());
+        }
+    }
+
     /// Notes that `count` more bytes are done.
     pub fn add(&self, count: u64) {
         self.0.inc(count);
+    }
+
+    /// Takes the bar away: what it shows is complete.
+    pub fn clear(&self) {
+        self.0.finish_and_clear();
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.clear();
     }
 }

@@ -14,6 +14,7 @@ use crate::interrupt;
 use crate::manual;
 use crate::parse::{Parsed, parse};
 use crate::print::print;
+use crate::sweeper;
 
 /// The release of the older suite whose behaviour and manifests these commands have; scripts read it.
 pub const COMPATIBLE_VERSION: &str = "1.5.7 20071010";
@@ -43,10 +44,7 @@ pub fn run_without_arguments<O: Options>(
     story: impl FnOnce(&Context) -> Result<(), Failure>,
 ) -> ExitCode {
     finish::<O>(definition, |_| {
-        story(&Context {
-            batch: true,
-            quiet: false,
-        })
+        story(&Context::new(true, false))
     })
 }
 
@@ -55,6 +53,10 @@ fn finish<O: Options>(
     act: impl FnOnce(Vec<OsString>) -> Result<(), Failure>,
 ) -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == sweeper::ARGUMENT) {
+        sweeper::wait_and_sweep(arguments.get(1));
+        return ExitCode::SUCCESS;
+    }
     let outcome = if arguments.first().is_some_and(|first| first == DUMP) {
         let format = arguments.drain(..).nth(1).unwrap_or_default();
         dump(definition, definition.command::<O>(), &format)
@@ -84,11 +86,9 @@ fn answer<O: Options>(
         Parsed::Help => print(&help(definition, definition.command::<O>())),
         Parsed::Manual => print(&manual::as_text(definition, &definition.command::<O>())),
         Parsed::Run { options, words } => {
-            let context = Context {
-                // A question on standard output would spoil the JSON.
-                batch: options.common().batch || options.json(),
-                quiet: options.json(),
-            };
+            // A question on standard output would spoil the JSON.
+            let batch = options.common().batch || options.json();
+            let context = Context::new(batch, options.json());
             for word in words {
                 context.warn(&format!("Ignoring {word:?}: it belongs to no option."));
             }

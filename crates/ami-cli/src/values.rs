@@ -25,6 +25,19 @@ pub fn image_file(value: &str) -> Result<PathBuf, String> {
     existing(value, |m| m.is_file() || m.file_type().is_block_device())
 }
 
+/// A program that is there and may be run.
+///
+/// # Errors
+/// The reason, for the user.
+pub fn executable_file(value: &str) -> Result<PathBuf, String> {
+    let path = std::path::absolute(value).unwrap_or_else(|_| PathBuf::from(value));
+    let is_file = path.metadata().is_ok_and(|m| m.is_file());
+    if is_file && rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_ok() {
+        return Ok(path);
+    }
+    Err("File not executable.".to_owned())
+}
+
 fn existing(value: &str, is_right: impl FnOnce(&fs::Metadata) -> bool) -> Result<PathBuf, String> {
     let path = Path::new(value);
     match fs::metadata(path) {

@@ -10,7 +10,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::publish;
@@ -32,10 +33,7 @@ impl Staging {
     /// # Errors
     /// The destination cannot be read or written.
     pub fn new(destination: &Path) -> Result<Self, Error> {
-        for stale in abandoned(destination)? {
-            publish::roll_back(&stale, destination)?;
-            fs::remove_dir_all(&stale.path).map_err(Error::io("remove", &stale.path))?;
-        }
+        sweep(destination)?;
         loop {
             let path = destination.join(random_name()?);
             match fs::DirBuilder::new().mode(0o700).create(&path) {
@@ -54,6 +52,28 @@ impl Staging {
         }
     }
 
+    /// Gives a file of the private folder its name in the destination, where nothing may have that name.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also when the name is taken.
+    pub fn give_name(&self, file: &str, name: &str) -> Result<PathBuf, Error> {
+        let (from, to) = (self.path.join(file), self.destination.join(name));
+        match rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
+            // The file system does not know how: a link does not replace either, and the old name goes with the folder.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                fs::hard_link(&from, &to).map_err(Error::io("create", &to))?;
+            }
+            result => result.map_err(|e| Error::io("create", &to)(e.into()))?,
+        }
+        publish::sync_folder(&self.destination)?;
+        Ok(to)
+    }
+
+    /// How the paths of private folders in a destination begin, this run's and others'.
+    pub fn paths_begin(destination: &Path) -> PathBuf {
+        destination.join(PREFIX)
+    }
+
     /// The folder that files are published to.
     pub fn destination(&self) -> &Path {
         &self.destination
@@ -70,6 +90,18 @@ impl Drop for Staging {
         // Nothing to tell anybody here: the next run takes away what could not be removed.
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// Undoes what killed runs had begun in `destination`, and clears away what they left.
+///
+/// # Errors
+/// The destination cannot be read or written.
+pub fn sweep(destination: &Path) -> Result<(), Error> {
+    for stale in abandoned(destination)? {
+        publish::roll_back(&stale, destination)?;
+        fs::remove_dir_all(&stale.path).map_err(Error::io("remove", &stale.path))?;
+    }
+    Ok(())
 }
 
 /// A folder of a run that no longer lives, with its lock taken.
@@ -105,12 +137,12 @@ fn lock(path: &Path) -> Result<Option<File>, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(fd) => File::from(fd),
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(None),
         Err(e) => return Err(Error::io("open", path)(e.into())),
     };
     match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+        Err(Errno::WOULDBLOCK) => return Ok(None),
         Err(e) => return Err(Error::io("lock", path)(e.into())),
     }
     let links = folder.metadata().map_err(Error::io("read", path))?.nlink();
@@ -170,6 +202,19 @@ mod tests {
         assert_ne!(first.path(), second.path());
         drop((first, second));
         assert_eq!(entries(destination.path()), ["precious"]);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_given() {
+        let destination = tempfile::tempdir().unwrap();
+        let staging = Staging::new(destination.path()).unwrap();
+        for (content, name, is_given) in [("new", "image", true), ("newer", "image", false)] {
+            fs::write(staging.path().join("x"), content).unwrap();
+            assert_eq!(staging.give_name("x", name).is_ok(), is_given);
+        }
+        assert_eq!(fs::read_to_string(destination.path().join("image")).unwrap(), "new");
+        drop(staging);
+        assert_eq!(entries(destination.path()), ["image"]);
     }
 
     #[test]

@@ -1,0 +1,173 @@
+//! The command's arguments and what its manual says.
+
+use std::path::PathBuf;
+
+use ami_cli::{
+    BundleOptions, CommonOptions, CompressionOptions, Definition, IdentityOptions, Options,
+    RunningOptions, values,
+};
+use clap::ArgAction::SetTrue;
+
+const VOLUME: &str = "The volume";
+const IMAGE: &str = "The image and its bundle";
+const RUNNING: &str = "How it runs";
+
+pub const DEFINITION: Definition = Definition {
+    name: "ec2-bundle-vol",
+    summary: "copies a volume into an image that boots, and makes an EC2 bundle of it",
+    usage: "-c CERT -k KEY -u ACCOUNT [OPTIONS]",
+    description: &[
+        "Run as root on an instance, it copies the root volume, or another mounted volume, into an image file with a file system of \
+         the same kind, label and UUID, installs the volume's own boot loader in it, and bundles it. It needs the programs that make \
+         such a file system (mke2fs, mkfs.xfs, mkfs.btrfs) and the volume's GRUB; no device mapper, no partitioning program, no udev.",
+        "Everything is looked up first: what cannot work is said before anything is made. --dry-run shows what would be done, and \
+         needs no root. The volume itself is never written to. Whatever happens, no mount and no loop device stays behind.",
+        "The partition type is that of the volume's disk; a volume that is a bare file system gives an image without partitions, and \
+         a folder where nothing is mounted gives gpt. mbr and gpt images start with GRUB 2 or GRUB Legacy, whichever the volume has. \
+         Without partitions the image is for paravirtual instances.",
+        "What is copied: everything on the volume and on mounts of local file systems below it (ext2, ext3, ext4, xfs, jfs, reiserfs, \
+         btrfs). Left out are the contents of /dev, /media, /mnt, /proc and /sys, of other mounts (a tmpfs on /run or /tmp among them) \
+         unless --all is given, this run's own files, what --exclude names, and files that look like secrets or leftovers: */#*# */.#* \
+         *.sw *.swo *.swp *~ *.pem *.priv *id_rsa* *id_dsa* *.gpg *.jks */.ssh/authorized_keys */.bash_history. That list also hits \
+         files that a system needs, as CA certificates: --include brings files back, --no-filter drops the list.",
+        "Patterns are rsync's, several separated by commas: with a slash at the beginning they match from the volume's root, else at \
+         the end of any path; * and ? match within a name, ** across slashes. A pattern must match something.",
+        "--generate-fstab writes, for an image without partitions, the older suite's table for the architecture (/dev/sda1 as the root); \
+         for a partitioned image one that mounts the root by its UUID, which holds whatever the disk is called. The previous table is \
+         kept as fstab.old.",
+        "The manifest inherits from the instance: its image and that one's ancestors, kernel, RAM disk, product codes, block devices. \
+         Options win over it. Outside EC2, give --no-inherit.",
+        "Options may be cut to a prefix that fits no other. The last one of an option that is given twice counts, except for -B.",
+    ],
+    mandatory: &["cert", "privatekey", "user"],
+    lifts_mandatory: &["clone-only", "dry-run"],
+    new_options: &["threads", "compression-level", "json", "region", "no-keep-image", "dry-run"],
+    exit_codes: &[
+        (
+            "0",
+            "The image and its bundle are complete; or a question was answered with no, and nothing was done.",
+        ),
+        (
+            "1",
+            "The command line is wrong; a program that is needed is missing or failed; the image is too small; reading or writing failed.",
+        ),
+        ("2", "EC2's certificate was not found."),
+        ("5", "A question was not answered within 30 seconds."),
+        (
+            "12",
+            "The instance's metadata cannot be reached, and --no-inherit was not given.",
+        ),
+        (
+            "254",
+            "Not root; the image file is there already; the size is over 10240 MB; a key or certificate cannot be used.",
+        ),
+        ("255", "Interrupted."),
+    ],
+    files: &[
+        (
+            "/etc/ec2/amitools/cert-ec2.pem",
+            "EC2's certificate; cert-ec2-gov.pem for us-gov-* and cert-ec2-cn-north-1.pem for cn-*, chosen by --region.",
+        ),
+        (
+            "EC2_AMITOOL_HOME, EC2_HOME",
+            "Folders below which etc/ec2/amitools is looked for first. Last comes /opt/aws/amitools/ec2.",
+        ),
+        (
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+            "Where the instance metadata service is, if not at its usual address.",
+        ),
+        ("/dev/loop-control", "Loop devices, of which one is used at a time."),
+    ],
+    examples: &[
+        (
+            "See what would be done",
+            "ec2-bundle-vol --dry-run -d /mnt/bundle",
+        ),
+        (
+            "Bundle the root volume of an instance",
+            "ec2-bundle-vol -c cert.pem -k pk.pem -u 123456789012 -r x86_64 -d /mnt/bundle -e /root/keys --batch",
+        ),
+        (
+            "Make an image that boots of a folder with a system, without a bundle",
+            "ec2-bundle-vol --clone-only -v /srv/debian -d /mnt/images -p debian.img -s 2048 -P gpt --no-inherit --batch",
+        ),
+    ],
+    see_also: &[
+        "ec2-bundle-image(1)",
+        "ec2-unbundle(1)",
+        "ec2-verify-bundle(1)",
+        "rsync(1)",
+    ],
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub identity: IdentityOptions,
+    /// The volume: the folder where it is mounted
+    #[arg(short = 'v', long, value_name = "DIR", default_value = "/", value_parser = values::existing_folder, help_heading = VOLUME)]
+    pub volume: PathBuf,
+    /// Also copy mounts of other than local file systems
+    #[arg(short = 'a', long, action = SetTrue, help_heading = VOLUME)]
+    pub all: bool,
+    /// Leave out what matches one of these patterns
+    #[arg(short = 'e', long, value_name = "P1,P2,…", help_heading = VOLUME)]
+    pub exclude: Option<String>,
+    /// Copy what matches one of these, whatever else leaves it out
+    #[arg(short = 'i', long, value_name = "P1,P2,…", help_heading = VOLUME)]
+    pub include: Option<String>,
+    /// Copy files that look like secrets or leftovers too
+    #[arg(long, action = SetTrue, help_heading = VOLUME)]
+    pub no_filter: bool,
+    /// The image's size in MB
+    #[arg(short = 's', long, value_name = "MB", default_value = "10240", allow_negative_numbers = true, help_heading = IMAGE)]
+    pub size: i64,
+    /// mbr, gpt or none [default: as the volume's disk]
+    #[arg(short = 'P', long, value_name = "TYPE", help_heading = IMAGE)]
+    pub partition: Option<String>,
+    /// Replace the image's /etc/fstab by this file
+    #[arg(long, value_name = "FILE", value_parser = values::existing_file, help_heading = IMAGE)]
+    pub fstab: Option<PathBuf>,
+    /// Replace the image's /etc/fstab by one for EC2
+    #[arg(long, action = SetTrue, help_heading = IMAGE)]
+    pub generate_fstab: bool,
+    /// Replace the image's boot configuration by this file
+    #[arg(long, value_name = "FILE", value_parser = values::existing_file, help_heading = IMAGE)]
+    pub grub_config: Option<PathBuf>,
+    /// Run this program, with the image's mount point as its argument, before the image is closed
+    #[arg(short = 'S', long, value_name = "FILE", value_parser = values::executable_file, help_heading = IMAGE)]
+    pub script: Option<PathBuf>,
+    /// Make the image only, no bundle
+    #[arg(long, action = SetTrue, help_heading = IMAGE)]
+    pub clone_only: bool,
+    /// Remove the image when its bundle is complete
+    #[arg(long, action = SetTrue, help_heading = IMAGE)]
+    pub no_keep_image: bool,
+    #[command(flatten)]
+    pub bundle: BundleOptions,
+    /// Inherit from the instance's metadata (the default)
+    #[arg(long, action = SetTrue, overrides_with = "no_inherit", help_heading = IMAGE)]
+    pub inherit: bool,
+    /// Inherit nothing: outside EC2
+    #[arg(long, action = SetTrue, overrides_with = "inherit", help_heading = IMAGE)]
+    pub no_inherit: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long, action = SetTrue, help_heading = RUNNING)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub compression: CompressionOptions,
+    #[command(flatten)]
+    pub running: RunningOptions,
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+impl Options for Arguments {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn json(&self) -> bool {
+        self.running.json
+    }
+}

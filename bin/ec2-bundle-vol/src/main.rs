@@ -1,0 +1,127 @@
+//! Copies a volume into an image that boots, and makes an EC2 bundle of it.
+
+mod args;
+mod inheritance;
+mod report;
+mod request;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ami_cli::{BundlePlan, BundleReport, Context, Failure, Inheritance, OrExit, Progress, exit};
+use ami_parts::Staging;
+use ami_volume::{Error, Event, Made, Making, Plan};
+
+use crate::args::{Arguments, DEFINITION};
+use crate::request::Wish;
+
+fn main() -> ExitCode {
+    ami_cli::run(&DEFINITION, bundle_volume)
+}
+
+fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure> {
+    let wish = Wish::new(&arguments)?;
+    if arguments.dry_run {
+        let plan = Plan::new(wish.request, context.interrupted()).map_err(imaging)?;
+        return report::say_plan(&plan, &arguments, context);
+    }
+    wish.check_root()?;
+    wish.check_size()?;
+    let architecture = context.architecture(arguments.bundle.arch.as_deref())?;
+    wish.check_image()?;
+    let inheritance = if arguments.no_inherit {
+        Inheritance::default()
+    } else {
+        inheritance::read(&arguments.bundle)?
+    };
+    let (shown, request) = wish.shown_and_request(&architecture);
+    let image = shown.image.clone();
+    let bundling = if arguments.clone_only {
+        None
+    } else {
+        Some(BundlePlan::new(&image, architecture, &arguments.identity, &arguments.bundle, inheritance)?)
+    };
+    let plan = Plan::new(request, context.interrupted()).map_err(imaging)?;
+    report::say_beginning(&plan, &shown, &arguments, context)?;
+
+    let staging = context.staging(&arguments.bundle.destination).or_exit(exit::USAGE)?;
+    let staged = staging.path().join("image");
+    let made = make(&plan, &staged, context)?;
+    report::say_made(&plan, &made, &shown, context)?;
+
+    let bundled = match bundling {
+        None => {
+            context.say("Not bundling image file since \"--clone-only\" flag was specified.")?;
+            publish(&staging, &staged, &image)?;
+            None
+        }
+        Some(bundling) => {
+            context.say("Bundling image file...")?;
+            let report = bundling.run(&staged, &arguments.running, &arguments.compression, context)?;
+            if !arguments.no_keep_image {
+                publish(&staging, &staged, &image)?;
+            }
+            Some(report)
+        }
+    };
+    finish(&plan, &made, bundled, &arguments, &image, context)
+}
+
+fn make(plan: &Plan, staged: &Path, context: &Context) -> Result<Made, Failure> {
+    let progress = Progress::files(plan.contents.data, plan.contents.entries);
+    let files = AtomicU64::new(0);
+    let made = ami_volume::make(
+        plan,
+        staged,
+        &Making {
+            progress: &|entries, bytes| {
+                if entries > 0 {
+                    progress.set_files(files.fetch_add(entries, Ordering::Relaxed) + entries);
+                }
+                progress.add(bytes);
+            },
+            event: &|event| {
+                if matches!(event, Event::Copied) {
+                    progress.clear();
+                }
+                report::tell(&event, context);
+            },
+            interrupted: context.interrupted(),
+        },
+    );
+    drop(progress);
+    made.map_err(imaging)
+}
+
+/// Gives the image its name, once all of it is on the disk.
+fn publish(staging: &Staging, staged: &Path, image: &Path) -> Result<(), Failure> {
+    let file = std::fs::File::open(staged).or_exit(exit::USAGE)?;
+    file.sync_all().or_exit(exit::USAGE)?;
+    let name = image.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let _ = staging.give_name("image", name).or_exit(exit::USAGE)?;
+    Ok(())
+}
+
+fn finish(
+    plan: &Plan,
+    made: &Made,
+    bundled: Option<BundleReport>,
+    arguments: &Arguments,
+    image: &Path,
+    context: &Context,
+) -> Result<(), Failure> {
+    if arguments.running.json {
+        let is_kept = arguments.clone_only || !arguments.no_keep_image;
+        return context.print_json(&report::Report::new(plan, made, bundled, is_kept.then_some(image)));
+    }
+    context.say("ec2-bundle-vol complete.")
+}
+
+/// A failed imaging. As in the older suite, a step that fails on the way exits with 1.
+fn imaging(error: Error) -> Failure {
+    match error {
+        Error::Interrupted => Failure::interrupted(),
+        error => Failure::new(exit::USAGE, error),
+    }
+}

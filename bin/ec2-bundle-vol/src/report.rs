@@ -1,0 +1,289 @@
+//! What the person is told: the older suite's status lines, warnings, the plan of `--dry-run`, the result in JSON.
+
+use std::path::{Path, PathBuf};
+
+use ami_cli::{BundleReport, Context, Failure};
+use ami_volume::{Contents, Event, Loader, Made, Origin, PartitionType, Plan};
+use serde::Serialize;
+
+use crate::args::Arguments;
+use crate::request::Shown;
+
+/// The most paths that are named in one message.
+const MOST_NAMES: usize = 20;
+
+/// What was made, for `--json`.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    image: Option<PathBuf>,
+    file_system: &'static str,
+    uuid: String,
+    partition: &'static str,
+    boot_loader: Option<&'static str>,
+    copied_entries: u64,
+    copied_bytes: u64,
+    vanished: Vec<PathBuf>,
+    changed: Vec<PathBuf>,
+    filtered: Vec<PathBuf>,
+    warnings: Vec<String>,
+    bundle: Option<BundleReport>,
+}
+
+/// What would be done, for `--dry-run --json`.
+#[derive(Debug, Serialize)]
+struct PlanReport<'a> {
+    volume: &'a Path,
+    file_system: &'static str,
+    label: &'a str,
+    uuid: Option<&'a str>,
+    partition: &'static str,
+    boot_loader: Option<&'static str>,
+    image_size: u64,
+    entries: u64,
+    bytes: u64,
+    along: &'a [PathBuf],
+    excluded: Vec<String>,
+    left_out: Vec<LeftOut<'a>>,
+    filtered: &'a [PathBuf],
+    packaged: Vec<Packaged<'a>>,
+    unreadable: &'a [PathBuf],
+    needed: u64,
+    free: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct LeftOut<'a> {
+    pattern: &'a str,
+    entries: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Packaged<'a> {
+    path: &'a Path,
+    package: &'a str,
+}
+
+impl Report {
+    pub fn new(plan: &Plan, made: &Made, bundle: Option<BundleReport>, image: Option<&Path>) -> Self {
+        Self {
+            image: image.map(Path::to_owned),
+            file_system: plan.twin.name,
+            uuid: made.uuid.clone(),
+            partition: plan.partition.name(),
+            boot_loader: plan.loader.as_ref().map(Loader::name),
+            copied_entries: made.copied.entries,
+            copied_bytes: made.copied.data,
+            vanished: made.copied.vanished.clone(),
+            changed: made.copied.changed.clone(),
+            filtered: plan.contents.filtered.clone(),
+            warnings: made.warnings.clone(),
+            bundle,
+        }
+    }
+}
+
+/// The status lines before the copy, and what is to be known of it.
+pub fn say_beginning(plan: &Plan, shown: &Shown, arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    if plan.request.partition != Some(PartitionType::None) {
+        context.say(&format!("Setting partition type to bundle \"{}\" with...", shown.volume))?;
+        if !plan.is_mount_point && plan.request.partition.is_none() {
+            context.say(&format!("Volume \"{}\" is not a mount point.", shown.volume))?;
+            context.say("Treating it as a file system root and using \"gpt\"...")?;
+        }
+        context.say(&format!("Using partition type \"{}\"", plan.partition.name()))?;
+    }
+    if plan.partition == PartitionType::None {
+        context.say("Not partitioning boot device.")?;
+    }
+    context.say(&format!("Copying {} into the image file {}...", shown.volume, shown.image.display()))?;
+    context.say("Excluding: ")?;
+    for path in plan.excluded() {
+        context.say(&format!("\t {path}"))?;
+    }
+    if plan.is_64bit && !matches!(plan.loader, Some(Loader::Grub2(_))) {
+        context.say(&format!(
+            "WARNING: 64bit filesystem flag detected on root device ({}), resulting image may not boot",
+            plan.source.display()
+        ))?;
+    }
+    if !plan.has_superblock {
+        context.warn(&format!(
+            "The volume's file system ({}) is not one that can be made again, or its device cannot be read: the image gets a new {}.",
+            plan.fs_type, plan.twin.name
+        ));
+    }
+    if let Some(text) = filtered(&plan.contents, &plan.packaged) {
+        context.warn(&text);
+    }
+    if arguments.common.debug
+        && let Some(loader) = &plan.loader
+    {
+        tracing::debug!(loader = loader.name(), "boot loader");
+    }
+    Ok(())
+}
+
+/// Status lines while the image is made.
+pub fn tell(event: &Event<'_>, context: &Context) {
+    let say = |line: &str| {
+        // Where nobody listens, the image is made all the same.
+        let _ = context.say(line);
+    };
+    match event {
+        Event::Copied => {}
+        Event::Script { mount_point, script } => say(&format!(
+            "Customizing cloned volume mounted at {} with script {}",
+            mount_point.display(),
+            script.display()
+        )),
+        Event::ScriptOutput(text) => {
+            for line in String::from_utf8_lossy(text).lines() {
+                context.warn(line);
+            }
+        }
+        Event::Fstab(text) => {
+            say("/etc/fstab:");
+            for line in text.lines() {
+                say(&format!("\t {line}"));
+            }
+        }
+    }
+}
+
+/// Status lines and warnings when the image is complete.
+pub fn say_made(plan: &Plan, made: &Made, shown: &Shown, context: &Context) -> Result<(), Failure> {
+    let copied = &made.copied;
+    for (paths, what) in [
+        (&copied.vanished, "vanished before they could be copied"),
+        (&copied.changed, "changed while they were copied: the image may have a mixture of old and new"),
+        (&copied.without_attributes, "have extended attributes that the image's file system does not take"),
+    ] {
+        if !paths.is_empty() {
+            context.warn(&format!("{} files {what}: {}", paths.len(), named(paths)));
+        }
+    }
+    for warning in &made.warnings {
+        context.warn(warning);
+    }
+    if plan.loader.is_some() && plan.contents.entries == 1 {
+        context.warn("WARNING: the volume is empty.");
+    }
+    context.say(&format!("Image file created: {}", shown.image.display()))?;
+    context.say("Volume cloning done.")
+}
+
+/// What the list of secrets and leftovers took out.
+fn filtered(contents: &Contents, packaged: &[(PathBuf, String)]) -> Option<String> {
+    let count = contents.filtered.len();
+    if count == 0 {
+        return None;
+    }
+    let mut text = format!(
+        "Left out {count} files that look like secrets or leftovers (--dry-run lists them; --include brings back, --no-filter keeps all)."
+    );
+    if !packaged.is_empty() {
+        let names: Vec<String> = packaged
+            .iter()
+            .take(MOST_NAMES)
+            .map(|(path, package)| format!("{} ({package})", path.display()))
+            .collect();
+        let more = packaged.len() - names.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text.push_str(&format!(
+            "\nWARNING: {} of them belong to installed packages, which may need them: {}{more}",
+            packaged.len(),
+            names.join(", ")
+        ));
+    }
+    Some(text)
+}
+
+fn named(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().take(MOST_NAMES).map(|path| path.display().to_string()).collect();
+    let more = paths.len() - names.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names.join(", "))
+}
+
+/// What would be done.
+pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    if arguments.running.json {
+        return context.print_json(&plan_report(plan));
+    }
+    let twin = &plan.twin;
+    let mega = |bytes: u64| bytes.div_ceil(1 << 20);
+    let or_none = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
+    let uuid = twin.uuid.clone().unwrap_or_else(|| "a new one".to_owned());
+    let mut lines = vec![
+        format!("Volume:       {} ({} on {})", plan.volume.display(), plan.fs_type, plan.source.display()),
+        format!("Image:        {}, {} MB", plan.request.own[0].display(), mega(plan.request.size)),
+        format!("File system:  {}, label {}, UUID {uuid}", twin.name, or_none(&twin.label)),
+        format!("Partition:    {}", plan.partition.name()),
+        format!("Boot loader:  {}", plan.loader.as_ref().map_or("none: for paravirtual instances", Loader::name)),
+        format!("To copy:      {} files and folders, {} MB", plan.contents.entries, mega(plan.contents.data)),
+        format!(
+            "Space:        up to {} MB needed, {} MB free in {}",
+            mega(plan.needed),
+            mega(plan.free),
+            plan.request.destination.display()
+        ),
+    ];
+    if !twin.subvolume.as_os_str().is_empty() {
+        lines.insert(3, format!("Subvolume:    {}", twin.subvolume.display()));
+    }
+    if !plan.along.is_empty() {
+        lines.push("Mounts copied along:".to_owned());
+        lines.extend(plan.along.iter().map(|path| format!("  /{}", path.display())));
+    }
+    lines.push("Contents left out:".to_owned());
+    lines.extend(ami_volume::ALWAYS_EMPTY.iter().map(|path| format!("  {path}")));
+    let mounts = plan.left_out_mounts.iter();
+    lines.extend(mounts.map(|mount| format!("  {} ({})", mount.path.display(), mount.fs_type)));
+    lines.push("Left out by patterns:".to_owned());
+    for (rule, count) in &plan.contents.left_out {
+        let by = if rule.origin == Origin::Exclude { "--exclude" } else { "secrets and leftovers" };
+        lines.push(format!("  {count} by {} ({by})", rule.pattern));
+    }
+    for path in &plan.contents.filtered {
+        let owner = plan.packaged.iter().find(|(owned, _)| owned == path);
+        let owner = owner.map(|(_, package)| format!("  (of the package {package})")).unwrap_or_default();
+        lines.push(format!("  {}{owner}", path.display()));
+    }
+    for path in &plan.contents.unreadable {
+        lines.push(format!("Not looked into, for want of root's rights: {}", path.display()));
+    }
+    for line in lines {
+        context.say(&line)?;
+    }
+    Ok(())
+}
+
+fn plan_report(plan: &Plan) -> PlanReport<'_> {
+    PlanReport {
+        volume: &plan.volume,
+        file_system: plan.twin.name,
+        label: &plan.twin.label,
+        uuid: plan.twin.uuid.as_deref(),
+        partition: plan.partition.name(),
+        boot_loader: plan.loader.as_ref().map(Loader::name),
+        image_size: plan.request.size,
+        entries: plan.contents.entries,
+        bytes: plan.contents.data,
+        along: &plan.along,
+        excluded: plan.excluded(),
+        left_out: plan
+            .contents
+            .left_out
+            .iter()
+            .map(|(rule, entries)| LeftOut {
+                pattern: &rule.pattern,
+                entries: *entries,
+            })
+            .collect(),
+        filtered: &plan.contents.filtered,
+        packaged: plan.packaged.iter().map(|(path, package)| Packaged { path, package }).collect(),
+        unreadable: &plan.contents.unreadable,
+        needed: plan.needed,
+        free: plan.free,
+    }
+}

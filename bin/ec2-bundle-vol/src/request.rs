@@ -1,0 +1,162 @@
+//! From the arguments to what is asked of the imager.
+
+use std::path::{Path, PathBuf};
+
+use ami_cli::{Failure, OrExit, exit};
+use ami_parts::Staging;
+use ami_volume::{Fstab, PartitionType, Request};
+
+use crate::args::Arguments;
+
+/// The older suite's image size and limit in MB, which is EC2's for instance store-backed AMIs (EC2 user guide).
+const LARGEST: i64 = 10240;
+
+/// The bundle's name where none is given.
+const PREFIX: &str = "image";
+
+/// What is asked for, with what the person is shown of it.
+#[derive(Debug)]
+pub struct Wish {
+    pub request: Request,
+    shown: Shown,
+    size: i64,
+    no_size_checks: bool,
+}
+
+/// Paths as the older suite shows them.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// With a slash at its end.
+    pub volume: String,
+    pub image: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum WishError {
+    #[error("You need to be root to run ec2-bundle-vol: use sudo, or --dry-run to see what it would do")]
+    NotRoot,
+    #[error("the specified size {0}MB is too large")]
+    TooLarge(i64),
+    #[error("the specified image file {image} already exists", image = .0.display())]
+    ImageExists(PathBuf),
+}
+
+impl Wish {
+    /// Checks options against each other and patterns against the volume.
+    pub fn new(arguments: &Arguments) -> Result<Self, Failure> {
+        if arguments.fstab.is_some() && arguments.generate_fstab {
+            return Err(Failure::usage("--fstab and --generate-fstab may not both be provided"));
+        }
+        let prefix = arguments.bundle.prefix.as_deref().unwrap_or(PREFIX);
+        if prefix == "." || prefix == ".." || prefix.starts_with(".ec2-ami-tools.") {
+            return Err(Failure::usage(format!("--prefix has invalid value '{prefix}': it is no name for a bundle.")));
+        }
+        let volume = &arguments.volume;
+        let excludes = patterns("exclude", arguments.exclude.as_deref(), volume)?;
+        let includes = patterns("include", arguments.include.as_deref(), volume)?;
+        let destination = arguments.bundle.destination.clone();
+        let image = destination.join(prefix);
+        let mut own = vec![image.clone()];
+        own.extend(ami_parts::replaced_files(&destination, prefix).or_exit(exit::USAGE)?);
+        let size = u64::try_from(arguments.size).ok().filter(|size| *size > 0 && *size < 1 << 40);
+        let size = size.ok_or_else(|| {
+            Failure::usage(format!("--size has invalid value '{}': a number of MB is needed.", arguments.size))
+        })?;
+        let bundles = u64::from(!arguments.clone_only);
+        let request = Request {
+            volume: volume.clone(),
+            size: size << 20,
+            partition: match arguments.partition.as_deref() {
+                Some("mbr") => Some(PartitionType::Mbr),
+                Some("gpt") => Some(PartitionType::Gpt),
+                Some(_) => Some(PartitionType::None),
+                None => None,
+            },
+            all: arguments.all,
+            excludes,
+            includes,
+            filter: !arguments.no_filter,
+            fstab: match &arguments.fstab {
+                Some(path) => Fstab::File(path.clone()),
+                None if arguments.generate_fstab => Fstab::Generate { is_i386: false },
+                None => Fstab::Keep,
+            },
+            grub_config: arguments.grub_config.clone(),
+            script: arguments.script.clone(),
+            private: Staging::paths_begin(&destination),
+            destination,
+            own,
+            copies: 1 + bundles,
+            check_space: !arguments.bundle.no_size_checks,
+            threads: arguments.running.threads(),
+        };
+        let mut shown_volume = volume.display().to_string();
+        if !shown_volume.ends_with('/') {
+            shown_volume.push('/');
+        }
+        let shown = Shown {
+            volume: shown_volume,
+            image,
+        };
+        Ok(Self {
+            request,
+            shown,
+            size: arguments.size,
+            no_size_checks: arguments.bundle.no_size_checks,
+        })
+    }
+
+    pub fn check_root(&self) -> Result<(), Failure> {
+        if rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        Err(Failure::new(exit::OTHER, WishError::NotRoot))
+    }
+
+    pub fn check_size(&self) -> Result<(), Failure> {
+        if self.size <= LARGEST || self.no_size_checks {
+            return Ok(());
+        }
+        Err(Failure::new(exit::OTHER, WishError::TooLarge(self.size)))
+    }
+
+    pub fn check_image(&self) -> Result<(), Failure> {
+        let image = &self.shown.image;
+        if image.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        Err(Failure::new(exit::OTHER, WishError::ImageExists(image.clone())))
+    }
+
+    pub fn shown_and_request(self, architecture: &str) -> (Shown, Request) {
+        let mut request = self.request;
+        if let Fstab::Generate { is_i386 } = &mut request.fstab {
+            *is_i386 = architecture == "i386";
+        }
+        (self.shown, request)
+    }
+}
+
+/// Takes patterns apart; each must match something on the volume.
+fn patterns(option: &str, given: Option<&str>, volume: &Path) -> Result<Vec<String>, Failure> {
+    let mut patterns = Vec::new();
+    for pattern in given.unwrap_or_default().split(',').filter(|pattern| !pattern.is_empty()) {
+        let below = pattern.trim_start_matches('/');
+        let root = glob::Pattern::escape(&volume.to_string_lossy());
+        let separator = if root.ends_with('/') { "" } else { "/" };
+        // What glob does not understand, the filter may.
+        let has_match = match glob::glob(&format!("{root}{separator}{below}")) {
+            Ok(mut paths) => volume.join(below).symlink_metadata().is_ok() || paths.next().is_some(),
+            Err(_) => true,
+        };
+        if !has_match {
+            let path = volume.join(below);
+            return Err(Failure::usage(format!(
+                "--{option} has invalid value '{}': File or directory does not exist.",
+                path.display()
+            )));
+        }
+        patterns.push(pattern.to_owned());
+    }
+    Ok(patterns)
+}

@@ -1,0 +1,84 @@
+//! IMDSv1 for the SDK's client, which knows version 2 only.
+//!
+//! Where the service gives no token (it does not know the request, or the answer does not reach a container because of its hop
+//! limit), a token is made up here, and taken off the requests again: what is sent then is version 1.
+
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use tracing::debug;
+
+/// EC2 user guide, "Use IMDSv2".
+const TOKEN: &str = "x-aws-ec2-metadata-token";
+const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
+
+/// Six hours, the longest that a token lives.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
+
+const MADE_UP: &str = "imdsv1";
+
+/// Forbidden (metadata options), not found and method not allowed (services that know version 1 only).
+const NO_TOKENS: [u16; 3] = [403, 404, 405];
+
+#[derive(Debug)]
+pub(crate) struct Fallback(SharedHttpClient);
+
+impl Fallback {
+    pub(crate) fn new(client: SharedHttpClient) -> Self {
+        Self(client)
+    }
+}
+
+impl HttpClient for Fallback {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let connector = self.0.http_connector(settings, components);
+        SharedHttpConnector::new(FallbackConnector(connector))
+    }
+}
+
+#[derive(Debug)]
+struct FallbackConnector(SharedHttpConnector);
+
+impl HttpConnector for FallbackConnector {
+    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
+        if request.method() != "PUT" {
+            if request.headers().get(TOKEN) == Some(MADE_UP) {
+                let _ = request.headers_mut().remove(TOKEN);
+            }
+            return self.0.call(request);
+        }
+        let answer = self.0.call(request);
+        HttpConnectorFuture::new(async move {
+            match answer.await {
+                Ok(response) if NO_TOKENS.contains(&response.status().as_u16()) => {
+                    debug!(status = response.status().as_u16(), "no IMDSv2 token: going on with IMDSv1");
+                    made_up()
+                }
+                Err(error) if error.is_timeout() => {
+                    debug!("no answer with an IMDSv2 token: going on with IMDSv1");
+                    made_up()
+                }
+                result => result,
+            }
+        })
+    }
+}
+
+fn made_up() -> Result<HttpResponse, ConnectorError> {
+    let ok = StatusCode::try_from(200).map_err(|e| ConnectorError::other(e.into(), None))?;
+    let mut response = HttpResponse::new(ok, SdkBody::from(MADE_UP));
+    let _ = response.headers_mut().insert(TTL, LONGEST.as_secs().to_string());
+    Ok(response)
+}

@@ -1,0 +1,111 @@
+//! What EC2's instance metadata service says of this instance, as far as a bundle's manifest takes it over.
+//!
+//! The client is the AWS SDK's (IMDSv2, endpoint override, time-outs); behind it, [`fallback`] makes it speak IMDSv1 where version 2
+//! is not there. This crate is apart because the SDK takes long to compile.
+//!
+//! [`Inherited::read`] is all that there is.
+
+mod fallback;
+
+use std::collections::BTreeMap;
+
+use aws_config::imds::client::Client;
+use aws_config::imds::client::error::ImdsError;
+use aws_config::provider_config::ProviderConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use tracing::debug;
+
+use crate::fallback::Fallback;
+
+/// EC2 user guide, "Instance metadata categories".
+const ROOT: &str = "/latest/meta-data/";
+
+/// What an instance's own image and its launch give to the images that are made on it. `None`: the service does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// The image that the instance was started from.
+    pub ami_id: Option<String>,
+    /// The images that that one was made from, the oldest first.
+    pub ancestor_ami_ids: Option<Vec<String>>,
+    /// The kernel's ID.
+    pub kernel_id: Option<String>,
+    /// The RAM disk's ID.
+    pub ramdisk_id: Option<String>,
+    /// Product codes.
+    pub product_codes: Option<Vec<String>>,
+    /// Virtual names and devices; EBS volumes, which are not part of a bundle, are left out.
+    pub block_device_mapping: Option<BTreeMap<String, String>>,
+}
+
+/// Why nothing could be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// This is no instance, or its metadata is switched off.
+    #[error("the instance metadata service cannot be reached")]
+    Unreachable(#[source] ImdsError),
+    /// The system does not allow network connections, or the like.
+    #[error("cannot use the network")]
+    Network(#[source] std::io::Error),
+}
+
+impl Inherited {
+    /// Asks the service, at its usual address or where `AWS_EC2_METADATA_SERVICE_ENDPOINT` or the SDK's profile says.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] within a few seconds where there is no such service.
+    pub fn read() -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::Network)?;
+        runtime.block_on(read_all())
+    }
+}
+
+async fn read_all() -> Result<Inherited, Error> {
+    let http = SharedHttpClient::new(Fallback::new(aws_smithy_http_client::Builder::new().build_http()));
+    let configuration = ProviderConfig::default().with_http_client(http);
+    let client = Client::builder().configure(&configuration).build();
+    let _ = get(&client, "").await?;
+    Ok(Inherited {
+        ancestor_ami_ids: lines(get(&client, "ancestor-ami-ids").await?),
+        ami_id: get(&client, "ami-id").await?,
+        kernel_id: get(&client, "kernel-id").await?,
+        ramdisk_id: get(&client, "ramdisk-id").await?,
+        product_codes: lines(get(&client, "product-codes").await?),
+        block_device_mapping: mapping(&client).await?,
+    })
+}
+
+async fn mapping(client: &Client) -> Result<Option<BTreeMap<String, String>>, Error> {
+    let Some(names) = lines(get(client, "block-device-mapping/").await?) else {
+        return Ok(None);
+    };
+    let mut mapping = BTreeMap::new();
+    for name in names.into_iter().filter(|name| !name.starts_with("ebs")) {
+        if let Some(device) = get(client, &format!("block-device-mapping/{name}")).await? {
+            let _ = mapping.insert(name, device);
+        }
+    }
+    Ok(Some(mapping))
+}
+
+/// An item's text without blanks around it; `None` if there is no such item, or nothing in it.
+async fn get(client: &Client, item: &str) -> Result<Option<String>, Error> {
+    match client.get(format!("{ROOT}{item}")).await {
+        Ok(text) => {
+            let text = text.as_ref().trim();
+            Ok((!text.is_empty()).then(|| text.to_owned()))
+        }
+        Err(ImdsError::ErrorResponse(answer)) if !item.is_empty() => {
+            debug!(item, status = answer.response().status().as_u16(), "no such metadata");
+            Ok(None)
+        }
+        Err(error) => Err(Error::Unreachable(error)),
+    }
+}
+
+fn lines(text: Option<String>) -> Option<Vec<String>> {
+    Some(text?.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+}

@@ -1,0 +1,196 @@
+//! GRUB 2 on BIOS (GNU GRUB manual 2.06, "BIOS installation"; grub-core/boot/i386/pc/boot.S and diskboot.S for the offsets).
+//!
+//! | where | what |
+//! |---|---|
+//! | sector 0, bytes 0 to 439 | boot.img |
+//! | sector 0, 0x5C | u64: the first sector of the core image |
+//! | core image, 0x1F4 | u64: its second sector on the disk, u16: how many sectors follow the first, u16: segment 0x0820 |
+//!
+//! mbr: the core image begins at sector 1; gpt: it is in the BIOS boot partition.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::boot::{Target, copy_named};
+use crate::error::Error;
+use crate::inside;
+use crate::partition::{PartitionType, SECTOR};
+use crate::tools::Tool;
+use crate::workshop::Workshop;
+
+/// Where distributions keep the modules for BIOS.
+const MODULES: [&str; 3] = ["/usr/lib/grub/i386-pc", "/usr/share/grub2/i386-pc", "/usr/lib/grub2/i386-pc"];
+
+/// Without these there is nothing to make a core image of.
+const NEEDED: [&str; 4] = ["boot.img", "diskboot.img", "kernel.img", "biosdisk.mod"];
+
+/// Where GRUB's configuration and modules are: upstream's name, and that of Red Hat and SUSE.
+const FOLDERS: [&str; 2] = ["/boot/grub", "/boot/grub2"];
+
+/// Where the core image is made, on the volume as it is seen in the workshop.
+const CORE: &str = "/dev/core.img";
+
+/// The code's length in sector 0; behind it are the disk's signature and the partition table.
+const BOOT_CODE: usize = 440;
+
+/// GRUB_BOOT_MACHINE_KERNEL_SECTOR.
+const KERNEL_SECTOR: usize = 0x5C;
+
+/// Where the block list is in the core image's first sector, and GRUB_BOOT_MACHINE_KERNEL_SEG + 0x20.
+const BLOCK_LIST: usize = 0x1F4;
+const SEGMENT: u16 = 0x0820;
+
+/// GRUB 2 as it is on a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grub2 {
+    modules: &'static str,
+    folder: &'static str,
+    mkimage: Tool,
+}
+
+impl Grub2 {
+    pub(crate) fn find(volume: &Path) -> Option<Self> {
+        let modules = MODULES.into_iter().find(|folder| {
+            NEEDED.iter().all(|file| inside::is_file(volume, &Path::new(folder).join(file)))
+        })?;
+        let names = ["grub-mkimage", "grub2-mkimage"];
+        // The volume's own fits its modules.
+        let mkimage = Tool::find_on_volume(&names, volume).or_else(|| Tool::find(&names, volume))?;
+        let has_configuration = |folder: &&&str| inside::is_file(volume, &Path::new(folder).join("grub.cfg"));
+        let is_there = |folder: &&&str| inside::resolve(volume, Path::new(folder)).is_ok_and(|path| path.is_dir());
+        let folder = FOLDERS
+            .iter()
+            .find(has_configuration)
+            .or_else(|| FOLDERS.iter().find(is_there))
+            .unwrap_or(&FOLDERS[usize::from(mkimage.name().starts_with("grub2"))]);
+        Some(Self {
+            modules,
+            folder,
+            mkimage,
+        })
+    }
+
+    pub(crate) fn configuration(&self) -> String {
+        format!("{}/grub.cfg", self.folder)
+    }
+
+    pub(crate) fn is_configured(&self, volume: &Path) -> bool {
+        inside::is_file(volume, Path::new(&self.configuration()))
+    }
+
+    pub(crate) fn copy_files(&self, workshop: &Workshop) -> Result<(), Error> {
+        let from = self.modules_in(&workshop.volume())?;
+        let image = workshop.image();
+        let to = inside::resolve(&image, &Path::new(self.folder).join("i386-pc")).map_err(Error::io("read", &image))?;
+        copy_named(&from, &to, |name| name.ends_with(".mod") || name.ends_with(".lst"))
+    }
+
+    fn modules_in(&self, root: &Path) -> Result<PathBuf, Error> {
+        inside::resolve(root, Path::new(self.modules)).map_err(Error::io("read", root))
+    }
+
+    pub(crate) fn install(&self, image: &File, target: &Target<'_>, workshop: &Workshop) -> Result<(), Error> {
+        for (offset, bytes) in self.rehearse(target, workshop)? {
+            image.write_all_at(&bytes, offset).map_err(Error::io("write", target.path))?;
+        }
+        Ok(())
+    }
+
+    /// Makes what is to be written where, in bytes.
+    pub(crate) fn rehearse(&self, target: &Target<'_>, workshop: &Workshop) -> Result<[(u64, Vec<u8>); 2], Error> {
+        let core = self.core_image(target, workshop)?;
+        let boot_path = self.modules_in(&workshop.volume())?.join("boot.img");
+        let boot = std::fs::read(&boot_path).map_err(Error::io("read", &boot_path))?;
+        sectors(boot, core, target).map_err(Error::BootLoader)
+    }
+
+    fn core_image(&self, target: &Target<'_>, workshop: &Workshop) -> Result<Vec<u8>, Error> {
+        let partition = match target.partition {
+            PartitionType::Gpt => "gpt1",
+            _ => "msdos1",
+        };
+        let root = match target.subvolume.to_str() {
+            None | Some("") => String::new(),
+            Some(subvolume) => format!("/{subvolume}"),
+        };
+        let prefix = format!("(hd0,{partition}){root}{}", self.folder);
+        // It syncs what it writes, which a pipe does not take.
+        let core = workshop.volume().join(CORE.trim_start_matches('/'));
+        let (modules, output) = if self.mkimage.is_on_volume() {
+            (PathBuf::from(self.modules), PathBuf::from(CORE))
+        } else {
+            (self.modules_in(&workshop.volume())?, core.clone())
+        };
+        let file_system = match target.file_system {
+            "xfs" => "xfs",
+            "btrfs" => "btrfs",
+            _ => "ext2",
+        };
+        let mut arguments: Vec<&OsStr> = vec!["-O".as_ref(), "i386-pc".as_ref(), "-d".as_ref(), modules.as_os_str()];
+        arguments.extend(["-p", &prefix, "-o"].map(OsStr::new));
+        arguments.push(output.as_os_str());
+        arguments.extend(["biosdisk", "part_msdos", "part_gpt", file_system, "normal"].map(OsStr::new));
+        let _ = self.mkimage.run(&workshop.volume(), &arguments, b"")?;
+        let bytes = std::fs::read(&core).map_err(Error::io("read", &core))?;
+        std::fs::remove_file(&core).map_err(Error::io("remove", &core))?;
+        Ok(bytes)
+    }
+}
+
+/// What is written where, in bytes.
+fn sectors(mut boot: Vec<u8>, mut core: Vec<u8>, target: &Target<'_>) -> Result<[(u64, Vec<u8>); 2], String> {
+    let sector = SECTOR as usize;
+    let (first, room) = target.layout.boot_area.unwrap_or_default();
+    let length = core.len().div_ceil(sector);
+    if boot.len() < sector || length < 2 {
+        return Err("GRUB 2's boot.img or core image is too short: reinstall it on the volume".to_owned());
+    }
+    if length as u64 > room {
+        return Err(format!("GRUB 2's core image of {length} sectors does not fit in front of the partition ({room} sectors)"));
+    }
+    boot.truncate(BOOT_CODE);
+    boot[KERNEL_SECTOR..KERNEL_SECTOR + 8].copy_from_slice(&first.to_le_bytes());
+    core.resize(length * sector, 0);
+    core[BLOCK_LIST..BLOCK_LIST + 8].copy_from_slice(&(first + 1).to_le_bytes());
+    let following = u16::try_from(length - 1).map_err(|_| "GRUB 2's core image is too long".to_owned())?;
+    core[BLOCK_LIST + 8..BLOCK_LIST + 10].copy_from_slice(&following.to_le_bytes());
+    core[BLOCK_LIST + 10..BLOCK_LIST + 12].copy_from_slice(&SEGMENT.to_le_bytes());
+    Ok([(0, boot), (first * SECTOR, core)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::Layout;
+
+    fn target(partition: PartitionType) -> Target<'static> {
+        Target {
+            path: Path::new("/image"),
+            partition,
+            layout: Layout::new(partition, 1 << 30),
+            file_system: "ext4",
+            subvolume: Path::new(""),
+        }
+    }
+
+    #[test]
+    fn the_boot_sector_points_to_the_core_image_and_that_to_itself() {
+        for (partition, first) in [(PartitionType::Mbr, 1_u64), (PartitionType::Gpt, 2048)] {
+            let [(at, boot), (core_at, core)] = sectors(vec![0xAA; 512], vec![0xBB; 1025], &target(partition)).unwrap();
+            assert_eq!((at, boot.len(), core_at, core.len()), (0, 440, first * 512, 1536));
+            assert_eq!(boot[0x5C..0x64], first.to_le_bytes());
+            assert_eq!(core[0x1F4..0x1FC], (first + 1).to_le_bytes());
+            assert_eq!(core[0x1FC..0x200], [2, 0, 0x20, 0x08]);
+            assert_eq!((boot[0x5B], boot[0x64], core[0x1F3], core[0x200]), (0xAA, 0xAA, 0xBB, 0xBB));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let error = sectors(vec![0; 512], vec![0; 2048 * 512], &target(PartitionType::Mbr)).unwrap_err();
+        assert!(error.contains("does not fit"), "{error}");
+        assert!(sectors(vec![0; 511], vec![0; 2048], &target(PartitionType::Mbr)).is_err());
+    }
+}

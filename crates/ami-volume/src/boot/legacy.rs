@@ -1,0 +1,210 @@
+//! GRUB Legacy (0.97), by its own shell, which works on a plain disk image (GNU GRUB manual 0.97, "Installing GRUB natively").
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::mount::UnmountFlags;
+
+use crate::boot::{Target, copy_named};
+use crate::error::Error;
+use crate::inside;
+use crate::loop_device::LoopDevice;
+use crate::partition::{Layout, PartitionType, SECTOR, write_table};
+use crate::tools::Tool;
+use crate::workshop::Workshop;
+
+/// Where distributions keep the stages; the last is where an installed GRUB has them.
+const STAGES: [&str; 7] = [
+    "/usr/lib/grub/x86_64-pc",
+    "/usr/lib/grub/i386-pc",
+    "/usr/share/grub/x86_64-redhat",
+    "/usr/share/grub/i386-redhat",
+    "/usr/share/grub/x86_64-pc",
+    "/usr/share/grub/i386-pc",
+    "/boot/grub",
+];
+
+const FOLDER: &str = "/boot/grub";
+
+/// Debian's name and Red Hat's.
+pub(crate) const CONFIGURATIONS: [&str; 2] = ["/boot/grub/menu.lst", "/boot/grub/grub.conf"];
+
+/// The disk image for the rehearsal, in bytes; mkfs.xfs makes none below 300 MB.
+const SCRATCH: u64 = 32 << 20;
+const SCRATCH_FOR_XFS: u64 = 320 << 20;
+
+/// What the shell calls the image.
+const NAME: &str = "disk";
+
+/// GRUB Legacy as it is on a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Legacy {
+    stages: &'static str,
+    shell: Tool,
+}
+
+impl Legacy {
+    pub(crate) fn find(volume: &Path) -> Option<Self> {
+        let stages = STAGES.into_iter().find(|folder| {
+            ["stage1", "stage2"].iter().all(|file| inside::is_file(volume, &Path::new(folder).join(file)))
+        })?;
+        let shell = Tool::find_on_volume(&["grub"], volume)?;
+        Some(Self { stages, shell })
+    }
+
+    pub(crate) fn is_configured(&self, volume: &Path) -> bool {
+        CONFIGURATIONS.iter().any(|path| inside::is_file(volume, Path::new(path)))
+    }
+
+    pub(crate) fn copy_files(&self, volume: &Path, image: &Path) -> Result<(), Error> {
+        let from = inside::resolve(volume, Path::new(self.stages)).map_err(Error::io("read", volume))?;
+        let to = inside::resolve(image, Path::new(FOLDER)).map_err(Error::io("read", image))?;
+        copy_named(&from, &to, |name| name.starts_with("stage") || name.ends_with("stage1_5"))
+    }
+
+    /// Installs on a small disk like the image: which file systems and partition tables it can read depends on its patches.
+    pub(crate) fn rehearse(
+        &self,
+        target: &Target<'_>,
+        workshop: &Workshop,
+        make: impl Fn(&LoopDevice, u64) -> Result<(), Error>,
+        mount: impl Fn(&LoopDevice) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Target {
+            partition,
+            file_system,
+            ..
+        } = *target;
+        if file_system == "btrfs" {
+            return Err(Error::BootLoader(
+                "GRUB Legacy does not read btrfs: install GRUB 2 on the volume, or use --partition none".to_owned(),
+            ));
+        }
+        let size = if file_system == "xfs" { SCRATCH_FOR_XFS } else { SCRATCH };
+        let path = workshop.base().join("scratch");
+        let mut options = File::options();
+        let mut file = options.read(true).write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
+        file.set_len(size).map_err(Error::io("write", &path))?;
+        let _ = write_table(&mut file, &path, partition, None, || [7; 16])?;
+        let layout = Layout::new(partition, size);
+        let device = LoopDevice::new(&file, layout.root_offset, layout.root_length, workshop.base())?;
+        make(&device, layout.root_length)?;
+        mount(&device)?;
+        let root = workshop.image();
+        let copied = self.copy_files(&workshop.volume(), &root);
+        rustix::mount::unmount(&root, UnmountFlags::empty()).map_err(Error::io("unmount", &root))?;
+        copied?;
+        device.finish()?;
+        let target = Target {
+            path: &path,
+            partition,
+            layout,
+            file_system,
+            subvolume: Path::new(""),
+        };
+        let result = self.install(&file, &target, workshop);
+        std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        result.map_err(|error| explain(error, partition))
+    }
+
+    pub(crate) fn install(&self, image: &File, target: &Target<'_>, workshop: &Workshop) -> Result<(), Error> {
+        let shown = workshop.show_file(NAME, target.path)?;
+        let result = match target.partition {
+            PartitionType::Gpt => self.install_on_gpt(image, &shown, target, workshop),
+            _ => self.ask(&shown, &["setup (hd0)"], workshop).map(drop),
+        };
+        workshop.hide_file(NAME)?;
+        result
+    }
+
+    /// With a GRUB Legacy that reads GPT: stage 1.5 goes into the BIOS boot partition, for there is no gap behind sector 0.
+    fn install_on_gpt(
+        &self,
+        image: &File,
+        shown: &Path,
+        target: &Target<'_>,
+        workshop: &Workshop,
+    ) -> Result<(), Error> {
+        let printed = self.ask(shown, &[], workshop)?;
+        if !printed.contains("Filesystem type is") || printed.contains("unknown") {
+            return Err(Error::BootLoader(last_words(&printed)));
+        }
+        let stage = stage_1_5(target.file_system);
+        let folder = inside::resolve(&workshop.volume(), Path::new(self.stages)).map_err(Error::io("read", shown))?;
+        let path = folder.join(stage);
+        let code = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let (first, room) = target.layout.boot_area.unwrap_or_default();
+        let sectors = (code.len() as u64).div_ceil(SECTOR);
+        if sectors > room {
+            return Err(Error::BootLoader(format!("GRUB Legacy's {stage} does not fit into the BIOS boot partition")));
+        }
+        image.write_all_at(&code, first * SECTOR).map_err(Error::io("write", target.path))?;
+        let configuration = CONFIGURATIONS
+            .into_iter()
+            .find(|path| inside::is_file(&workshop.volume(), Path::new(path)))
+            .unwrap_or(CONFIGURATIONS[0]);
+        let install = format!(
+            "install {FOLDER}/stage1 (hd0) (hd0){first}+{sectors} p (hd0,0){FOLDER}/stage2 {configuration}"
+        );
+        self.ask(shown, &[&install], workshop).map(drop)
+    }
+
+    /// Has the shell work on a disk image, and gives what it printed. Its exit code says nothing.
+    fn ask(&self, disk: &Path, commands: &[&str], workshop: &Workshop) -> Result<String, Error> {
+        let input = format!("device (hd0) {}\nroot (hd0,0)\n{}\nquit\n", disk.display(), commands.join("\n"));
+        let arguments = ["--batch", "--no-floppy", "--device-map=/dev/null"].map(OsStr::new);
+        let printed = self.shell.run(&workshop.volume(), &arguments, input.as_bytes())?;
+        let text = String::from_utf8_lossy(&printed.stdout).into_owned();
+        tracing::debug!(printed = %text, "GRUB Legacy");
+        match error_line(&text) {
+            Some(line) => Err(Error::BootLoader(format!("the volume's GRUB Legacy cannot be installed: {line}"))),
+            None => Ok(text),
+        }
+    }
+}
+
+/// GRUB Legacy prints `Error 17: Cannot mount selected partition`.
+fn error_line(printed: &str) -> Option<&str> {
+    printed.lines().map(str::trim).find(|line| {
+        line.strip_prefix("Error ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    })
+}
+
+fn last_words(printed: &str) -> String {
+    let lines = printed.lines().map(str::trim).filter(|line| line.contains("partition type"));
+    lines.last().unwrap_or("it does not know the partition").to_owned()
+}
+
+fn stage_1_5(file_system: &str) -> &'static str {
+    match file_system {
+        "xfs" => "xfs_stage1_5",
+        _ => "e2fs_stage1_5",
+    }
+}
+
+fn explain(error: Error, partition: PartitionType) -> Error {
+    match (error, partition) {
+        (Error::BootLoader(reason), PartitionType::Gpt) => Error::BootLoader(format!(
+            "the volume's GRUB Legacy cannot read a gpt image ({reason}): --partition mbr works, or install GRUB 2 on the volume"
+        )),
+        (Error::BootLoader(reason), _) => Error::BootLoader(format!(
+            "{reason} (tried on a small file system like the volume's): install GRUB 2 on the volume, or use --partition none"
+        )),
+        (error, _) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_found_in_what_the_shell_prints() {
+        let printed = "grub> root (hd0,0)\n Filesystem type unknown, partition type 0xee\n\nError 17: Cannot mount selected partition\n";
+        assert_eq!(error_line(printed), Some("Error 17: Cannot mount selected partition"));
+        assert_eq!(error_line(" Running \"embed\"... succeeded\nDone.\n"), None);
+        assert_eq!(last_words(printed), "Filesystem type unknown, partition type 0xee");
+    }
+}

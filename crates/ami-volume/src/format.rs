@@ -1,0 +1,263 @@
+//! Making the image's file system: the twin of the volume's.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags};
+use tracing::debug;
+
+use crate::error::Error;
+use crate::loop_device::LoopDevice;
+use crate::superblock::{Kind, Superblock};
+use crate::tools::Tool;
+use crate::workshop::Workshop;
+
+/// mke2fs.conf: one inode for so many bytes, where nothing else is said.
+const BYTES_PER_INODE: u64 = 16 << 10;
+
+/// mkfs.xfs since xfsprogs 6.0, and mkfs.btrfs (mkfs.btrfs(8), "minimum size"), in MB.
+const LEAST: [(&str, u64); 2] = [("xfs", 300), ("btrfs", 110)];
+
+/// The file system that an image gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Twin {
+    /// What kind it is.
+    pub kind: Kind,
+    /// Its name: `ext4`.
+    pub name: &'static str,
+    /// Empty for none.
+    pub label: String,
+    /// `None` for a new one.
+    pub uuid: Option<String>,
+    /// On btrfs, the path of the subvolume that holds the root, without a slash at its beginning; empty for the top level.
+    pub subvolume: PathBuf,
+}
+
+/// The programs that make it.
+#[derive(Debug, Clone)]
+pub(crate) struct Makers {
+    mkfs: Tool,
+    /// tune2fs, or btrfs's own command.
+    helper: Option<Tool>,
+    btrfstune: Option<Tool>,
+}
+
+impl Twin {
+    /// A file system of a kind that is not known here becomes ext4, as mke2fs makes it.
+    pub(crate) fn of(source: Option<&Superblock>) -> Self {
+        match source {
+            Some(superblock) => Self {
+                kind: superblock.kind.clone(),
+                name: superblock.name(),
+                label: superblock.label.clone(),
+                uuid: Some(superblock.uuid.clone()),
+                subvolume: PathBuf::new(),
+            },
+            None => Self {
+                kind: Kind::Ext {
+                    name: "ext4",
+                    features: Vec::new(),
+                    inode_size: 256,
+                },
+                name: "ext4",
+                label: String::new(),
+                uuid: None,
+                subvolume: PathBuf::new(),
+            },
+        }
+    }
+
+    /// Finds the programs, and refuses a size at which they fail.
+    pub(crate) fn makers(&self, volume: &Path, length: u64) -> Result<Makers, Error> {
+        for (kind, least) in LEAST {
+            if self.name == kind && length < least << 20 {
+                return Err(Error::Least { kind, least: least + 2 });
+            }
+        }
+        let missing = |tool, debian, red_hat| Error::MissingTool { tool, debian, red_hat };
+        let find = |name| Tool::find(&[name], volume);
+        let (mkfs, helper) = match self.name {
+            "xfs" => ("mkfs.xfs", None),
+            "btrfs" => ("mkfs.btrfs", Some("btrfs")),
+            _ => ("mke2fs", Some("tune2fs")),
+        };
+        let package = match self.name {
+            "xfs" => "xfsprogs",
+            "btrfs" => "btrfs-progs",
+            _ => "e2fsprogs",
+        };
+        let helper = match helper {
+            Some(name) => Some(find(name).ok_or_else(|| missing(name, package, package))?),
+            None => None,
+        };
+        Ok(Makers {
+            mkfs: find(mkfs).ok_or_else(|| missing(mkfs, package, package))?,
+            helper,
+            btrfstune: find("btrfstune"),
+        })
+    }
+
+    /// Makes it on a device, for so many entries.
+    pub(crate) fn make(
+        &self,
+        makers: &Makers,
+        device: &LoopDevice,
+        workshop: &Workshop,
+        length: u64,
+        entries: u64,
+    ) -> Result<(), Error> {
+        match &self.kind {
+            Kind::Ext {
+                name,
+                features,
+                inode_size,
+            } => {
+                let mut arguments = words(&["-q", "-F", "-t", name, "-I"]);
+                arguments.push(inode_size.to_string().into());
+                // Inode tables are zeros already, so that nothing needs to be written, now or later.
+                arguments.extend(words(&["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]));
+                if !features.is_empty() {
+                    arguments.push("-O".into());
+                    arguments.push(format!("none,{}", features.join(",")).into());
+                }
+                if !self.label.is_empty() {
+                    arguments.extend(words(&["-L", &self.label]));
+                }
+                if let Some(uuid) = &self.uuid {
+                    arguments.extend(words(&["-U", uuid]));
+                }
+                let inodes = entries + entries / 4 + 1000;
+                if inodes > length / BYTES_PER_INODE && entries > length / BYTES_PER_INODE / 2 {
+                    arguments.extend(words(&["-N", &inodes.to_string()]));
+                }
+                run_on(&makers.mkfs, arguments, device, workshop)?;
+                if let Some(tune2fs) = &makers.helper {
+                    // No checks by count or time: they would come at a start, when nobody expects them.
+                    run_on(tune2fs, words(&["-c", "0", "-i", "0"]), device, workshop)?;
+                }
+                Ok(())
+            }
+            Kind::Xfs { features } => self.make_xfs(&makers.mkfs, features, device, workshop),
+            Kind::Btrfs => {
+                let mut arguments = words(&["-q", "-f", "-K"]);
+                if !self.label.is_empty() {
+                    arguments.extend(words(&["-L", &self.label]));
+                }
+                run_on(&makers.mkfs, arguments, device, workshop)?;
+                self.make_subvolume(makers, device, workshop)
+            }
+        }
+    }
+
+    fn make_xfs(
+        &self,
+        mkfs: &Tool,
+        features: &[(&'static str, &'static str, bool)],
+        device: &LoopDevice,
+        workshop: &Workshop,
+    ) -> Result<(), Error> {
+        let with = |wanted: fn(bool) -> bool| {
+            let mut arguments = words(&["-q", "-f", "-K"]);
+            if !self.label.is_empty() {
+                arguments.extend(words(&["-L", &self.label]));
+            }
+            if let Some(uuid) = &self.uuid {
+                arguments.extend(words(&["-m", &format!("uuid={uuid}")]));
+            }
+            for (option, name, has) in features {
+                if wanted(*has) {
+                    arguments.extend(words(&[option, &format!("{name}={}", u8::from(*has))]));
+                }
+            }
+            run_on(mkfs, arguments, device, workshop)
+        };
+        // A mkfs.xfs that is older than a feature does not know how to do without it either.
+        match with(|_| true) {
+            Err(Error::Tool { output, .. }) => {
+                debug!(output, "mkfs.xfs does not know all features");
+                with(|has| has)
+            }
+            result => result,
+        }
+    }
+
+    fn make_subvolume(
+        &self,
+        makers: &Makers,
+        device: &LoopDevice,
+        workshop: &Workshop,
+    ) -> Result<(), Error> {
+        let Some(btrfs) = &makers.helper else {
+            return Ok(());
+        };
+        if self.subvolume.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let root = workshop.image();
+        rustix::mount::mount(device.path(), &root, "btrfs", MountFlags::empty(), c"")
+            .map_err(Error::io("mount", &root))?;
+        let path = root.join(&self.subvolume);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        }
+        // A program of the volume's does not see the workshop; then this machine has no btrfs at all.
+        let run = |arguments: &[&OsStr]| btrfs.run(&workshop.volume(), arguments, b"").map(drop);
+        let result = run(&["subvolume".as_ref(), "create".as_ref(), path.as_os_str()]).and_then(|()| {
+            run(&["subvolume".as_ref(), "set-default".as_ref(), path.as_os_str()])
+        });
+        rustix::mount::unmount(&root, UnmountFlags::empty()).map_err(Error::io("unmount", &root))?;
+        result
+    }
+
+    /// Mounts it where the image is made.
+    pub(crate) fn mount(&self, device: &LoopDevice, workshop: &Workshop) -> Result<(), Error> {
+        let root = workshop.image();
+        // An image that is not finished is thrown away: nothing needs to reach the disk in order before that. Kernels differ
+        // in the options that they take.
+        let attempts: &[(&str, &std::ffi::CStr)] = match self.name {
+            "xfs" => &[("xfs", c"nouuid")],
+            "btrfs" => &[("btrfs", c"nobarrier"), ("btrfs", c"")],
+            name => &[(name, c"noinit_itable,barrier=0"), ("ext4", c"noinit_itable,barrier=0"), (name, c"")],
+        };
+        let mut result = Ok(());
+        for (fs_type, options) in attempts {
+            result = rustix::mount::mount(device.path(), &root, *fs_type, MountFlags::NOATIME, *options);
+            if result.is_ok() {
+                break;
+            }
+        }
+        result.map_err(Error::io("mount the image on", &root))
+    }
+
+    /// Gives a btrfs the volume's UUID, after its last use here: mounted, it could not be told from the volume's.
+    pub(crate) fn finish(&self, makers: &Makers, device: &LoopDevice, workshop: &Workshop) -> Result<(), Error> {
+        match (&self.kind, &self.uuid, &makers.btrfstune) {
+            (Kind::Btrfs, Some(uuid), Some(btrfstune)) => {
+                run_on(btrfstune, words(&["-f", "-U", uuid]), device, workshop)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+/// Runs a program with a device as its last argument.
+fn run_on(
+    tool: &Tool,
+    mut arguments: Vec<OsString>,
+    device: &LoopDevice,
+    workshop: &Workshop,
+) -> Result<(), Error> {
+    let path = if tool.is_on_volume() {
+        let name = device.path().file_name().unwrap_or_default();
+        workshop.show_device(name, device.number()?)?
+    } else {
+        device.path().to_owned()
+    };
+    arguments.push(path.into());
+    let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
+    tool.run(&workshop.volume(), &arguments, b"").map(drop)
+}

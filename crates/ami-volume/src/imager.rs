@@ -1,0 +1,207 @@
+//! Making the image, as planned.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use rustix::mount::{MountFlags, UnmountFlags};
+use tracing::debug;
+
+use crate::boot::{Identity, Target, check};
+use crate::copy::{Copied, CopyProgress, copy};
+use crate::customise;
+use crate::error::Error;
+use crate::loop_device::LoopDevice;
+use crate::partition::{PartitionId, PartitionType, write_table};
+use crate::plan::{Plan, on_own_thread};
+use crate::superblock::Superblock;
+use crate::workshop::Workshop;
+
+/// What is told while an image is made.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The copy is complete.
+    Copied,
+    /// The user's script is started.
+    Script {
+        /// Where the image is mounted for it.
+        mount_point: &'a Path,
+        /// The script.
+        script: &'a Path,
+    },
+    /// What a script that failed had printed.
+    ScriptOutput(&'a [u8]),
+    /// The table of file systems was replaced by this one.
+    Fstab(&'a str),
+}
+
+/// How to run.
+pub struct Making<'a> {
+    /// Entries and bytes as they are copied.
+    pub progress: CopyProgress<'a>,
+    /// Told in the order in which things happen.
+    pub event: &'a (dyn Fn(Event<'_>) + Sync),
+    /// Raised when the user wants to stop.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Made {
+    /// What was copied.
+    pub copied: Copied,
+    /// The root file system's UUID.
+    pub uuid: String,
+    /// What may keep the image from starting, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// Makes the image in a file that is not there yet. Whatever happens, no mount and no loop device stays; the file may.
+///
+/// # Errors
+/// Says what failed.
+pub fn make(plan: &Plan, image: &Path, making: &Making<'_>) -> Result<Made, Error> {
+    on_own_thread(|| {
+        let workshop = Workshop::new()?;
+        let made = make_in(plan, image, making, &workshop)?;
+        workshop.finish()?;
+        Ok(made)
+    })
+}
+
+fn make_in(plan: &Plan, path: &Path, making: &Making<'_>, workshop: &Workshop) -> Result<Made, Error> {
+    let request = &plan.request;
+    let makers = plan.makers.as_ref().ok_or_else(|| Error::Io {
+        operation: "make an image of",
+        path: plan.volume.clone(),
+        source: std::io::ErrorKind::PermissionDenied.into(),
+    })?;
+    let mut options = File::options();
+    // Everything that only root may read on the volume is in it.
+    let options = options.read(true).write(true).create_new(true).mode(0o600);
+    let mut file = options.open(path).map_err(Error::io("create", path))?;
+    file.set_len(request.size).map_err(Error::io("write", path))?;
+    let mut partition_id = None;
+    if plan.partition != PartitionType::None {
+        let keep = plan.source_partition.as_ref().and_then(|partition| partition.id);
+        let random = random_source()?;
+        partition_id = Some(write_table(&mut file, path, plan.partition, keep, random)?);
+    }
+    workshop.show_volume(&plan.volume, &plan.along)?;
+    let device = LoopDevice::new(&file, plan.layout.root_offset, plan.layout.root_length, workshop.base())?;
+    plan.twin.make(makers, &device, workshop, plan.layout.root_length, plan.contents.entries)?;
+    plan.twin.mount(&device, workshop)?;
+
+    // An error leaves the mount to the kernel, which takes it away with the thread.
+    let root = workshop.image();
+    customise::make_folders(&root)?;
+    let copied = copy(&workshop.volume(), &root, &plan.selection, request.threads, making.progress, making.interrupted)?;
+    debug!(copied.entries, copied.data, "copied");
+    (making.event)(Event::Copied);
+    let uuid = match &plan.twin.uuid {
+        Some(uuid) => uuid.clone(),
+        None => new_uuid(&device)?,
+    };
+    let warnings = customise(plan, partition_id, &uuid, making, workshop)?;
+    unmount(&root)?;
+    plan.twin.finish(makers, &device, workshop)?;
+    device.finish()?;
+    if let Some(loader) = &plan.loader {
+        let target = Target {
+            path,
+            partition: plan.partition,
+            layout: plan.layout,
+            file_system: plan.twin.name,
+            subvolume: &plan.twin.subvolume,
+        };
+        loader.install(&file, &target, workshop)?;
+    }
+    Ok(Made {
+        copied,
+        uuid,
+        warnings,
+    })
+}
+
+fn customise(
+    plan: &Plan,
+    partition_id: Option<PartitionId>,
+    uuid: &str,
+    making: &Making<'_>,
+    workshop: &Workshop,
+) -> Result<Vec<String>, Error> {
+    let (request, root) = (&plan.request, &workshop.image());
+    let configurations = match &plan.loader {
+        Some(loader) => loader.configurations(),
+        // A paravirtual image is started by PV-GRUB, which reads GRUB Legacy's.
+        None => crate::boot::LEGACY_CONFIGURATIONS.map(str::to_owned).into(),
+    };
+    if let Some(file) = &request.grub_config {
+        customise::copy_configuration(root, file, &configurations)?;
+    }
+    if let Some(loader) = &plan.loader {
+        loader.copy_files(workshop)?;
+    }
+    if let Some(script) = &request.script {
+        (making.event)(Event::Script {
+            mount_point: root,
+            script,
+        });
+        customise::run_script(script, root, making.interrupted, |text| {
+            (making.event)(Event::ScriptOutput(text));
+        })?;
+    }
+    if let Some(text) = customise::write_fstab(root, &request.fstab, plan.partition, &plan.twin, uuid)? {
+        (making.event)(Event::Fstab(&text));
+    }
+    if plan.loader.is_none() {
+        return Ok(Vec::new());
+    }
+    let identity = Identity {
+        uuid: uuid.to_owned(),
+        label: plan.twin.label.clone(),
+        partuuid: partition_id.map(|id| id.partuuid()),
+    };
+    let running = if plan.volume == Path::new("/") {
+        std::fs::read_to_string("/proc/cmdline").ok()
+    } else {
+        None
+    };
+    Ok(check(root, &configurations, &identity, running.as_deref()))
+}
+
+/// Unmounts the image's file system, once everything in it has reached the image file.
+fn unmount(root: &PathBuf) -> Result<(), Error> {
+    {
+        let folder = File::open(root).map_err(Error::io("open", root))?;
+        rustix::fs::syncfs(&folder).map_err(Error::io("write", root))?;
+    }
+    // Whoever could not write until now is noticed here.
+    rustix::mount::mount_remount(root, MountFlags::RDONLY, c"").map_err(Error::io("complete", root))?;
+    rustix::mount::unmount(root, UnmountFlags::empty()).map_err(Error::io("unmount", root))
+}
+
+/// The UUID that mkfs has chosen.
+fn new_uuid(device: &LoopDevice) -> Result<String, Error> {
+    let path = device.path();
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let superblock = Superblock::read(file).map_err(Error::io("read", path))?;
+    Ok(superblock.map(|superblock| superblock.uuid).unwrap_or_default())
+}
+
+/// For IDs that nobody needs to guess wrong.
+fn random_source() -> Result<impl FnMut() -> [u8; 16], Error> {
+    let path = Path::new("/dev/urandom");
+    let mut pool = vec![0; 16 * 8];
+    let mut source = File::open(path).map_err(Error::io("open", path))?;
+    source.read_exact(&mut pool).map_err(Error::io("read", path))?;
+    let mut next = 0;
+    Ok(move || {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&pool[next..next + 16]);
+        next = (next + 16) % pool.len();
+        bytes
+    })
+}

@@ -1,0 +1,231 @@
+//! What the kernel offers and the standard library and rustix have no safe call for. All `unsafe` of this crate is here.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, Setter, IntegerSetter, ioctl};
+use rustix::process::Signal;
+use rustix::thread::UnshareFlags;
+
+// include/uapi/linux/loop.h
+const LOOP_SET_FD: Opcode = 0x4C00;
+const LOOP_CLR_FD: Opcode = 0x4C01;
+const LOOP_SET_STATUS64: Opcode = 0x4C04;
+const LOOP_CONFIGURE: Opcode = 0x4C0A;
+const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+/// `struct loop_info64`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct LoopInfo {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    size_limit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+/// `struct loop_config`.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+impl LoopInfo {
+    fn new(offset: u64, size_limit: u64) -> Self {
+        Self {
+            device: 0,
+            inode: 0,
+            rdevice: 0,
+            offset,
+            size_limit,
+            number: 0,
+            encrypt_type: 0,
+            encrypt_key_size: 0,
+            flags: LO_FLAGS_AUTOCLEAR,
+            file_name: [0; 64],
+            crypt_name: [0; 64],
+            encrypt_key: [0; 32],
+            init: [0; 2],
+        }
+    }
+}
+
+/// An `ioctl` without an argument whose answer is its return value.
+struct Answer<const OPCODE: Opcode>;
+
+// SAFETY: no memory is passed, so none is read or written; the answer is the return value alone.
+unsafe impl<const OPCODE: Opcode> Ioctl for Answer<OPCODE> {
+    type Output = u32;
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        OPCODE
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        std::ptr::null_mut()
+    }
+
+    unsafe fn output_from_ptr(answer: IoctlOutput, _: *mut c_void) -> rustix::io::Result<u32> {
+        Ok(answer.cast_unsigned())
+    }
+}
+
+/// The number of a loop device that is free now. `control` is `/dev/loop-control`.
+pub(crate) fn free_loop_device(control: impl AsFd) -> io::Result<u32> {
+    // SAFETY: LOOP_CTL_GET_FREE takes no argument and returns the number.
+    Ok(unsafe { ioctl(control, Answer::<LOOP_CTL_GET_FREE>) }?)
+}
+
+/// Makes a loop device show `length` bytes of `file` from `offset` on, until nobody has it open or mounted any more.
+///
+/// Fails with `EBUSY` if somebody else has taken the device.
+pub(crate) fn configure_loop_device(
+    device: impl AsFd,
+    file: impl AsFd,
+    offset: u64,
+    length: u64,
+) -> io::Result<()> {
+    let info = LoopInfo::new(offset, length);
+    let fd = file.as_fd().as_raw_fd().cast_unsigned();
+    let config = LoopConfig {
+        fd,
+        block_size: 0,
+        info,
+        reserved: [0; 8],
+    };
+    // SAFETY: LOOP_CONFIGURE reads one `struct loop_config`, which `config` is; the descriptor in it is open.
+    match unsafe { ioctl(&device, Setter::<LOOP_CONFIGURE, _>::new(config)) } {
+        // Before Linux 5.8 it took two steps.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTTY) => {}
+        result => return Ok(result?),
+    }
+    // SAFETY: LOOP_SET_FD takes a descriptor as an integer.
+    unsafe { ioctl(&device, IntegerSetter::<LOOP_SET_FD>::new_usize(fd as usize)) }?;
+    // SAFETY: LOOP_SET_STATUS64 reads one `struct loop_info64`, which `info` is.
+    match unsafe { ioctl(&device, Setter::<LOOP_SET_STATUS64, _>::new(info)) } {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            clear_loop_device(device)?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Takes the file away from a loop device.
+pub(crate) fn clear_loop_device(device: impl AsFd) -> io::Result<()> {
+    // SAFETY: LOOP_CLR_FD takes no argument.
+    Ok(unsafe { ioctl(device, NoArg::<LOOP_CLR_FD>::new()) }?)
+}
+
+/// Gives the calling thread, and the threads and processes that it starts, mounts of their own.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: only `UnshareFlags::FILES` is unsafe, and it is not given.
+    Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?)
+}
+
+/// Has a process that is still to be started end when the calling thread does, and run in another root directory if one is given.
+pub(crate) fn bind_to_thread(command: &mut Command, root: Option<&Path>) {
+    let root = root.map(Path::to_owned);
+    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing: `root` was copied before, and
+    // `chroot` copies a path of that length to the stack or fails.
+    let _ = unsafe {
+        command.pre_exec(move || {
+            if let Some(root) = &root {
+                rustix::process::chroot(root.as_path())?;
+                rustix::process::chdir("/")?;
+            }
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            Ok(())
+        })
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    #[test]
+    fn the_structures_have_the_kernels_size() {
+        assert_eq!(size_of::<LoopInfo>(), 232);
+        assert_eq!(size_of::<LoopConfig>(), 304);
+    }
+
+    /// Needs root and loop devices, as all of this module.
+    #[test]
+    fn a_loop_device_shows_a_piece_of_a_file_and_clears_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, [vec![1; 4096], vec![2; 8192], vec![3; 4096]].concat()).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let control = File::open("/dev/loop-control").expect("this test needs root and loop devices");
+        let number = loop {
+            let number = free_loop_device(&control).unwrap();
+            let device = File::options().read(true).write(true).open(format!("/dev/loop{number}")).unwrap();
+            match configure_loop_device(&device, &file, 4096, 8192) {
+                Ok(()) => {
+                    let mut bytes = Vec::new();
+                    let _ = io::Read::read_to_end(&mut &device, &mut bytes).unwrap();
+                    assert_eq!(bytes, vec![2; 8192]);
+                    break number;
+                }
+                Err(e) => assert_eq!(e.raw_os_error(), Some(16), "{e}"),
+            }
+        };
+        let backing = format!("/sys/block/loop{number}/loop/backing_file");
+        assert!(!fs::read_to_string(backing).is_ok_and(|shown| Path::new(shown.trim()) == path));
+    }
+
+    #[test]
+    fn a_child_runs_in_another_root_and_dies_with_its_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy("/bin/busybox", folder.path().join("sh")).map_or((), |_| ());
+        let (child, pid) = std::thread::spawn(|| {
+            let mut command = Command::new("/bin/sleep");
+            let _ = command.arg("1000");
+            bind_to_thread(&mut command, None);
+            let child = command.spawn().unwrap();
+            let pid = child.id();
+            (child, pid)
+        })
+        .join()
+        .unwrap();
+        let mut child = child;
+        let status = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{pid}");
+        let mut command = Command::new("/nothing-is-here");
+        bind_to_thread(&mut command, Some(folder.path()));
+        assert_eq!(command.spawn().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn mounts_of_a_thread_are_its_own() {
+        let inside = std::thread::spawn(|| {
+            unshare_mounts().expect("this test needs root");
+            fs::read_link("/proc/thread-self/ns/mnt").unwrap()
+        });
+        let outside = fs::read_link("/proc/thread-self/ns/mnt").unwrap();
+        assert_ne!(inside.join().unwrap(), outside);
+    }
+}

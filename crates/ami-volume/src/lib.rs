@@ -1,0 +1,43 @@
+//! The volume imager: copies a mounted root volume into an image file that boots.
+//!
+//! Not here: what becomes of the image (`ami-bundle`), what is printed and asked (`ami-cli`).
+//!
+//! - [`Request`], [`Plan::new`]: what is asked for becomes a plan: plain data, with everything looked up that can go wrong.
+//! - [`make`]: carries the plan out, in mounts that nobody else sees.
+//!
+//! Inside, a file a stage: `plan`, `partition`, `format`, `copy`, `customise`, `boot`. `workshop` holds the mounts, `loop_device` the
+//! devices, `tools` runs other projects' programs, `kernel` has all that is `unsafe`.
+
+mod boot;
+mod copy;
+mod customise;
+mod error;
+mod filter;
+mod format;
+mod imager;
+mod inside;
+mod kernel;
+mod links;
+mod loop_device;
+mod mounts;
+mod packages;
+mod partition;
+mod plan;
+mod scan;
+mod selection;
+mod superblock;
+mod tools;
+mod walk;
+mod workshop;
+
+pub use boot::Loader;
+pub use copy::{Copied, CopyProgress};
+pub use customise::Fstab;
+pub use error::Error;
+pub use filter::{Origin, Rule, SECRETS_AND_LEFTOVERS};
+pub use format::Twin;
+pub use imager::{Event, Made, Making, make};
+pub use partition::{Layout, PartitionId, PartitionType, SourcePartition};
+pub use plan::{ALWAYS_EMPTY, LeftOutMount, Plan, Request};
+pub use scan::Contents;
+pub use superblock::Kind;

@@ -1,0 +1,188 @@
+//! What is mounted where, as `/proc/self/mountinfo` says (proc_pid_mountinfo(5)).
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+const MOUNTINFO: &str = "/proc/self/mountinfo";
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    id: u32,
+    parent: u32,
+    /// Major and minor number of the file system's device; major 0 where it has none of its own (btrfs, tmpfs).
+    pub device: (u32, u32),
+    /// The folder of the file system that is mounted; on btrfs it begins with the subvolume.
+    pub root: PathBuf,
+    /// Where it is mounted.
+    pub mount_point: PathBuf,
+    /// The type's name: `ext4`.
+    pub fs_type: String,
+    /// What was mounted: a device's path, or any name.
+    pub source: PathBuf,
+}
+
+/// All mounts that this process sees, in the order in which they were made.
+#[derive(Debug, Clone, Default)]
+pub struct Mounts(Vec<Mount>);
+
+impl Mounts {
+    /// Reads the kernel's list.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn load() -> Result<Self, Error> {
+        let path = Path::new(MOUNTINFO);
+        let text = std::fs::read(path).map_err(Error::io("read", path))?;
+        Ok(Self::parse(&text))
+    }
+
+    /// Reads the text of `mountinfo`; lines that are not of its form are passed over.
+    pub fn parse(text: &[u8]) -> Self {
+        Self(
+            text.split(|&b| b == b'\n')
+                .filter_map(parse_line)
+                .collect(),
+        )
+    }
+
+    /// The mount that an absolute path without links lies on.
+    pub fn of(&self, path: &Path) -> Option<&Mount> {
+        let is_on_another = |mount: &Mount| {
+            self.0
+                .iter()
+                .any(|other| other.id == mount.parent && other.id != mount.id)
+        };
+        let mut found = self.0.iter().find(|mount| {
+            !is_on_another(mount) && path.starts_with(&mount.mount_point)
+        })?;
+        // From mount to mount, as the kernel resolves a path: what is mounted over or below the last one comes next.
+        while let Some(next) = self
+            .0
+            .iter()
+            .filter(|mount| mount.parent == found.id && mount.id != found.id)
+            .filter(|mount| path.starts_with(&mount.mount_point))
+            .min_by_key(|mount| mount.mount_point.as_os_str().len())
+        {
+            found = next;
+        }
+        Some(found)
+    }
+
+    /// The mounts that are seen below a folder, not the one that it lies on.
+    pub fn below<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = &'a Mount> {
+        self.0.iter().filter(move |mount| {
+            mount.mount_point != folder
+                && mount.mount_point.starts_with(folder)
+                && self.of(&mount.mount_point) == Some(mount)
+        })
+    }
+}
+
+fn parse_line(line: &[u8]) -> Option<Mount> {
+    let mut words = line.split(|&b| b == b' ');
+    let number = |word: Option<&[u8]>| std::str::from_utf8(word?).ok()?.parse().ok();
+    let (id, parent) = (number(words.next())?, number(words.next())?);
+    let device = std::str::from_utf8(words.next()?).ok()?;
+    let (major, minor) = device.split_once(':')?;
+    let root = unescape(words.next()?);
+    let mount_point = unescape(words.next()?);
+    let mut words = words.skip_while(|word| *word != b"-").skip(1);
+    Some(Mount {
+        id,
+        parent,
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        root,
+        mount_point,
+        fs_type: String::from_utf8_lossy(words.next()?).into_owned(),
+        source: unescape(words.next()?),
+    })
+}
+
+/// The kernel writes blanks, tabs, newlines and backslashes as three octal digits.
+fn unescape(word: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let [first, after @ ..] = rest {
+        match after {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &[u8] = b"\
+21 1 202:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n\
+22 21 0:5 / /dev rw,nosuid shared:2 - devtmpfs devtmpfs rw\n\
+23 21 202:16 /inner /mnt/with\\040blank rw - ext3 /dev/xvdb rw\n\
+24 21 0:30 /@rootfs /srv rw,noatime - btrfs /dev/xvdc rw,subvol=/@rootfs\n\
+25 24 0:31 / /srv/run rw master:9 propagate_from:2 - tmpfs tmpfs rw\n\
+26 23 8:1 / /mnt/with\\040blank rw - ext4 /dev/sda1 rw\n\
+27 21 8:2 / /srv rw - ext4 /dev/sda2 rw\n\
+nonsense\n";
+
+    fn of(path: &str) -> Option<u32> {
+        Mounts::parse(TEXT).of(Path::new(path)).map(|mount| mount.id)
+    }
+
+    #[test]
+    fn a_line_is_read_with_its_escapes_and_optional_fields() {
+        let mounts = Mounts::parse(TEXT).0;
+        assert_eq!(mounts.len(), 7);
+        assert_eq!(
+            mounts[2],
+            Mount {
+                id: 23,
+                parent: 21,
+                device: (202, 16),
+                root: "/inner".into(),
+                mount_point: "/mnt/with blank".into(),
+                fs_type: "ext3".into(),
+                source: "/dev/xvdb".into(),
+            }
+        );
+        assert_eq!(mounts[3].root, Path::new("/@rootfs"));
+        assert_eq!(mounts[4].fs_type, "tmpfs");
+    }
+
+    #[test]
+    fn a_path_lies_on_the_mount_that_is_seen_there() {
+        assert_eq!(of("/"), Some(21));
+        assert_eq!(of("/etc"), Some(21));
+        assert_eq!(of("/dev/null"), Some(22));
+        assert_eq!(of("/device"), Some(21));
+        assert_eq!(of("/mnt/with blank/x"), Some(26));
+        assert_eq!(Mounts::default().of(Path::new("/")), None);
+    }
+
+    #[test]
+    fn what_is_mounted_over_hides_what_was_there() {
+        // Both 24 and 27 are on /srv, on the same parent: the kernel shows the first that it finds, and a later one cannot
+        // be made like this; what lies below the hidden one is not seen twice.
+        let below: Vec<u32> = Mounts::parse(TEXT).below(Path::new("/mnt")).map(|m| m.id).collect();
+        assert_eq!(below, [26]);
+        let text = b"1 0 8:1 / / rw - ext4 a rw\n2 1 8:2 / /a/b rw - ext4 b rw\n3 1 8:3 / /a rw - ext4 c rw\n";
+        let mounts = Mounts::parse(text);
+        let below: Vec<u32> = mounts.below(Path::new("/")).map(|m| m.id).collect();
+        assert_eq!(below, [3]);
+    }
+
+    #[test]
+    fn this_process_has_a_root() {
+        assert!(Mounts::load().unwrap().of(Path::new("/")).is_some());
+    }
+}

@@ -1,0 +1,504 @@
+//! Everything that is looked up before anything is made.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use rustix::fs::{FileType, major, makedev, minor};
+use tracing::debug;
+
+use crate::boot::{Loader, Target};
+use crate::customise::Fstab;
+use crate::error::Error;
+use crate::filter::{Filter, Origin, Rule, SECRETS_AND_LEFTOVERS};
+use crate::format::{Makers, Twin};
+use crate::mounts::{Mount, Mounts};
+use crate::packages;
+use crate::partition::{Layout, PartitionType, SourcePartition, parent_disk, read_table};
+use crate::scan::{Contents, scan};
+use crate::selection::Selection;
+use crate::superblock::{Kind, Superblock};
+use crate::workshop::{Workshop, make_device};
+
+/// Folders whose contents belong to the running machine.
+pub const ALWAYS_EMPTY: [&str; 5] = ["/dev", "/media", "/mnt", "/proc", "/sys"];
+
+/// File systems whose mounts below the volume are copied along.
+const LOCAL: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "jfs", "reiserfs", "btrfs"];
+
+/// What the kernel makes up: never copied, not even with `--all` (kernel, /proc/filesystems, "nodev").
+const MADE_UP: [&str; 22] = [
+    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl",
+    "hugetlbfs", "mqueue", "nfsd", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs",
+];
+
+/// What the image's metadata may take besides the data, in bytes, and for each entry.
+const OVERHEAD: u64 = 32 << 20;
+const OVERHEAD_OF_ENTRY: u64 = 512;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The volume: a folder that is there.
+    pub volume: PathBuf,
+    /// The image's size in bytes.
+    pub size: u64,
+    /// `None` for what the volume's disk has.
+    pub partition: Option<PartitionType>,
+    /// Whether mounts of any kind are copied along.
+    pub all: bool,
+    /// Patterns of what is left out, and of what is not left out although another pattern says so.
+    pub excludes: Vec<String>,
+    /// See `excludes`.
+    pub includes: Vec<String>,
+    /// Whether secrets and leftovers are left out ([`SECRETS_AND_LEFTOVERS`]).
+    pub filter: bool,
+    /// The table of file systems.
+    pub fstab: Fstab,
+    /// A boot configuration that replaces the volume's.
+    pub grub_config: Option<PathBuf>,
+    /// A program that changes the image.
+    pub script: Option<PathBuf>,
+    /// Where the image is to be.
+    pub destination: PathBuf,
+    /// The image's path, and other files of this run, which are not copied.
+    pub own: Vec<PathBuf>,
+    /// How the paths of private folders begin, which are not copied.
+    pub private: PathBuf,
+    /// How much more than the image is to go to the destination, as a multiple of its data.
+    pub copies: u64,
+    /// Whether space at the destination is checked.
+    pub check_space: bool,
+    /// How many threads look and copy.
+    pub threads: NonZeroUsize,
+}
+
+/// A mount below the volume that is not copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOutMount {
+    /// Below the volume, with a slash at its beginning.
+    pub path: PathBuf,
+    /// Its type.
+    pub fs_type: String,
+}
+
+/// What will be done.
+#[derive(Debug)]
+pub struct Plan {
+    /// What was asked for.
+    pub request: Request,
+    /// The volume without links.
+    pub volume: PathBuf,
+    /// Whether something is mounted there, and not just a folder of something.
+    pub is_mount_point: bool,
+    /// The volume's file system, as it is mounted: `ext4`, `overlay`.
+    pub fs_type: String,
+    /// The device that it is on, if it has one.
+    pub device: Option<(u32, u32)>,
+    /// What was mounted: a device's path, or a name.
+    pub source: PathBuf,
+    /// Whether its superblock could be read, and is of a kind that is known here.
+    pub has_superblock: bool,
+    /// Whether it is ext4 with the 64bit feature, which GRUB Legacy and PV-GRUB do not read.
+    pub is_64bit: bool,
+    /// The file system that the image gets.
+    pub twin: Twin,
+    /// How the image is partitioned.
+    pub partition: PartitionType,
+    /// The partition that the volume is on.
+    pub source_partition: Option<SourcePartition>,
+    /// Where things are in the image.
+    pub layout: Layout,
+    /// `None` for an image without partitions.
+    pub loader: Option<Loader>,
+    /// Mounts that are copied along, relative to the volume.
+    pub along: Vec<PathBuf>,
+    /// Mounts that are not.
+    pub left_out_mounts: Vec<LeftOutMount>,
+    /// What is copied, and what is not.
+    pub contents: Contents,
+    /// Files that belong to packages and are taken out with the secrets and leftovers, with the packages.
+    pub packaged: Vec<(PathBuf, String)>,
+    /// At the destination, in bytes.
+    pub free: u64,
+    /// At the destination, in bytes, at most.
+    pub needed: u64,
+    pub(crate) selection: Selection,
+    pub(crate) makers: Option<Makers>,
+}
+
+/// What was found before the volume's contents are looked at.
+struct Source {
+    volume: PathBuf,
+    mount: Mount,
+    is_mount_point: bool,
+    device: Option<(u32, u32)>,
+}
+
+impl Plan {
+    /// Looks everything up. Root sees everything; others see what they may, and get a plan that is as good.
+    ///
+    /// # Errors
+    /// Says what cannot work, and what to do.
+    pub fn new(request: Request, interrupted: &AtomicBool) -> Result<Self, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Self::look(request, None, interrupted);
+        }
+        // In mounts of its own the volume is looked at without changing so much as a time of access.
+        on_own_thread(|| {
+            let workshop = Workshop::new()?;
+            let plan = Self::look(request, Some(&workshop), interrupted)?;
+            workshop.finish()?;
+            Ok(plan)
+        })
+    }
+
+    fn look(request: Request, workshop: Option<&Workshop>, interrupted: &AtomicBool) -> Result<Self, Error> {
+        let mounts = Mounts::load()?;
+        let source = Source::find(&request.volume, &mounts)?;
+        let superblock = source.superblock(workshop);
+        let mut twin = source.twin(superblock.as_ref());
+        if source.is_mount_point && matches!(twin.kind, Kind::Btrfs) {
+            twin.subvolume = source.mount.root.strip_prefix("/").unwrap_or(&source.mount.root).to_owned();
+        }
+        let source_partition = source.partition(workshop);
+        let partition = request.partition.unwrap_or(match (&source_partition, source.is_mount_point) {
+            (_, false) => PartitionType::Gpt,
+            (Some(partition), true) => partition.kind,
+            (None, true) => PartitionType::None,
+        });
+        let layout = Layout::new(partition, request.size);
+        let (along, left_out_mounts) = source.mounts_below(&mounts, request.all);
+        let selection = selection(&request, &source.volume, &left_out_mounts)?;
+        let view = match workshop {
+            Some(workshop) => {
+                workshop.show_volume(&source.volume, &along)?;
+                workshop.volume()
+            }
+            None => source.volume.clone(),
+        };
+        let loader = match partition {
+            PartitionType::None => None,
+            _ => Some(find_loader(&request, &source.volume, &view, partition)?),
+        };
+        let makers = match (twin.makers(&view, layout.root_length), workshop) {
+            (Ok(makers), _) => Some(makers),
+            (Err(error), Some(_)) => return Err(error),
+            // Where a tool is not for everybody to see, root will find it.
+            (Err(error @ Error::Least { .. }), None) => return Err(error),
+            (Err(_), None) => None,
+        };
+        if let (Some(loader), Some(workshop), Some(makers)) = (&loader, workshop, &makers) {
+            let target = Target {
+                path: &request.own[0],
+                partition,
+                layout,
+                file_system: twin.name,
+                subvolume: &twin.subvolume,
+            };
+            loader.rehearse(
+                &target,
+                workshop,
+                |device, length| twin.make(makers, device, workshop, length, 0),
+                |device| twin.mount(device, workshop),
+            )?;
+        }
+        let contents = scan(&view, &selection, request.threads, interrupted, workshop.is_some())?;
+        debug!(?contents.entries, contents.data, "the volume's contents");
+        let packaged = packages::owners(&view, &contents.filtered);
+        let needed_in_image = contents.data + contents.entries * OVERHEAD_OF_ENTRY;
+        if needed_in_image > layout.root_length {
+            return Err(Error::TooSmall {
+                size: request.size,
+                needed: needed_in_image + needed_in_image / 50 + OVERHEAD,
+            });
+        }
+        let space = rustix::fs::statvfs(&request.destination)
+            .map_err(Error::io("read", &request.destination))?;
+        let free = space.f_bavail * space.f_frsize;
+        let needed = (needed_in_image + OVERHEAD).min(request.size) * request.copies;
+        if free < needed && request.check_space {
+            return Err(Error::Space {
+                folder: request.destination,
+                free,
+                needed,
+            });
+        }
+        Ok(Self {
+            request,
+            volume: source.volume,
+            is_mount_point: source.is_mount_point,
+            fs_type: source.mount.fs_type,
+            device: source.device,
+            source: source.mount.source,
+            has_superblock: superblock.is_some(),
+            is_64bit: superblock.is_some_and(|superblock| superblock.is_64bit()),
+            twin,
+            partition,
+            source_partition,
+            layout,
+            loader,
+            along,
+            left_out_mounts,
+            contents,
+            packaged,
+            free,
+            needed,
+            selection,
+            makers,
+        })
+    }
+
+    /// What is left out besides the secrets and leftovers, as the older suite lists it.
+    pub fn excluded(&self) -> Vec<String> {
+        let own = self.request.own.first();
+        let own = own.filter(|image| real_path(image).starts_with(&self.volume));
+        ALWAYS_EMPTY
+            .into_iter()
+            .map(str::to_owned)
+            .chain(own.map(|image| image.display().to_string()))
+            .chain(self.left_out_mounts.iter().map(|mount| mount.path.display().to_string()))
+            .chain(self.request.excludes.iter().cloned())
+            .collect()
+    }
+}
+
+/// Runs something on a thread that may give itself mounts of its own.
+pub(crate) fn on_own_thread<T: Send>(act: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    std::thread::scope(|scope| match scope.spawn(act).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+fn find_loader(request: &Request, volume: &Path, view: &Path, partition: PartitionType) -> Result<Loader, Error> {
+    let loader = Loader::find(view).ok_or_else(|| Error::NoBootLoader {
+        volume: volume.to_owned(),
+        partition: partition.name(),
+    })?;
+    if request.grub_config.is_none() && request.script.is_none() && !loader.is_configured(view) {
+        return Err(Error::BootLoader(format!(
+            "{} has {}, but no configuration for it ({}): make one (Debian: update-grub; Red Hat: grub2-mkconfig -o {}), \
+             or give one with --grub-config",
+            volume.display(),
+            loader.name(),
+            loader.configurations().join(" or "),
+            loader.configurations()[0],
+        )));
+    }
+    Ok(loader)
+}
+
+fn selection(request: &Request, volume: &Path, left_out: &[LeftOutMount]) -> Result<Selection, Error> {
+    let rules = |patterns: &[String], origin| {
+        let patterns = patterns.iter().cloned();
+        patterns.map(move |pattern| Rule { pattern, origin }).collect::<Vec<_>>()
+    };
+    let mut all = rules(&request.includes, Origin::Include);
+    all.extend(rules(&request.excludes, Origin::Exclude));
+    if request.filter {
+        all.extend(rules(&SECRETS_AND_LEFTOVERS.map(str::to_owned), Origin::Filter));
+    }
+    let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+    let empty = ALWAYS_EMPTY.iter().map(|path| path.as_bytes().to_vec());
+    let empty = empty.chain(left_out.iter().map(|mount| bytes(&mount.path)));
+    let below = |path: &PathBuf| {
+        let path = real_path(path);
+        Some(bytes(&Path::new("/").join(path.strip_prefix(volume).ok()?)))
+    };
+    Ok(Selection {
+        filter: Filter::new(all)?,
+        empty: empty.collect::<HashSet<_>>(),
+        own: request.own.iter().filter_map(below).collect(),
+        private: below(&request.private),
+    })
+}
+
+/// A path without links; its last name need not exist.
+fn real_path(path: &Path) -> PathBuf {
+    let real = match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => fs::canonicalize(folder).map(|folder| folder.join(name)),
+        _ => fs::canonicalize(path),
+    };
+    real.unwrap_or_else(|_| path.to_owned())
+}
+
+impl Source {
+    fn find(volume: &Path, mounts: &Mounts) -> Result<Self, Error> {
+        let volume = fs::canonicalize(volume).map_err(Error::io("read", volume))?;
+        let mount = mounts.of(&volume).cloned().ok_or_else(|| Error::Io {
+            operation: "find the mount of",
+            path: volume.clone(),
+            source: std::io::ErrorKind::NotFound.into(),
+        })?;
+        // btrfs gives each mount a number without a device; what was mounted is one.
+        let device = match mount.device {
+            (0, _) => fs::metadata(&mount.source)
+                .ok()
+                .filter(|m| m.file_type().is_block_device())
+                .map(|m| (major(m.rdev()), minor(m.rdev()))),
+            device => Some(device),
+        };
+        Ok(Self {
+            is_mount_point: mount.mount_point == volume,
+            volume,
+            mount,
+            device,
+        })
+    }
+
+    fn superblock(&self, workshop: Option<&Workshop>) -> Option<Superblock> {
+        let device = open_device(self.device?, workshop, "volume-device")?;
+        match Superblock::read(device) {
+            Ok(superblock) => superblock,
+            Err(error) => {
+                debug!(%error, "superblock");
+                None
+            }
+        }
+    }
+
+    fn twin(&self, superblock: Option<&Superblock>) -> Twin {
+        let mut twin = Twin::of(superblock);
+        if superblock.is_none() {
+            let kind = match self.mount.fs_type.as_str() {
+                "xfs" => Some(("xfs", Kind::Xfs { features: Vec::new() })),
+                "btrfs" => Some(("btrfs", Kind::Btrfs)),
+                _ => None,
+            };
+            if let Some((name, kind)) = kind {
+                twin = Twin { name, kind, ..twin };
+            }
+        }
+        if !self.is_mount_point {
+            // A folder of a file system is not that file system.
+            twin.label.clear();
+            twin.uuid = None;
+        }
+        twin
+    }
+
+    fn partition(&self, workshop: Option<&Workshop>) -> Option<SourcePartition> {
+        if !self.is_mount_point {
+            return None;
+        }
+        let sys = Path::new("/sys");
+        let (disk, number) = parent_disk(sys, self.device?)?;
+        let numbers = fs::read_to_string(sys.join("class/block").join(&disk).join("dev")).ok()?;
+        let (major, minor) = numbers.trim().split_once(':')?;
+        let device = (major.parse().ok()?, minor.parse().ok()?);
+        match open_device(device, workshop, "volume-disk") {
+            Some(mut disk) => read_table(&mut disk, number).ok().flatten(),
+            None => Some(SourcePartition {
+                kind: partition_by_udev(self.device?),
+                id: None,
+            }),
+        }
+    }
+
+    /// The mounts below the volume that are copied, and those that are not.
+    fn mounts_below(&self, mounts: &Mounts, all: bool) -> (Vec<PathBuf>, Vec<LeftOutMount>) {
+        let mut along = Vec::new();
+        let mut left_out = Vec::new();
+        for mount in mounts.below(&self.volume) {
+            let Ok(path) = mount.mount_point.strip_prefix(&self.volume) else {
+                continue;
+            };
+            let absolute = Path::new("/").join(path);
+            if ALWAYS_EMPTY.iter().any(|empty| absolute.starts_with(empty)) {
+                continue;
+            }
+            let fs_type = mount.fs_type.as_str();
+            if LOCAL.contains(&fs_type) || (all && !MADE_UP.contains(&fs_type)) {
+                along.push(path.to_owned());
+            } else if !left_out.iter().any(|other: &LeftOutMount| absolute.starts_with(&other.path)) {
+                left_out.push(LeftOutMount {
+                    path: absolute,
+                    fs_type: fs_type.to_owned(),
+                });
+            }
+        }
+        along.sort();
+        left_out.sort_by(|a, b| a.path.cmp(&b.path));
+        (along, left_out)
+    }
+}
+
+/// Opens a block device by its number; containers may not have its node, and root can make one.
+fn open_device(device: (u32, u32), workshop: Option<&Workshop>, name: &str) -> Option<File> {
+    let number = makedev(device.0, device.1);
+    let uevent = fs::read_to_string(format!("/sys/dev/block/{}:{}/uevent", device.0, device.1)).unwrap_or_default();
+    let node = uevent.lines().find_map(|line| line.strip_prefix("DEVNAME="));
+    let mut path = Path::new("/dev").join(node.unwrap_or_default());
+    let is_it = |m: fs::Metadata| m.file_type().is_block_device() && m.rdev() == number;
+    if !path.metadata().is_ok_and(is_it) {
+        path = workshop?.base().join(name);
+        make_device(&path, FileType::BlockDevice, number).ok()?;
+    }
+    match File::open(&path) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            debug!(path = %path.display(), %error, "cannot open the device");
+            None
+        }
+    }
+}
+
+/// What udev knows of a partition's table, for those who may not read the disk; gpt where nothing is known.
+fn partition_by_udev(device: (u32, u32)) -> PartitionType {
+    let path = format!("/run/udev/data/b{}:{}", device.0, device.1);
+    let known = fs::read_to_string(path).unwrap_or_default();
+    if known.lines().any(|line| line == "E:ID_PART_ENTRY_SCHEME=dos") {
+        PartitionType::Mbr
+    } else {
+        PartitionType::Gpt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> Source {
+        let text = b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n";
+        Source {
+            volume: "/".into(),
+            mount: Mounts::parse(text).of(Path::new("/")).unwrap().clone(),
+            is_mount_point: true,
+            device: None,
+        }
+    }
+
+    #[test]
+    fn mounts_below_are_copied_by_their_type() {
+        let text = b"\
+1 0 8:1 / / rw - ext4 /dev/sda1 rw
+2 1 8:2 / /home rw - xfs /dev/sda2 rw
+3 1 0:9 / /run rw - tmpfs tmpfs rw
+4 3 0:8 / /run/lock rw - tmpfs tmpfs rw
+5 1 0:7 / /srv/nfs rw - nfs4 host:/x rw
+6 1 0:6 / /proc rw - proc proc rw
+7 1 8:3 / /mnt/data rw - ext4 /dev/sda3 rw
+8 1 0:5 / /srv/chroot/proc rw - proc proc rw
+";
+        let mounts = Mounts::parse(text);
+        let names = |all| {
+            let (along, left_out) = source().mounts_below(&mounts, all);
+            let left_out: Vec<_> = left_out.into_iter().map(|m| m.path).collect();
+            (along, left_out)
+        };
+        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(names(false), (paths(&["home"]), paths(&["/run", "/srv/chroot/proc", "/srv/nfs"])));
+        assert_eq!(names(true), (paths(&["home", "run", "run/lock", "srv/nfs"]), paths(&["/srv/chroot/proc"])));
+    }
+
+    #[test]
+    fn an_unknown_file_system_becomes_ext4() {
+        let twin = source().twin(None);
+        assert_eq!((twin.name, twin.uuid), ("ext4", None));
+    }
+}

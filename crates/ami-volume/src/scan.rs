@@ -1,0 +1,143 @@
+//! What a volume holds, looked at before anything is made.
+
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::FileType;
+
+use crate::error::Error;
+use crate::filter::{Origin, Rule};
+use crate::links::Links;
+use crate::selection::Selection;
+use crate::walk::{Entry, Place, Trouble, Visitor, as_path, walk};
+
+/// The most filtered paths that are kept to be named.
+const MOST_PATHS: usize = 100_000;
+
+/// How much there is to copy, and what is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Files, folders, links and devices.
+    pub entries: u64,
+    /// The data of files, in bytes, holes not counted.
+    pub data: u64,
+    /// How many entries each pattern left out; what is in a folder that is left out is not counted.
+    pub left_out: Vec<(Rule, u64)>,
+    /// What the list of secrets and leftovers took out, sorted.
+    pub filtered: Vec<PathBuf>,
+    /// Folders that could not be looked into.
+    pub unreadable: Vec<PathBuf>,
+}
+
+struct Scan {
+    may_pass_over: bool,
+    entries: AtomicU64,
+    data: AtomicU64,
+    links: Links<()>,
+    left_out: Mutex<BTreeMap<String, (Rule, u64)>>,
+    filtered: Mutex<Vec<PathBuf>>,
+    unreadable: Mutex<Vec<PathBuf>>,
+}
+
+/// Looks at everything in the folder `root` that is selected. Without root's rights, folders may be closed to it.
+pub(crate) fn scan(
+    root: &Path,
+    selection: &Selection,
+    threads: NonZeroUsize,
+    interrupted: &AtomicBool,
+    is_root: bool,
+) -> Result<Contents, Error> {
+    let scan = Scan {
+        may_pass_over: !is_root,
+        entries: AtomicU64::new(1),
+        data: AtomicU64::new(0),
+        links: Links::default(),
+        left_out: Mutex::default(),
+        filtered: Mutex::default(),
+        unreadable: Mutex::default(),
+    };
+    let _ = walk(root, selection, threads, interrupted, &scan)?;
+    let mut filtered = into_inner(scan.filtered);
+    filtered.sort();
+    let mut unreadable = into_inner(scan.unreadable);
+    unreadable.sort();
+    Ok(Contents {
+        entries: scan.entries.into_inner(),
+        data: scan.data.into_inner(),
+        left_out: into_inner(scan.left_out).into_values().collect(),
+        filtered,
+        unreadable,
+    })
+}
+
+fn into_inner<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Visitor for Scan {
+    type Folder = ();
+
+    fn found_folder(&self, _: &Place<()>, _: &Entry<'_>) -> Result<(), Trouble> {
+        let _ = self.entries.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn open_folder(&self, _: Option<(&Place<()>, &CStr)>, _: &[u8]) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn close_folder(&self, _: &Place<()>) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn file(&self, _: &Place<()>, entry: &Entry<'_>) -> Result<(), Trouble> {
+        let stat = entry.stat;
+        if stat.st_nlink > 1 {
+            let is_first = self
+                .links
+                .meet(stat, || Ok::<_, Trouble>(((), true)), |()| Ok(false))?;
+            if !is_first {
+                return Ok(());
+            }
+        }
+        let _ = self.entries.fetch_add(1, Ordering::Relaxed);
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+            let data = data_size(stat);
+            let _ = self.data.fetch_add(data, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn left_out(&self, entry: &Entry<'_>, rule: &Rule) {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        match left_out.get_mut(&rule.pattern) {
+            Some((_, count)) => *count += 1,
+            None => drop(left_out.insert(rule.pattern.clone(), (rule.clone(), 1))),
+        }
+        drop(left_out);
+        if rule.origin == Origin::Filter {
+            let mut filtered = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
+            if filtered.len() < MOST_PATHS {
+                filtered.push(as_path(entry.path).to_owned());
+            }
+        }
+    }
+
+    fn may_pass_over(&self, folder: &[u8]) -> bool {
+        if self.may_pass_over {
+            let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+            unreadable.push(as_path(folder).to_owned());
+        }
+        self.may_pass_over
+    }
+}
+
+/// How much of a file is data, in bytes.
+pub(crate) fn data_size(stat: &rustix::fs::Stat) -> u64 {
+    let allocated = stat.st_blocks.cast_unsigned() * 512;
+    stat.st_size.cast_unsigned().min(allocated)
+}

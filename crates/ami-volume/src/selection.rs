@@ -1,0 +1,46 @@
+//! What of a volume goes into the image.
+
+use std::collections::HashSet;
+
+use crate::filter::{Filter, Rule};
+
+/// What is done about one entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decision<'a> {
+    /// It is copied; a folder is entered.
+    Take,
+    /// The folder is made, with nothing in it.
+    MakeEmpty,
+    /// It is left out, by a rule or because it is this run's own.
+    LeaveOut(Option<&'a Rule>),
+}
+
+/// The rules for all entries. Paths begin with a slash and are relative to the volume.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    pub(crate) filter: Filter,
+    /// Folders that are made, but not entered.
+    pub(crate) empty: HashSet<Vec<u8>>,
+    /// This run's own files.
+    pub(crate) own: HashSet<Vec<u8>>,
+    /// How the paths of private folders begin, this run's and others'.
+    pub(crate) private: Option<Vec<u8>>,
+}
+
+impl Selection {
+    pub(crate) fn decide(&self, path: &[u8], is_folder: bool) -> Decision<'_> {
+        let is_private = |start: &Vec<u8>| path.starts_with(start);
+        if self.own.contains(path) || self.private.as_ref().is_some_and(is_private) {
+            return Decision::LeaveOut(None);
+        }
+        if is_folder && self.empty.contains(path) {
+            return Decision::MakeEmpty;
+        }
+        match self.filter.decide(path, is_folder) {
+            Some(rule) if rule.origin != crate::filter::Origin::Include => {
+                Decision::LeaveOut(Some(rule))
+            }
+            _ => Decision::Take,
+        }
+    }
+}
