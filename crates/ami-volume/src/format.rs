@@ -4,7 +4,6 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags};
-use tracing::debug;
 
 use crate::error::Error;
 use crate::loop_device::LoopDevice;
@@ -40,6 +39,13 @@ pub(crate) struct Makers {
     /// tune2fs, or btrfs's own command.
     helper: Option<Tool>,
     btrfstune: Option<Tool>,
+}
+
+impl Makers {
+    /// btrfs gets another's UUID only after it was made.
+    pub(crate) fn can_keep_uuid(&self, twin: &Twin) -> bool {
+        !matches!(twin.kind, Kind::Btrfs) || self.btrfstune.is_some()
+    }
 }
 
 impl Twin {
@@ -93,7 +99,7 @@ impl Twin {
         Ok(Makers {
             mkfs: find(mkfs).ok_or_else(|| missing(mkfs, package, package))?,
             helper,
-            btrfstune: find("btrfstune"),
+            btrfstune: Tool::find_on_volume(&["btrfstune"], volume).or_else(|| find("btrfstune")),
         })
     }
 
@@ -156,7 +162,9 @@ impl Twin {
         device: &LoopDevice,
         workshop: &Workshop,
     ) -> Result<(), Error> {
-        let with = |wanted: fn(bool) -> bool| {
+        // A mkfs.xfs does not know features that are newer than itself, and refuses to be told to do without them.
+        let mut result = Ok(());
+        for told in (0..=features.len()).rev() {
             let mut arguments = words(&["-q", "-f", "-K"]);
             if !self.label.is_empty() {
                 arguments.extend(words(&["-L", &self.label]));
@@ -164,21 +172,17 @@ impl Twin {
             if let Some(uuid) = &self.uuid {
                 arguments.extend(words(&["-m", &format!("uuid={uuid}")]));
             }
-            for (option, name, has) in features {
-                if wanted(*has) {
+            for (index, (option, name, has)) in features.iter().enumerate() {
+                if *has || index < told {
                     arguments.extend(words(&[option, &format!("{name}={}", u8::from(*has))]));
                 }
             }
-            run_on(mkfs, arguments, device, workshop)
-        };
-        // A mkfs.xfs that is older than a feature does not know how to do without it either.
-        match with(|_| true) {
-            Err(Error::Tool { output, .. }) => {
-                debug!(output, "mkfs.xfs does not know all features");
-                with(|has| has)
+            result = run_on(mkfs, arguments, device, workshop);
+            if !matches!(result, Err(Error::Tool { .. })) {
+                break;
             }
-            result => result,
         }
+        result
     }
 
     fn make_subvolume(

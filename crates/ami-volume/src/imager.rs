@@ -1,7 +1,6 @@
 //! Making the image, as planned.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -14,7 +13,7 @@ use crate::copy::{Copied, CopyProgress, copy};
 use crate::customise;
 use crate::error::Error;
 use crate::loop_device::LoopDevice;
-use crate::partition::{PartitionId, PartitionType, write_table};
+use crate::partition::{PartitionId, PartitionType, random_ids, write_table};
 use crate::plan::{Plan, on_own_thread};
 use crate::superblock::Superblock;
 use crate::workshop::Workshop;
@@ -86,8 +85,7 @@ fn make_in(plan: &Plan, path: &Path, making: &Making<'_>, workshop: &Workshop) -
     let mut partition_id = None;
     if plan.partition != PartitionType::None {
         let keep = plan.source_partition.as_ref().and_then(|partition| partition.id);
-        let random = random_source()?;
-        partition_id = Some(write_table(&mut file, path, plan.partition, keep, random)?);
+        partition_id = Some(write_table(&mut file, path, plan.partition, keep, random_ids()?)?);
     }
     workshop.show_volume(&plan.volume, &plan.along)?;
     let device = LoopDevice::new(&file, plan.layout.root_offset, plan.layout.root_length, workshop.base())?;
@@ -189,19 +187,4 @@ fn new_uuid(device: &LoopDevice) -> Result<String, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let superblock = Superblock::read(file).map_err(Error::io("read", path))?;
     Ok(superblock.map(|superblock| superblock.uuid).unwrap_or_default())
-}
-
-/// For IDs that nobody needs to guess wrong.
-fn random_source() -> Result<impl FnMut() -> [u8; 16], Error> {
-    let path = Path::new("/dev/urandom");
-    let mut pool = vec![0; 16 * 8];
-    let mut source = File::open(path).map_err(Error::io("open", path))?;
-    source.read_exact(&mut pool).map_err(Error::io("read", path))?;
-    let mut next = 0;
-    Ok(move || {
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&pool[next..next + 16]);
-        next = (next + 16) % pool.len();
-        bytes
-    })
 }

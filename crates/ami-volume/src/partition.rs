@@ -232,6 +232,21 @@ pub(crate) fn write_table(
     }
 }
 
+/// A source of IDs for [`write_table`].
+pub(crate) fn random_ids() -> Result<impl FnMut() -> [u8; 16], Error> {
+    let path = Path::new("/dev/urandom");
+    let mut pool = vec![0; 16 * 8];
+    let mut source = File::open(path).map_err(Error::io("open", path))?;
+    source.read_exact(&mut pool).map_err(Error::io("read", path))?;
+    let mut next = 0;
+    Ok(move || {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&pool[next..next + 16]);
+        next = (next + 16) % pool.len();
+        bytes
+    })
+}
+
 /// Version 4, variant 1 (RFC 9562), in the on-disk order of GPT.
 fn random_guid(mut bytes: [u8; 16]) -> [u8; 16] {
     bytes[7] = bytes[7] & 0x0F | 0x40;

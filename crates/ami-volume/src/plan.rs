@@ -192,6 +192,9 @@ impl Plan {
             (Err(error @ Error::Least { .. }), None) => return Err(error),
             (Err(_), None) => None,
         };
+        if makers.as_ref().is_some_and(|makers| !makers.can_keep_uuid(&twin)) {
+            twin.uuid = None;
+        }
         if let (Some(loader), Some(workshop), Some(makers)) = (&loader, workshop, &makers) {
             let target = Target {
                 path: &request.own[0],

@@ -28,7 +28,7 @@ pub enum Kind {
     },
     /// xfs.
     Xfs {
-        /// mkfs.xfs's option and name of each feature, and whether it has it.
+        /// mkfs.xfs's option and name of each feature, from the oldest to the newest, and whether it has it.
         features: Vec<(&'static str, &'static str, bool)>,
     },
     /// btrfs.
@@ -165,11 +165,11 @@ fn xfs(bytes: &[u8]) -> Option<Superblock> {
     if is_version_5 {
         features.extend([
             ("-m", "finobt", ro_compat & 0x1 != 0),
+            ("-i", "sparse", incompat & 0x2 != 0),
             ("-m", "rmapbt", ro_compat & 0x2 != 0),
             ("-m", "reflink", ro_compat & 0x4 != 0),
             ("-m", "inobtcount", ro_compat & 0x8 != 0),
             ("-m", "bigtime", incompat & 0x8 != 0),
-            ("-i", "sparse", incompat & 0x2 != 0),
             ("-i", "nrext64", incompat & 0x20 != 0),
             ("-i", "exchange", incompat & 0x40 != 0),
             ("-n", "parent", incompat & 0x80 != 0),

@@ -5,6 +5,7 @@
 //!   img-mnt/      the image's file system
 //!   volume/       the volume, read-only and without access times, with the mounts that are copied along
 //!     dev/        a tmpfs with null, zero and what tools that run from the volume are given
+//!     proc/       this machine's, for the same tools
 //! ```
 
 use std::ffi::OsStr;
@@ -95,6 +96,10 @@ impl Workshop {
             for (name, major, minor) in &DEVICES[..2] {
                 make_device(&dev.join(name), FileType::CharacterDevice, makedev(*major, *minor))?;
             }
+        }
+        let proc = view.join("proc");
+        if proc.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+            rustix::mount::mount_bind("/proc", &proc).map_err(Error::io("mount", &proc))?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::boot::{Target, copy_named};
 use crate::error::Error;
 use crate::inside;
 use crate::loop_device::LoopDevice;
-use crate::partition::{Layout, PartitionType, SECTOR, write_table};
+use crate::partition::{Layout, PartitionType, SECTOR, random_ids, write_table};
 use crate::tools::Tool;
 use crate::workshop::Workshop;
 
@@ -87,7 +87,7 @@ impl Legacy {
         let mut options = File::options();
         let mut file = options.read(true).write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
         file.set_len(size).map_err(Error::io("write", &path))?;
-        let _ = write_table(&mut file, &path, partition, None, || [7; 16])?;
+        let _ = write_table(&mut file, &path, partition, None, random_ids()?)?;
         let layout = Layout::new(partition, size);
         let device = LoopDevice::new(&file, layout.root_offset, layout.root_length, workshop.base())?;
         make(&device, layout.root_length)?;
