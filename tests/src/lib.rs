@@ -2,6 +2,7 @@
 
 pub mod bundles;
 pub mod images;
+pub mod imds;
 pub mod mounts;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,11 @@ pub fn command_path(name: &str) -> PathBuf {
     path
 }
 
+/// Where commands look for the instance metadata service, and an address at which there is none.
+pub const METADATA_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+/// See [`METADATA_ENDPOINT`].
+pub const NO_METADATA: &str = "http://127.0.0.1:9";
+
 /// One of the suite's commands with arguments.
 pub fn command<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Command {
     let mut command = Command::new(command_path(name));
@@ -61,7 +67,8 @@ pub fn command<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Command {
         .args(arguments)
         .stdin(Stdio::null())
         .env_remove("EC2_AMITOOL_HOME")
-        .env_remove("EC2_HOME");
+        .env_remove("EC2_HOME")
+        .env(METADATA_ENDPOINT, NO_METADATA);
     command
 }
 

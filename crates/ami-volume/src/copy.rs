@@ -17,7 +17,6 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::filter::Rule;
 use crate::links::Links;
-use crate::scan::data_size;
 use crate::selection::Selection;
 use crate::walk::{Entry, Place, Trouble, Visitor, as_path, walk};
 
@@ -208,16 +207,11 @@ impl Copy<'_> {
         path: &[u8],
     ) -> Result<(), Trouble> {
         let size = stat.st_size.cast_unsigned();
-        let has_holes = data_size(stat) < size;
         let mut at = 0;
         while at < size {
-            let (start, end) = if has_holes {
-                match next_data(&source, at, size).map_err(Trouble::at("read", path))? {
-                    Some(region) => region,
-                    None => break,
-                }
-            } else {
-                (at, size)
+            let data = next_data(&source, at, size).map_err(Trouble::at("read", path))?;
+            let Some((start, end)) = data else {
+                break;
             };
             at = self.region(&source, &target, start, end, path)?;
             if at < end {
@@ -408,3 +402,7 @@ fn link_path(path: &[u8]) -> CString {
     // A name from the kernel has no zero byte.
     CString::new(&path[1..]).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "copy_test.rs"]
+mod tests;

@@ -256,8 +256,10 @@ mod tests {
             assert!(matches!(running.join().unwrap(), Err(Error::Interrupted)));
         });
         let id = fs::read_to_string(child).unwrap();
-        let status = fs::read_to_string(format!("/proc/{}/stat", id.trim()));
-        assert!(status.is_err() || status.unwrap().contains(") Z "));
+        // It was killed, and dies when it is scheduled next.
+        while fs::read_to_string(format!("/proc/{}/stat", id.trim())).is_ok_and(|status| !status.contains(") Z ")) {
+            std::thread::sleep(MOMENT);
+        }
     }
 
     #[test]

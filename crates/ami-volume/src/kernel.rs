@@ -200,7 +200,6 @@ mod tests {
     #[test]
     fn a_child_runs_in_another_root_and_dies_with_its_thread() {
         let folder = tempfile::tempdir().unwrap();
-        fs::copy("/bin/busybox", folder.path().join("sh")).map_or((), |_| ());
         let (child, pid) = std::thread::spawn(|| {
             let mut command = Command::new("/bin/sleep");
             let _ = command.arg("1000");

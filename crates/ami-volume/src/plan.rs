@@ -36,8 +36,10 @@ const MADE_UP: [&str; 22] = [
     "hugetlbfs", "mqueue", "nfsd", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs",
 ];
 
-/// What the image's metadata may take besides the data, in bytes, and for each entry.
-const OVERHEAD: u64 = 32 << 20;
+/// What the image's metadata may take besides the data, in bytes: on ext2 to ext4, whose tables stay holes, and on others, which
+/// write a log; and for each entry.
+const OVERHEAD_OF_EXT: u64 = 2 << 20;
+const OVERHEAD: u64 = 64 << 20;
 const OVERHEAD_OF_ENTRY: u64 = 512;
 
 /// What is asked for.
@@ -213,17 +215,21 @@ impl Plan {
         let contents = scan(&view, &selection, request.threads, interrupted, workshop.is_some())?;
         debug!(?contents.entries, contents.data, "the volume's contents");
         let packaged = packages::owners(&view, &contents.filtered);
+        let overhead = match twin.kind {
+            Kind::Ext { .. } => OVERHEAD_OF_EXT,
+            _ => OVERHEAD,
+        };
         let needed_in_image = contents.data + contents.entries * OVERHEAD_OF_ENTRY;
         if needed_in_image > layout.root_length {
             return Err(Error::TooSmall {
                 size: request.size,
-                needed: needed_in_image + needed_in_image / 50 + OVERHEAD,
+                needed: needed_in_image + needed_in_image / 50 + overhead,
             });
         }
         let space = rustix::fs::statvfs(&request.destination)
             .map_err(Error::io("read", &request.destination))?;
         let free = space.f_bavail * space.f_frsize;
-        let needed = (needed_in_image + OVERHEAD).min(request.size) * request.copies;
+        let needed = (needed_in_image + overhead).min(request.size) * request.copies;
         if free < needed && request.check_space {
             return Err(Error::Space {
                 folder: request.destination,

@@ -137,7 +137,7 @@ impl Visitor for Scan {
 }
 
 /// How much of a file is data, in bytes.
-pub(crate) fn data_size(stat: &rustix::fs::Stat) -> u64 {
+fn data_size(stat: &rustix::fs::Stat) -> u64 {
     let allocated = stat.st_blocks.cast_unsigned() * 512;
     stat.st_size.cast_unsigned().min(allocated)
 }
