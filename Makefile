@@ -7,14 +7,14 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
 RELEASE  = $(CARGO_TARGET_DIR)/release
-COMMANDS = ec2-bundle-image ec2-unbundle ec2-verify-bundle ec2-ami-tools-version
+COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-unbundle ec2-verify-bundle ec2-ami-tools-version
 VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PACKAGE  = ec2-ami-tools-$(VERSION)-$(shell uname -m)
 
-.PHONY: help build test lint bench demo fuzz install dist clean
+.PHONY: help build test test-boot lint bench demo fuzz install dist clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the commands
 	$(CARGO) build --workspace --release --locked
@@ -24,6 +24,12 @@ test: ## install what the tests need, as root, and run everything
 	$(MAKE) build
 	$(CARGO) test --workspace --release --locked --no-fail-fast
 	$(MAKE) fuzz
+
+test-boot: ## start images in QEMU, as root; takes minutes
+	scripts/install-prerequisites build boot
+	scripts/boot-root
+	$(MAKE) build
+	$(CARGO) test --package end-to-end --release --locked --test boot -- --ignored
 
 lint: ## check format, lints, licences and sources
 	$(CARGO) fmt --all --check

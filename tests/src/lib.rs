@@ -4,6 +4,7 @@ pub mod bundles;
 pub mod images;
 pub mod imds;
 pub mod mounts;
+pub mod traces;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -140,6 +141,25 @@ pub fn bundling(image: &Path, destination: &Path) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into()
+}
+
+/// The arguments that every bundling of a volume here has, with an image of 64 MB without partitions.
+pub fn bundling_volume(volume: &Path, destination: &Path) -> Vec<String> {
+    let mut arguments = bundling(Path::new(""), destination);
+    let image = arguments.iter().position(|word| word == "-i").unwrap();
+    let _ = arguments.drain(image..image + 2);
+    let volume = volume.to_str().unwrap();
+    let more = ["-v", volume, "-s", "64", "-P", "none", "--no-inherit"];
+    arguments.extend(more.map(str::to_owned));
+    arguments
+}
+
+/// Makes an image of a volume, without a bundle.
+pub fn clone_volume(volume: &Path, destination: &Path, more: &[&str]) -> Outcome {
+    let mut arguments = bundling_volume(volume, destination);
+    arguments.push("--clone-only".to_owned());
+    arguments.extend(more.iter().map(|&word| word.to_owned()));
+    run("ec2-bundle-vol", &arguments)
 }
 
 /// Bundles an image and gives the manifest's path.

@@ -38,6 +38,19 @@ impl Mount {
         Self { folder }
     }
 
+    /// The file system in an image from byte `offset` on, mounted read-only with these further options.
+    pub fn of_image(image: &Path, offset: u64, options: &str) -> Self {
+        let folder = crate::folder();
+        let script = format!("mkdir mnt; mount -o loop,ro,offset={offset}{options} '{}' mnt", image.display());
+        let _ = shell(&script, folder.path());
+        Self { folder }
+    }
+
+    /// The file with the file system, if it was made by [`Mount::new`].
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("fs")
+    }
+
     /// Where it is mounted.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("mnt")

@@ -1,18 +1,26 @@
 //! A second process that outlives this one if it is killed, and then clears away what it left.
 //!
-//! `kill -9` leaves nobody to clean up. The sweeper is this same program, waiting for the end of a pipe that only this process holds:
-//! when the pipe ends, nothing of a run that no longer lives stays in the destination. Where even the sweeper is killed, the next
-//! run does the same.
+//! `kill -9` leaves nobody to clean up. The sweeper is this same program, waiting at a pipe that only this process holds: when the
+//! pipe ends without a word, it waits until the process is gone, and then takes away what it had begun. Where even the sweeper is
+//! killed, the next run does the same.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tracing::debug;
 
 /// Makes this program a sweeper, as the first argument, written out; the second is the destination.
 pub(crate) const ARGUMENT: &str = "--sweep-after-me";
+
+/// What the pipe says where there is nothing to be done.
+const ALL_WELL: &[u8] = b"all well";
+
+/// How often it is looked whether the process is gone: its files are closed one after the other.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// The waiting process. When it is dropped, it ends.
 #[derive(Debug)]
@@ -44,18 +52,25 @@ impl Sweeper {
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        // What it finds to do, the next run does too.
+        // A sweeper that has gone does not matter.
+        let _ = self.0.stdin.take().map(|mut pipe| pipe.write_all(ALL_WELL));
         let _ = self.0.wait();
     }
 }
 
 /// A sweeper's life.
 pub(crate) fn wait_and_sweep(destination: Option<&OsString>) {
-    // Only its end is waited for.
-    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-    if let Some(destination) = destination {
-        // There is nobody left to be told.
-        let _ = ami_parts::sweep(Path::new(destination));
+    let parent = rustix::process::getppid();
+    let mut said = Vec::new();
+    // What cannot be read is as good as the end.
+    let _ = std::io::stdin().lock().read_to_end(&mut said);
+    let Some(destination) = destination.filter(|_| said != ALL_WELL) else {
+        return;
+    };
+    // The locks on its files go after the pipe.
+    while parent.is_some() && rustix::process::getppid() == parent {
+        std::thread::sleep(MOMENT);
     }
+    // There is nobody left to be told.
+    let _ = ami_parts::sweep(Path::new(destination));
 }

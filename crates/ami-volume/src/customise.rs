@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -169,14 +169,44 @@ pub(crate) fn run_script(
         .process_group(0);
     kernel::bind_to_thread(&mut command, None);
     debug!(?command, "running");
-    let mut child = command.spawn().map_err(Error::io("run", script))?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    // Not joined: what the script has started in the background may hold the pipes open.
-    let stdout = std::thread::spawn(|| read_end(stdout));
-    let stderr = std::thread::spawn(|| read_end(stderr));
+    let (pipes, piped) = std::sync::mpsc::channel();
+    let (status, stdout, stderr) = std::thread::scope(|scope| {
+        // On a thread of its own: the namespace is for its children, and it can start no threads then.
+        let running = scope.spawn(move || {
+            if let Err(error) = kernel::unshare_processes() {
+                debug!(%error, "what the script leaves running may stay");
+            }
+            let mut child = command.spawn().map_err(Error::io("run", script))?;
+            // The other side waits for it.
+            let _ = pipes.send((child.stdout.take(), child.stderr.take()));
+            drop(pipes);
+            wait_for_end(&mut child, script, interrupted)
+        });
+        let (stdout, stderr) = piped.recv().unwrap_or_default();
+        let stderr = scope.spawn(|| read_end(stderr));
+        let stdout = read_end(stdout);
+        let stderr = stderr.join().unwrap_or_default();
+        match running.join() {
+            Ok(status) => status.map(|status| (status, stdout, stderr)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })?;
+    if status.success() {
+        return Ok(());
+    }
+    for printed in [stdout, stderr] {
+        output(&printed);
+    }
+    Err(Error::Script {
+        script: script.to_owned(),
+        status: status.to_string(),
+    })
+}
+
+fn wait_for_end(child: &mut Child, script: &Path, interrupted: &AtomicBool) -> Result<ExitStatus, Error> {
     let status = loop {
         if interrupted.load(Ordering::Relaxed) {
-            end(&mut child);
+            end(child);
             return Err(Error::Interrupted);
         }
         match child.try_wait().map_err(Error::io("run", script))? {
@@ -184,16 +214,9 @@ pub(crate) fn run_script(
             None => std::thread::sleep(MOMENT),
         }
     };
-    if status.success() {
-        return Ok(());
-    }
-    for printed in [stdout, stderr] {
-        output(&printed.join().unwrap_or_default());
-    }
-    Err(Error::Script {
-        script: script.to_owned(),
-        status: status.to_string(),
-    })
+    // What it has left in the background would keep the image busy, and the pipes open.
+    end(child);
+    Ok(status)
 }
 
 fn read_end(pipe: Option<impl Read>) -> Vec<u8> {
@@ -205,7 +228,7 @@ fn read_end(pipe: Option<impl Read>) -> Vec<u8> {
     kept
 }
 
-/// Ends a script and what it has started.
+/// Ends a script, if it has not ended, and what it has started.
 fn end(child: &mut Child) {
     if let Ok(id) = i32::try_from(child.id())
         && let Some(group) = Pid::from_raw(id)
@@ -244,20 +267,25 @@ mod tests {
 
     #[test]
     fn an_interrupted_script_ends_with_all_that_it_has_started() {
-        let (folder, path) = script("sleep 1000 & echo $! > \"$1/child\"; wait");
+        // A number of seconds that no other process sleeps for.
+        let (folder, path) = script("sleep 4242.4242 & touch \"$1/runs\"; wait");
+        let sleeps = || {
+            let processes = fs::read_dir("/proc").unwrap().flatten();
+            processes
+                .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+                .any(|line| line == b"sleep\x004242.4242\0")
+        };
         let interrupted = AtomicBool::new(false);
-        let child = folder.path().join("child");
         std::thread::scope(|scope| {
             let running = scope.spawn(|| run_script(&path, folder.path(), &interrupted, |_| {}));
-            while !fs::read_to_string(&child).is_ok_and(|text| text.ends_with('\n')) {
+            while !folder.path().join("runs").exists() || !sleeps() {
                 std::thread::sleep(MOMENT);
             }
             interrupted.store(true, Ordering::Relaxed);
             assert!(matches!(running.join().unwrap(), Err(Error::Interrupted)));
         });
-        let id = fs::read_to_string(child).unwrap();
         // It was killed, and dies when it is scheduled next.
-        while fs::read_to_string(format!("/proc/{}/stat", id.trim())).is_ok_and(|status| !status.contains(") Z ")) {
+        while sleeps() {
             std::thread::sleep(MOMENT);
         }
     }

@@ -205,7 +205,7 @@ impl Twin {
             std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
         // A program of the volume's does not see the workshop; then this machine has no btrfs at all.
-        let run = |arguments: &[&OsStr]| btrfs.run(&workshop.volume(), arguments, b"").map(drop);
+        let run = |arguments: &[&OsStr]| btrfs.run(&workshop.tools(), arguments, b"").map(drop);
         let result = run(&["subvolume".as_ref(), "create".as_ref(), path.as_os_str()]).and_then(|()| {
             run(&["subvolume".as_ref(), "set-default".as_ref(), path.as_os_str()])
         });
@@ -237,7 +237,11 @@ impl Twin {
     pub(crate) fn finish(&self, makers: &Makers, device: &LoopDevice, workshop: &Workshop) -> Result<(), Error> {
         match (&self.kind, &self.uuid, &makers.btrfstune) {
             (Kind::Btrfs, Some(uuid), Some(btrfstune)) => {
-                run_on(btrfstune, words(&["-f", "-U", uuid]), device, workshop)
+                // It refuses a UUID that it finds on another device, which is the point here: it is shown this one only.
+                let hidden = workshop.hide_devices_but(device.path(), device.number()?)?;
+                let result = run_on(btrfstune, words(&["-f", "-U", uuid]), device, workshop);
+                hidden.finish()?;
+                result
             }
             _ => Ok(()),
         }
@@ -263,5 +267,5 @@ fn run_on(
     };
     arguments.push(path.into());
     let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
-    tool.run(&workshop.volume(), &arguments, b"").map(drop)
+    tool.run(&workshop.tools(), &arguments, b"").map(drop)
 }

@@ -13,6 +13,7 @@ use crate::copy::{Copied, CopyProgress, copy};
 use crate::customise;
 use crate::error::Error;
 use crate::loop_device::LoopDevice;
+use crate::mounts::Mounts;
 use crate::partition::{PartitionId, PartitionType, random_ids, write_table};
 use crate::plan::{Plan, on_own_thread};
 use crate::superblock::Superblock;
@@ -172,6 +173,10 @@ fn customise(
 
 /// Unmounts the image's file system, once everything in it has reached the image file.
 fn unmount(root: &PathBuf) -> Result<(), Error> {
+    // What the script has mounted in it, the deepest first; there may be several on one folder.
+    while let Some(path) = Mounts::of_thread()?.below(root).map(|mount| mount.mount_point.clone()).max() {
+        rustix::mount::unmount(&path, UnmountFlags::empty()).map_err(Error::io("unmount", &path))?;
+    }
     {
         let folder = File::open(root).map_err(Error::io("open", root))?;
         rustix::fs::syncfs(&folder).map_err(Error::io("write", root))?;

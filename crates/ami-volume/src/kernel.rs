@@ -143,6 +143,14 @@ pub(crate) fn unshare_mounts() -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?)
 }
 
+/// Has the calling thread's next child be the first process of a PID namespace: all that it starts ends with it.
+///
+/// Fails where the kernel does not let a program with threads do so (before Linux 3.12).
+pub(crate) fn unshare_processes() -> io::Result<()> {
+    // SAFETY: only `UnshareFlags::FILES` is unsafe, and it is not given.
+    Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }?)
+}
+
 /// Has a process that is still to be started end when the calling thread does, and run in another root directory if one is given.
 pub(crate) fn bind_to_thread(command: &mut Command, root: Option<&Path>) {
     let root = root.map(Path::to_owned);

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-const MOUNTINFO: &str = "/proc/self/mountinfo";
+/// The process's mounts, and those of a thread that has its own.
+const MOUNTINFO: [&str; 2] = ["/proc/self/mountinfo", "/proc/thread-self/mountinfo"];
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,18 @@ impl Mounts {
     /// # Errors
     /// `/proc` is not mounted.
     pub fn load() -> Result<Self, Error> {
-        let path = Path::new(MOUNTINFO);
+        Self::read(Path::new(MOUNTINFO[0]))
+    }
+
+    /// Reads the kernel's list for the calling thread.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn of_thread() -> Result<Self, Error> {
+        Self::read(Path::new(MOUNTINFO[1]))
+    }
+
+    fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read(path).map_err(Error::io("read", path))?;
         Ok(Self::parse(&text))
     }

@@ -4,8 +4,9 @@
 //! BASE/           a tmpfs, over a folder that is empty
 //!   img-mnt/      the image's file system
 //!   volume/       the volume, read-only and without access times, with the mounts that are copied along
-//!     dev/        a tmpfs with null, zero and what tools that run from the volume are given
-//!     proc/       this machine's, for the same tools
+//!   tools/        the same again, as the root directory of programs that run from the volume
+//!     dev/        a tmpfs with null, zero and what these programs are given
+//!     proc/       this machine's
 //! ```
 
 use std::ffi::OsStr;
@@ -57,7 +58,7 @@ impl Workshop {
             .map_err(Error::io("mount a tmpfs on", &base))?;
         debug!(base = %base.display(), "private mounts");
         let workshop = Self { base };
-        for folder in [workshop.image(), workshop.volume()] {
+        for folder in [workshop.image(), workshop.volume(), workshop.tools()] {
             fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
         }
         Ok(workshop)
@@ -78,6 +79,11 @@ impl Workshop {
         self.base.join("volume")
     }
 
+    /// The root directory of programs that run from the volume.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.base.join("tools")
+    }
+
     /// Shows the volume, and the mounts below it that are copied along (paths relative to it), read-only.
     pub(crate) fn show_volume(&self, volume: &Path, along: &[PathBuf]) -> Result<(), Error> {
         let view = self.volume();
@@ -89,7 +95,9 @@ impl Workshop {
                 show(&volume.join(path), &target)?;
             }
         }
-        let dev = view.join("dev");
+        let tools = self.tools();
+        rustix::mount::mount_bind_recursive(&view, &tools).map_err(Error::io("mount", volume))?;
+        let dev = tools.join("dev");
         if dev.symlink_metadata().is_ok_and(|m| m.is_dir()) {
             rustix::mount::mount("ec2-bundle-vol", &dev, "tmpfs", MountFlags::NOSUID, c"mode=0755")
                 .map_err(Error::io("mount a tmpfs on", &dev))?;
@@ -97,7 +105,7 @@ impl Workshop {
                 make_device(&dev.join(name), FileType::CharacterDevice, makedev(*major, *minor))?;
             }
         }
-        let proc = view.join("proc");
+        let proc = tools.join("proc");
         if proc.symlink_metadata().is_ok_and(|m| m.is_dir()) {
             rustix::mount::mount_bind("/proc", &proc).map_err(Error::io("mount", &proc))?;
         }
@@ -107,7 +115,7 @@ impl Workshop {
     /// Makes a block device known to tools that run from the volume, and gives its path there.
     pub(crate) fn show_device(&self, name: &OsStr, number: u64) -> Result<PathBuf, Error> {
         let path = Path::new("dev").join(name);
-        let node = self.volume().join(&path);
+        let node = self.tools().join(&path);
         if !node.exists() {
             make_device(&node, FileType::BlockDevice, number)?;
         }
@@ -117,7 +125,7 @@ impl Workshop {
     /// Makes a file known to tools that run from the volume, and gives its path there.
     pub(crate) fn show_file(&self, name: &str, file: &Path) -> Result<PathBuf, Error> {
         let path = Path::new("dev").join(name);
-        let target = self.volume().join(&path);
+        let target = self.tools().join(&path);
         let _ = fs::File::create(&target).map_err(Error::io("create", &target))?;
         rustix::mount::mount_bind(file, &target).map_err(Error::io("mount", &target))?;
         Ok(Path::new("/").join(path))
@@ -125,15 +133,40 @@ impl Workshop {
 
     /// Takes away what [`Workshop::show_file`] has shown.
     pub(crate) fn hide_file(&self, name: &str) -> Result<(), Error> {
-        let target = self.volume().join("dev").join(name);
+        let target = self.tools().join("dev").join(name);
         rustix::mount::unmount(&target, UnmountFlags::empty())
             .map_err(Error::io("unmount", &target))
+    }
+
+    /// Shows programs of this machine no devices but null and this one.
+    pub(crate) fn hide_devices_but(&self, path: &Path, number: u64) -> Result<HiddenDevices, Error> {
+        let dev = Path::new("/dev");
+        rustix::mount::mount("ec2-bundle-vol", dev, "tmpfs", MountFlags::NOSUID, c"mode=0755")
+            .map_err(Error::io("mount a tmpfs on", dev))?;
+        let hidden = HiddenDevices;
+        let (name, major, minor) = DEVICES[0];
+        make_device(&dev.join(name), FileType::CharacterDevice, makedev(major, minor))?;
+        if path.starts_with(dev) {
+            make_device(path, FileType::BlockDevice, number)?;
+        }
+        Ok(hidden)
     }
 
     /// Takes the volume away: nothing of this run uses it any longer.
     pub(crate) fn finish(self) -> Result<(), Error> {
         rustix::mount::unmount(&self.base, UnmountFlags::DETACH)
             .map_err(Error::io("unmount", &self.base))
+    }
+}
+
+/// What [`Workshop::hide_devices_but`] has covered; the kernel uncovers it with the thread.
+#[derive(Debug)]
+pub(crate) struct HiddenDevices;
+
+impl HiddenDevices {
+    /// Uncovers it.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        rustix::mount::unmount("/dev", UnmountFlags::empty()).map_err(Error::io("unmount", Path::new("/dev")))
     }
 }
 

@@ -29,7 +29,7 @@ const NEEDED: [&str; 4] = ["boot.img", "diskboot.img", "kernel.img", "biosdisk.m
 /// Where GRUB's configuration and modules are: upstream's name, and that of Red Hat and SUSE.
 const FOLDERS: [&str; 2] = ["/boot/grub", "/boot/grub2"];
 
-/// Where the core image is made, on the volume as it is seen in the workshop.
+/// Where the core image is made, as programs that run from the volume see it.
 const CORE: &str = "/dev/core.img";
 
 /// The code's length in sector 0; behind it are the disk's signature and the partition table.
@@ -117,7 +117,7 @@ impl Grub2 {
         };
         let prefix = format!("(hd0,{partition}){root}{}", self.folder);
         // It syncs what it writes, which a pipe does not take.
-        let core = workshop.volume().join(CORE.trim_start_matches('/'));
+        let core = workshop.tools().join(CORE.trim_start_matches('/'));
         let (modules, output) = if self.mkimage.is_on_volume() {
             (PathBuf::from(self.modules), PathBuf::from(CORE))
         } else {
@@ -132,7 +132,7 @@ impl Grub2 {
         arguments.extend(["-p", &prefix, "-o"].map(OsStr::new));
         arguments.push(output.as_os_str());
         arguments.extend(["biosdisk", "part_msdos", "part_gpt", file_system, "normal"].map(OsStr::new));
-        let _ = self.mkimage.run(&workshop.volume(), &arguments, b"")?;
+        let _ = self.mkimage.run(&workshop.tools(), &arguments, b"")?;
         let bytes = std::fs::read(&core).map_err(Error::io("read", &core))?;
         std::fs::remove_file(&core).map_err(Error::io("remove", &core))?;
         Ok(bytes)

@@ -155,7 +155,7 @@ impl Legacy {
     fn ask(&self, disk: &Path, commands: &[&str], workshop: &Workshop) -> Result<String, Error> {
         let input = format!("device (hd0) {}\nroot (hd0,0)\n{}\nquit\n", disk.display(), commands.join("\n"));
         let arguments = ["--batch", "--no-floppy", "--device-map=/dev/null"].map(OsStr::new);
-        let printed = self.shell.run(&workshop.volume(), &arguments, input.as_bytes())?;
+        let printed = self.shell.run(&workshop.tools(), &arguments, input.as_bytes())?;
         let text = String::from_utf8_lossy(&printed.stdout).into_owned();
         tracing::debug!(printed = %text, "GRUB Legacy");
         match error_line(&text) {

@@ -1,0 +1,43 @@
+//! What a run may leave behind.
+
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::names;
+
+/// How long the kernel may take to clear a killed run's mounts and loop devices away.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Loop devices whose file is in `folder`, mounts of it or of an image, and private folders in it.
+fn traces(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/sys/block").unwrap() {
+        let device = entry.unwrap().path();
+        let file = fs::read_to_string(device.join("loop/backing_file")).unwrap_or_default();
+        if file.starts_with(folder.to_str().unwrap()) {
+            found.push(format!("{}: {}", device.display(), file.trim()));
+        }
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let is_trace = |line: &&str| line.contains("img-mnt") || line.contains("ec2-bundle-vol");
+    found.extend(mounts.lines().filter(is_trace).map(str::to_owned));
+    let is_private = |name: &String| name.starts_with(".ec2-ami-tools");
+    found.extend(names(folder).into_iter().filter(is_private));
+    found
+}
+
+/// Fails if a run that has ended has left anything of its work in `folder` or on the machine.
+pub fn assert_no_trace(folder: &Path) {
+    let folder = fs::canonicalize(folder).unwrap();
+    let begin = Instant::now();
+    loop {
+        let found = traces(&folder);
+        if found.is_empty() {
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "left behind: {found:?}");
+        sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,460 @@
+//! `ec2-bundle-vol` on real file systems: what the image is and what is in it. Needs root.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use end_to_end::images::noise;
+use end_to_end::mounts::Mount;
+use end_to_end::traces::assert_no_trace;
+use end_to_end::{
+    bundles, bundling_volume, clone_volume, command, command_path, folder, key, names, outcome, run, sha256, shell, text,
+};
+
+const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
+
+/// A few files as a root volume has them.
+fn fill(root: &Path) {
+    let script = "mkdir -p etc home/u/.ssh dev proc sys mnt media run tmp var; chmod 1777 tmp
+        echo host > etc/hostname; echo '# old' > etc/fstab; echo top > .dotfile
+        echo secret > home/u/id_rsa; echo key > home/u/.ssh/authorized_keys; echo t > home/u/notes.txt; echo s > home/u/x.swp
+        ln home/u/notes.txt home/u/hard; ln -s notes.txt home/u/soft; mkfifo var/fifo; mknod var/null c 1 3
+        setfattr -n user.a -v b etc/hostname; setcap cap_net_raw+ep home/u/notes.txt; chown 1000:1000 home/u
+        truncate -s 3M var/hole; echo x | dd of=var/hole bs=1 seek=1M conv=notrunc status=none
+        echo inner > mnt/not-copied; echo inner > dev/not-copied; touch -d '2001-02-03 04:05:06.789' etc/hostname etc";
+    let _ = shell(script, root);
+}
+
+fn printed(script: &str) -> String {
+    shell(&format!("PATH=$PATH:/usr/sbin:/sbin; {script}"), Path::new("/"))
+}
+
+/// Compares by rsync, which lists what differs in contents, metadata, links or attributes.
+fn assert_same(volume: &Path, image: &Path, but: &str) {
+    let script = format!(
+        "rsync -naHAXi --checksum --delete --numeric-ids --exclude=/dev/* --exclude=/proc/* --exclude=/sys/* --exclude=/mnt/* \
+         --exclude=/media/* --exclude=/lost+found {but} '{}/' '{}/'",
+        volume.display(),
+        image.display()
+    );
+    assert_eq!(printed(&script), "");
+}
+
+#[test]
+fn the_image_has_the_volumes_kind_of_file_system_with_its_label_and_uuid() {
+    for (kind, size, mkfs, image_size, options, check) in [
+        ("ext2", "16M", format!("mke2fs -q -F -t ext2 -L root -U {UUID}"), "64", "", "e2fsck -fn"),
+        ("ext3", "32M", format!("mke2fs -q -F -t ext3 -L root -U {UUID}"), "64", "", "e2fsck -fn"),
+        ("ext4", "32M", format!("mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum -L root -U {UUID}"), "64", "", "e2fsck -fn"),
+        ("xfs", "300M", format!("mkfs.xfs -q -L root -m uuid={UUID},bigtime=0,reflink=0"), "310", ",nouuid", "xfs_repair -n"),
+        ("btrfs", "120M", format!("mkfs.btrfs -q -L root -U {UUID}"), "130", "", "btrfs check"),
+    ] {
+        let volume = Mount::new(size, &mkfs);
+        fill(&volume.path());
+        let destination = folder();
+        let result = clone_volume(&volume.path(), destination.path(), &["-s", image_size, "--no-filter"]);
+        assert_eq!((result.code, result.stderr.as_str()), (0, ""), "{kind}");
+        let image = destination.path().join("image");
+        let found = printed(&format!("blkid -p -o export '{}'", image.display()));
+        for line in [format!("TYPE={kind}"), "LABEL=root".to_owned(), format!("UUID={UUID}")] {
+            assert!(found.lines().any(|found| found == line), "{line} {found}");
+        }
+        let _ = printed(&format!("{check} '{}' 2>&1", image.display()));
+        let metadata = fs::metadata(&image).unwrap();
+        assert_eq!((metadata.len() >> 20).to_string(), image_size);
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        if kind.starts_with("ext") {
+            let features = |file: &Path| {
+                let script = format!("dumpe2fs -h '{}' 2>&1 | grep -E '^(Filesystem features|Inode size|Check interval|Maximum mount)'", file.display());
+                printed(&script).replace(" needs_recovery", "")
+            };
+            assert_eq!(features(&image), features(&volume.file()), "{kind}");
+        }
+        if kind == "xfs" {
+            // ATTR only says that there is an extended attribute by now.
+            let features = |file: &Path| {
+                let version = printed(&format!("xfs_db -r -c version '{}'", file.display()));
+                version.split("= ").nth(1).unwrap().replace(",ATTR,", ",")
+            };
+            assert_eq!(features(&image), features(&volume.file()));
+        }
+        // Mounted beside its twin; btrfs cannot be.
+        if kind == "btrfs" {
+            let file = volume.file();
+            drop(volume);
+            assert!(!file.exists());
+        } else {
+            let twin = Mount::of_image(&image, 0, options);
+            assert_same(&volume.path(), &twin.path(), "");
+        }
+        assert_no_trace(destination.path());
+    }
+}
+
+#[test]
+fn a_btrfs_volume_on_a_subvolume_keeps_it() {
+    let whole = Mount::new("120M", "mkfs.btrfs -q -L root");
+    let volume = folder();
+    let _ = shell(
+        &format!(
+            "btrfs -q subvolume create '{whole}/@rootfs'; mount -o subvol=@rootfs \"$(findmnt -n -o SOURCE '{whole}' | sed 's/\\[.*//')\" .",
+            whole = whole.path().display()
+        ),
+        volume.path(),
+    );
+    // The folder that was entered before is not what is seen now.
+    fill(volume.path());
+    let destination = folder();
+    let arguments = ["-s", "130", "--no-filter", "--generate-fstab"];
+    let result = clone_volume(volume.path(), destination.path(), &arguments);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    let uuid = |file: &Path| printed(&format!("blkid -p -o value -s UUID '{}'", file.display()));
+    let image = destination.path().join("image");
+    let uuids = (uuid(&image), uuid(&whole.file()));
+    let _ = shell(&format!("umount '{}'", volume.path().display()), Path::new("/"));
+    drop(whole);
+    assert_eq!(uuids.0, uuids.1);
+    for (options, path) in [("", "etc/hostname"), (",subvolid=5", "@rootfs/etc/hostname"), (",subvol=@rootfs", "etc/hostname")] {
+        let mounted = Mount::of_image(&image, 0, options);
+        assert_eq!(fs::read_to_string(mounted.path().join(path)).unwrap(), "host\n", "{options}");
+    }
+}
+
+#[test]
+fn a_file_system_that_is_not_known_becomes_ext4_and_a_folder_is_bundled_as_gpt_unless_asked() {
+    let volume = folder();
+    let _ = shell("mount -t tmpfs none .", volume.path());
+    fill(volume.path());
+    let destination = folder();
+    let result = clone_volume(volume.path(), destination.path(), &["--no-filter"]);
+    let image = destination.path().join("image");
+    let kind = printed(&format!("blkid -p -o value -s TYPE '{}'", image.display()));
+    assert_same(volume.path(), &Mount::of_image(&image, 0, "").path(), "");
+    let _ = shell(&format!("umount '{}'", volume.path().display()), Path::new("/"));
+    assert_eq!((result.code, kind.as_str()), (0, "ext4"));
+    assert!(result.stderr.contains("(tmpfs) is not one that can be made again"), "{}", result.stderr);
+    let plain = folder();
+    fill(plain.path());
+    let mut arguments = bundling_volume(plain.path(), destination.path());
+    let partition = arguments.iter().position(|word| word == "-P").unwrap();
+    let _ = arguments.drain(partition..partition + 2);
+    arguments.extend(["-p", "other", "--clone-only"].map(str::to_owned));
+    let result = run("ec2-bundle-vol", &arguments);
+    assert_eq!((result.code, result.stdout.as_str()), (1, ""));
+    assert!(result.stderr.starts_with("ERROR: no boot loader found on "), "{}", result.stderr);
+    assert!(result.stderr.contains("a gpt image needs GRUB 2") && result.stderr.contains("--partition none"), "{}", result.stderr);
+}
+
+#[test]
+fn mounts_below_the_volume_are_copied_if_they_are_local() {
+    let volume = Mount::new("16M", "mke2fs -q -F -t ext4");
+    let local = Mount::new("8M", "mke2fs -q -F -t ext3");
+    let root = volume.path();
+    fill(&root);
+    let _ = shell(
+        &format!(
+            "mkdir srv opt; echo hidden > srv/hidden; mount --bind '{}' srv; echo seen > srv/seen; mkdir srv/deeper; mount -t tmpfs none srv/deeper
+             echo t > srv/deeper/t; mount -t tmpfs none run; echo t > run/t; mkdir -p opt/proc; mount -t proc none opt/proc",
+            local.path().display()
+        ),
+        &root,
+    );
+    let destination = folder();
+    let result = clone_volume(&root, destination.path(), &["--no-filter"]);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    for path in ["/opt/proc", "/run", "/srv/deeper"] {
+        assert!(result.stdout.contains(&format!("\t {path}\n")), "{}", result.stdout);
+    }
+    let image = Mount::of_image(&destination.path().join("image"), 0, "");
+    let at = image.path();
+    assert_eq!(names(&at.join("srv")), ["deeper", "lost+found", "seen"]);
+    assert_eq!([names(&at.join("srv/deeper")), names(&at.join("run")), names(&at.join("opt/proc"))], [[""; 0]; 3]);
+    drop(image);
+    let result = clone_volume(&root, destination.path(), &["--no-filter", "--all", "-p", "all"]);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    let image = Mount::of_image(&destination.path().join("all"), 0, "");
+    let at = image.path();
+    assert_eq!((names(&at.join("srv/deeper")), names(&at.join("run"))), (vec!["t".to_owned()], vec!["t".to_owned()]));
+    // What the kernel makes up is never copied.
+    assert_eq!(names(&at.join("opt/proc")), [""; 0]);
+    drop(image);
+    let _ = shell("umount srv/deeper srv run opt/proc", &root);
+}
+
+#[test]
+fn a_bundle_of_a_volume_comes_back_as_its_image_and_stays_beside_it() {
+    let volume = Mount::new("16M", "mke2fs -q -F -t ext4");
+    fill(&volume.path());
+    let destination = folder();
+    let arguments = bundling_volume(&volume.path(), destination.path());
+    let result = run("ec2-bundle-vol", &arguments);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    assert_eq!(names(destination.path()), ["image", "image.manifest.xml", "image.part.0"]);
+    let unbundled = folder();
+    bundles::take_apart(&destination.path().join("image.manifest.xml"), unbundled.path());
+    let images = [destination.path().join("image"), unbundled.path().join("image")];
+    assert_eq!(sha256(&images[0]), sha256(&images[1]));
+    // As the older suite: a second run does not replace the image.
+    let again = run("ec2-bundle-vol", &arguments);
+    assert_eq!((again.code, again.stdout.as_str()), (254, ""));
+    assert!(again.stderr.contains("image already exists"), "{}", again.stderr);
+    let mut without = bundling_volume(&volume.path(), unbundled.path());
+    without.extend(["--no-keep-image", "--json", "-p", "other"].map(str::to_owned));
+    let result = run("ec2-bundle-vol", &without);
+    assert_eq!(result.code, 0);
+    assert_eq!(names(unbundled.path()), ["image", "other.manifest.xml", "other.part.0"]);
+    let report: serde_json::Value = serde_json::from_str(&result.stdout).unwrap();
+    assert_eq!((&report["image"], text(&report["file_system"])), (&serde_json::Value::Null, "ext4"));
+    assert_eq!(report["filtered"].as_array().unwrap().len(), 3);
+    assert_eq!(text(&report["bundle"]["parts"][0]["filename"]), "other.part.0");
+    assert_no_trace(unbundled.path());
+}
+
+#[test]
+fn this_runs_own_files_are_not_copied() {
+    let volume = Mount::new("64M", "mke2fs -q -F -t ext4");
+    let root = volume.path();
+    fill(&root);
+    let destination = root.join("var/bundle");
+    fs::create_dir(&destination).unwrap();
+    for name in ["image.part.0", "image.manifest.xml", "precious", ".ec2-ami-tools.0123456789abcdef"] {
+        fs::write(destination.join(name), "x").unwrap();
+    }
+    let mut arguments = bundling_volume(&root, &destination);
+    arguments.extend(["-s".to_owned(), "16".to_owned()]);
+    let result = run("ec2-bundle-vol", &arguments);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    let image = Mount::of_image(&destination.join("image"), 0, "");
+    assert_eq!(names(&image.path().join("var/bundle")), ["precious"]);
+}
+
+#[test]
+fn what_the_filter_takes_out_is_said_and_can_be_brought_back() {
+    let volume = Mount::new("16M", "mke2fs -q -F -t ext4");
+    let root = volume.path();
+    fill(&root);
+    let _ = shell(
+        "mkdir -p usr/share/ca var/lib/dpkg/info; echo ca > usr/share/ca/root.pem; ln -s usr/share share
+         printf '/.\\n/usr\\n/usr/share/ca/root.pem\\n' > var/lib/dpkg/info/ca-certificates:all.list",
+        &root,
+    );
+    let destination = folder();
+    let result = clone_volume(&root, destination.path(), &[]);
+    assert_eq!(result.code, 0);
+    assert_eq!(
+        result.stderr,
+        "Left out 4 files that look like secrets or leftovers (--dry-run lists them; --include brings back, --no-filter keeps all).\n\
+         WARNING: 1 of them belong to installed packages, which may need them: /usr/share/ca/root.pem (ca-certificates)\n"
+    );
+    let list = |name: &str| {
+        let image = Mount::of_image(&destination.path().join(name), 0, "");
+        (names(&image.path().join("home/u")), names(&image.path().join("usr/share/ca")))
+    };
+    let (home, ca) = list("image");
+    assert_eq!((home, ca.len()), ([".ssh", "hard", "notes.txt", "soft"].map(str::to_owned).into(), 0));
+    let result = clone_volume(&root, destination.path(), &["-p", "more", "-i", "/usr/share/ca/*.pem", "-e", "/home/u/notes.txt,/home/u/hard"]);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    assert!(result.stdout.contains("\t /home/u/notes.txt\n\t /home/u/hard\n"), "{}", result.stdout);
+    let (home, ca) = list("more");
+    assert_eq!((home, ca), (vec![".ssh".to_owned(), "soft".to_owned()], vec!["root.pem".to_owned()]));
+}
+
+#[test]
+fn rpms_database_names_packages_too() {
+    let volume = Mount::new("64M", "mke2fs -q -F -t ext4");
+    let root = volume.path();
+    fill(&root);
+    let work = folder();
+    let script = format!(
+        "printf 'Name: ca-trust\\nVersion: 1\\nRelease: 1\\nSummary: x\\nLicense: x\\nBuildArch: noarch\\n%%description\\nx\\n%%install\\n\
+         mkdir -p %%{{buildroot}}/etc/pki; echo ca > %%{{buildroot}}/etc/pki/bundle.pem\\n%%files\\n/etc/pki/bundle.pem\\n' > x.spec
+         rpmbuild -bb --quiet --define \"_topdir $PWD\" x.spec > log 2>&1
+         rpm --root '{root}' --dbpath /var/lib/rpm --nodeps -i noarch/*.rpm RPMS/noarch/*.rpm 2> log2 || rpm --root '{root}' --dbpath /var/lib/rpm --nodeps -i RPMS/noarch/*.rpm",
+        root = root.display()
+    );
+    let _ = shell(&script, work.path());
+    let destination = folder();
+    let result = clone_volume(&root, destination.path(), &[]);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    assert!(result.stderr.contains("1 of them belong to installed packages, which may need them: /etc/pki/bundle.pem (ca-trust)\n"), "{}", result.stderr);
+}
+
+#[test]
+fn the_table_of_file_systems_and_the_script_change_the_image_only() {
+    let volume = Mount::new("16M", "mke2fs -q -F -t ext4");
+    let root = volume.path();
+    fill(&root);
+    // A link that leads out must not lead to this machine's files.
+    let outside = folder();
+    let _ = shell(&format!("mkdir -p boot/grub; ln -s '{}/menu.lst' boot/grub/menu.lst", outside.path().display()), &root);
+    let destination = folder();
+    let work = folder();
+    let _ = shell("printf '#!/bin/sh\\necho made > \"$1/made\"; cat \"$1/etc/fstab\" > \"$1/seen\"\\n' > s; chmod +x s; echo '/dev/x / ext4 defaults 0 0' > table; echo title > menu", work.path());
+    let at = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
+    let result = clone_volume(&root, destination.path(), &["-S", &at("s"), "--fstab", &at("table"), "--grub-config", &at("menu")]);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    assert!(result.stdout.contains("/etc/fstab:\n\t /dev/x / ext4 defaults 0 0\n"), "{}", result.stdout);
+    let image = Mount::of_image(&destination.path().join("image"), 0, "");
+    let read = |path: &str| fs::read_to_string(image.path().join(path)).unwrap();
+    assert_eq!([read("made"), read("seen"), read("etc/fstab"), read("etc/fstab.old")], ["made\n", "# old\n", "/dev/x / ext4 defaults 0 0\n", "# old\n"]);
+    assert_eq!(names(outside.path()), [""; 0]);
+    assert!(!root.join("made").exists());
+    let result = clone_volume(&root, destination.path(), &["--generate-fstab", "-r", "i386", "-p", "i386"]);
+    assert_eq!(result.code, 0);
+    assert!(result.stdout.contains("\t /dev/sda3\tswap\tswap\tdefaults\t0\t0\n"), "{}", result.stdout);
+}
+
+#[test]
+fn many_small_files_get_inodes() {
+    let volume = Mount::new("64M", "mke2fs -q -F -t ext4 -N 16000");
+    let root = volume.path();
+    let _ = shell("mkdir -p d; cd d; seq 1 9000 | xargs touch", &root);
+    let destination = folder();
+    // mke2fs would give an image of 64 MB half as many.
+    let result = clone_volume(&root, destination.path(), &[]);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    let image = Mount::of_image(&destination.path().join("image"), 0, "");
+    assert_eq!(names(&image.path().join("d")).len(), 9000);
+}
+
+#[test]
+fn the_volume_is_never_written_to() {
+    let volume = Mount::new("32M", "mke2fs -q -F -t ext4");
+    fill(&volume.path());
+    fs::write(volume.path().join("data"), noise(5 << 20, 1)).unwrap();
+    let _ = shell(&format!("mount -o remount,ro '{}'; sync", volume.path().display()), Path::new("/"));
+    let before = sha256(&volume.file());
+    let destination = folder();
+    let result = run("ec2-bundle-vol", &bundling_volume(&volume.path(), destination.path()));
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    assert_eq!(sha256(&volume.file()), before);
+    // Mounted for writing, not even a time of access changes.
+    let _ = shell(&format!("mount -o remount,rw,strictatime '{}'", volume.path().display()), Path::new("/"));
+    let access = |path: &str| {
+        let metadata = volume.path().join(path).symlink_metadata().unwrap();
+        (metadata.atime(), metadata.atime_nsec())
+    };
+    let paths = ["data", "etc", "home/u/soft", "etc/hostname"];
+    let before = paths.map(access);
+    let result = clone_volume(&volume.path(), destination.path(), &["-p", "again"]);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    assert_eq!(paths.map(access), before);
+}
+
+#[test]
+fn a_dry_run_needs_no_root_and_makes_nothing() {
+    let volume = Mount::new("16M", "mke2fs -q -F -t ext4 -L root");
+    fill(&volume.path());
+    let destination = folder();
+    let work = folder();
+    let _ = shell(
+        &format!("cp '{}' dry; chmod 755 . dry; chmod 755 '{}'; chmod 700 '{}/home/u'", command_path("ec2-bundle-vol").display(), volume.path().parent().unwrap().display(), volume.path().display()),
+        work.path(),
+    );
+    let paths = [volume.path(), destination.path().to_owned()].map(|path| path.to_str().unwrap().to_owned());
+    let arguments = ["--dry-run", "-v", &paths[0], "-d", &paths[1], "-e", "/var"];
+    let as_root = run("ec2-bundle-vol", &arguments);
+    assert_eq!((as_root.code, as_root.stderr.as_str()), (0, ""));
+    for line in [
+        "File system:  ext4, label root, UUID ",
+        "Partition:    none\n",
+        "Boot loader:  none: for paravirtual instances\n",
+        "  1 by /var (--exclude)\n",
+        "  1 by *id_rsa* (secrets and leftovers)\n",
+        "  /home/u/id_rsa\n",
+    ] {
+        assert!(as_root.stdout.contains(line), "{line} {}", as_root.stdout);
+    }
+    let mut nobody = Command::new("setpriv");
+    let _ = nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(work.path().join("dry")).args(arguments);
+    let _ = shell("chmod 755 .", destination.path());
+    let result = outcome(&mut nobody);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    assert!(result.stdout.contains("Not looked into, for want of root's rights: /home/u\n"), "{}", result.stdout);
+    assert_eq!(names(destination.path()), [""; 0]);
+    let result = outcome(nobody.arg("--json"));
+    let plan: serde_json::Value = serde_json::from_str(&result.stdout).unwrap();
+    assert_eq!((text(&plan["partition"]), text(&plan["unreadable"][0])), ("none", "/home/u"));
+    // Without --dry-run it says at once that it needs root.
+    let mut nobody = Command::new("setpriv");
+    let _ = nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(work.path().join("dry")).args(["--clone-only", "-v", &paths[0], "-d", &paths[1]]);
+    let result = outcome(&mut nobody);
+    assert_eq!((result.code, result.stdout.as_str()), (254, ""));
+    assert!(result.stderr.starts_with("ERROR: You need to be root"), "{}", result.stderr);
+}
+
+#[test]
+fn two_runs_at_once_do_not_disturb_each_other() {
+    let volumes = [1, 2].map(|seed| {
+        let volume = Mount::new("64M", "mke2fs -q -F -t ext4");
+        fill(&volume.path());
+        fs::write(volume.path().join("data"), noise(30 << 20, seed)).unwrap();
+        volume
+    });
+    let destination = folder();
+    let children: Vec<_> = volumes
+        .iter()
+        .zip(["a", "b"])
+        .map(|(volume, name)| {
+            let mut arguments = bundling_volume(&volume.path(), destination.path());
+            arguments.extend(["-p".to_owned(), name.to_owned(), "--no-filter".to_owned()]);
+            command("ec2-bundle-vol", &arguments).stdout(std::process::Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    for (volume, name) in volumes.iter().zip(["a", "b"]) {
+        let image = Mount::of_image(&destination.path().join(name), 0, "");
+        assert_same(&volume.path(), &image.path(), "");
+    }
+    assert_no_trace(destination.path());
+}
+
+/// No udev, and a /dev with next to nothing in it: the nodes that are needed are made where nobody sees them.
+#[test]
+fn it_runs_in_a_container_whose_dev_is_all_but_empty() {
+    let volume = Mount::new("16M", "mke2fs -q -F -t ext4 -L root");
+    fill(&volume.path());
+    let destination = folder();
+    let mut arguments = bundling_volume(&volume.path(), destination.path());
+    arguments.push("--clone-only".to_owned());
+    let words: Vec<String> = arguments.iter().map(|word| format!("'{word}'")).collect();
+    let script = format!(
+        "mount -t tmpfs none /dev; mknod /dev/null c 1 3; mknod /dev/urandom c 1 9; chmod 666 /dev/null; ls /dev > before
+         '{}' {} < /dev/null; ls /dev | diff before -",
+        command_path("ec2-bundle-vol").display(),
+        words.join(" ")
+    );
+    let mut unshare = Command::new("unshare");
+    let _ = unshare.args(["--mount", "--pid", "--fork", "--mount-proc", "bash", "-euc", &script]).current_dir(destination.path());
+    let result = outcome(&mut unshare);
+    assert_eq!(result.code, 0, "{result:?}");
+    let image = Mount::of_image(&destination.path().join("image"), 0, "");
+    assert_eq!(fs::read_to_string(image.path().join("etc/hostname")).unwrap(), "host\n");
+}
+
+#[test]
+fn nobody_else_sees_the_key_and_no_program_is_given_it() {
+    let volume = Mount::new("16M", "mke2fs -q -F -t ext4");
+    fill(&volume.path());
+    let destination = folder();
+    let log = destination.path().join("strace");
+    let mut strace = Command::new("strace");
+    let _ = strace
+        .args(["-f", "-e", "trace=execve", "-s", "100000", "-o"])
+        .arg(&log)
+        .arg(command_path("ec2-bundle-vol"))
+        .args(bundling_volume(&volume.path(), destination.path()))
+        .arg("--debug");
+    let result = outcome(&mut strace);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("mke2fs"), "{log}");
+    for secret in bundles::secrets(&destination.path().join("image.manifest.xml"), &key("user2048.key")) {
+        for said in [&log, &result.stdout, &result.stderr] {
+            assert!(!said.contains(&secret));
+        }
+    }
+}
