@@ -46,7 +46,7 @@ bench: ## measure beside the older suite's pipeline; writes docs/benchmarks.md
 	$(MAKE) build
 	$(RELEASE)/ami-bench
 
-demo: ## make, bundle, verify and unbundle an image
+demo: ## image, bundle, verify and unbundle a volume, as root
 	scripts/install-prerequisites build demo
 	$(MAKE) build
 	scripts/demo $(RELEASE)

@@ -1,11 +1,12 @@
 //! Measures the commands beside those that a user would run instead, in one run, and writes docs/benchmarks.md with a plot.
 //!
-//! usage: `ami-bench [IMAGE HUGE]`; without arguments, on the data that scripts/bench-image makes.
+//! usage: `ami-bench [IMAGE HUGE MANY]`; without arguments, on the data that scripts/bench-image makes.
 
 mod measure;
 mod pipelines;
 mod plot;
 mod report;
+mod volumes;
 
 use std::error::Error;
 use std::fs;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use crate::measure::{Measured, best_of, shell};
 use crate::pipelines::Workshop;
 use crate::report::{Data, Report};
+use crate::volumes::Volume;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -30,8 +32,8 @@ fn main() -> ExitCode {
 
 fn bench() -> Result<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let (image, huge) = match &arguments[..] {
-        [image, huge] => (image.clone(), huge.clone()),
+    let [image, huge, many] = match &arguments[..] {
+        [image, huge, many] => [image.clone(), huge.clone(), many.clone()],
         _ => standard_images()?,
     };
     let shop = Workshop::new(&image)?;
@@ -57,6 +59,16 @@ fn bench() -> Result<()> {
         shop.unbundle(&bundle)?
     };
 
+    drop(shop);
+    eprintln!("Volumes ...");
+    let megabytes = fs::metadata(&image)?.len() >> 20;
+    let volume = Volume::new(&image)?;
+    let older_copy = best_of(2, || volume.older_steps(megabytes))?;
+    let our_copy = best_of(3, || volume.copy(megabytes))?;
+    let our_volume = best_of(3, || volume.bundle(megabytes))?;
+    drop(volume);
+    let our_many = Volume::new(&many)?.copy(fs::metadata(&many)?.len() >> 20)?;
+
     let report = Report {
         data: Data::of(&image)?,
         a_bundle,
@@ -68,6 +80,10 @@ fn bench() -> Result<()> {
         ours_back,
         ours_back_of_a,
         ours_back_huge,
+        older_copy,
+        our_copy,
+        our_volume,
+        our_many,
         our_size: our_bundle.size,
         a_size: a_parts.size,
     };
@@ -81,12 +97,12 @@ fn bench() -> Result<()> {
     Ok(())
 }
 
-fn standard_images() -> Result<(PathBuf, PathBuf)> {
+fn standard_images() -> Result<[PathBuf; 3]> {
     let folder = match std::env::var_os("AMI_BENCH_CACHE") {
         Some(folder) => PathBuf::from(folder),
         None => PathBuf::from(std::env::var_os("HOME").ok_or("HOME is not set")?)
             .join(".cache/ami-tools/bench"),
     };
     let _ = shell(&format!("scripts/bench-image '{}'", folder.display()))?;
-    Ok((folder.join("disk.img"), folder.join("huge.img")))
+    Ok(["disk.img", "huge.img", "many.img"].map(|name| folder.join(name)))
 }

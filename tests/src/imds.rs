@@ -74,21 +74,28 @@ fn serve(
         seen.lock().unwrap().push(format!("{method} {path}"));
         let token = lines.iter().find_map(|line| {
             let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("x-aws-ec2-metadata-token").then_some(value)
+            name.eq_ignore_ascii_case("x-aws-ec2-metadata-token")
+                .then_some(value)
         });
         let (status, headers, body) = match (version, method, token) {
             (Version::V1BehindHopLimit, "PUT", _) => continue,
-            (Version::V2Only, "PUT", _) => ("200 OK", "x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n", TOKEN),
+            (Version::V2Only, "PUT", _) => (
+                "200 OK",
+                "x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n",
+                TOKEN,
+            ),
             (_, "PUT", _) => ("405 Method Not Allowed", "", ""),
-            (Version::V2Only, _, Some(TOKEN)) | (Version::V1Only | Version::V1BehindHopLimit, _, None) => {
-                match answers.get(path) {
-                    Some(text) => ("200 OK", "", text.as_str()),
-                    None => ("404 Not Found", "", "no such item"),
-                }
-            }
+            (Version::V2Only, _, Some(TOKEN))
+            | (Version::V1Only | Version::V1BehindHopLimit, _, None) => match answers.get(path) {
+                Some(text) => ("200 OK", "", text.as_str()),
+                None => ("404 Not Found", "", "no such item"),
+            },
             _ => ("401 Unauthorized", "", ""),
         };
-        let answer = format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         if stream.write_all(answer.as_bytes()).is_err() {
             return;
         }

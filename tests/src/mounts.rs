@@ -41,7 +41,10 @@ impl Mount {
     /// The file system in an image from byte `offset` on, mounted read-only with these further options.
     pub fn of_image(image: &Path, offset: u64, options: &str) -> Self {
         let folder = crate::folder();
-        let script = format!("mkdir mnt; mount -o loop,ro,offset={offset}{options} '{}' mnt", image.display());
+        let script = format!(
+            "mkdir mnt; mount -o loop,ro,offset={offset}{options} '{}' mnt",
+            image.display()
+        );
         let _ = shell(&script, folder.path());
         Self { folder }
     }

@@ -17,8 +17,15 @@ const SECONDS: &str = "900";
 
 fn cache() -> PathBuf {
     let home = std::env::var_os("HOME").expect("HOME is set");
-    let cache = std::env::var_os("AMI_BOOT_CACHE").map_or_else(|| Path::new(&home).join(".cache/ami-tools/boot"), PathBuf::from);
-    assert!(cache.join("root").is_dir(), "{} has no root file system: run scripts/boot-root, or make test-boot", cache.display());
+    let cache = std::env::var_os("AMI_BOOT_CACHE").map_or_else(
+        || Path::new(&home).join(".cache/ami-tools/boot"),
+        PathBuf::from,
+    );
+    assert!(
+        cache.join("root").is_dir(),
+        "{} has no root file system: run scripts/boot-root, or make test-boot",
+        cache.display()
+    );
     cache
 }
 
@@ -51,8 +58,16 @@ impl Volume {
             at
         });
         let volume = Self { whole, subvolume };
-        let (prefix, arguments) = if is_btrfs { ("/@rootfs", " rootflags=subvol=@rootfs") } else { ("", "") };
-        let legacy = if loader == Loader::Legacy { "rsync -aK \"$cache/legacy/\" .; rm -r usr/lib/grub/i386-pc" } else { "" };
+        let (prefix, arguments) = if is_btrfs {
+            ("/@rootfs", " rootflags=subvol=@rootfs")
+        } else {
+            ("", "")
+        };
+        let legacy = if loader == Loader::Legacy {
+            "rsync -aK \"$cache/legacy/\" .; rm -r usr/lib/grub/i386-pc"
+        } else {
+            ""
+        };
         let script = format!(
             r#"cache='{cache}'; export PATH=$PATH:/usr/sbin:/sbin
             rsync -aHAX --numeric-ids "$cache/root/" .
@@ -118,9 +133,23 @@ impl Drop for Volume {
 fn start(image: &Path, more: &[String]) -> String {
     let mut qemu = Command::new("timeout");
     let _ = qemu
-        .args([SECONDS, "qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max", "-m", "768", "-nographic", "-no-reboot"])
+        .args([
+            SECONDS,
+            "qemu-system-x86_64",
+            "-machine",
+            "pc,accel=tcg",
+            "-cpu",
+            "max",
+            "-m",
+            "768",
+            "-nographic",
+            "-no-reboot",
+        ])
         .args(["-net", "none", "-drive"])
-        .arg(format!("file={},format=raw,if=virtio,snapshot=on", image.display()))
+        .arg(format!(
+            "file={},format=raw,if=virtio,snapshot=on",
+            image.display()
+        ))
         .args(more)
         .stdin(Stdio::null());
     let Outcome { stdout, stderr, .. } = outcome(&mut qemu);
@@ -132,38 +161,92 @@ fn assert_boots(mkfs: &str, partition: &str, loader: Loader, root: &str) {
     let volume = Volume::new(mkfs, loader);
     let (bundle, unbundled) = (folder(), folder());
     let mut arguments = bundling_volume(&volume.path(), bundle.path());
-    arguments.extend(["-s", "2048", "-P", partition, "--no-keep-image", "--no-filter"].map(str::to_owned));
+    arguments.extend(
+        [
+            "-s",
+            "2048",
+            "-P",
+            partition,
+            "--no-keep-image",
+            "--no-filter",
+        ]
+        .map(str::to_owned),
+    );
     let result = run("ec2-bundle-vol", &arguments);
-    assert_eq!((result.code, result.stderr.as_str()), (0, ""), "{}", result.stdout);
+    assert_eq!(
+        (result.code, result.stderr.as_str()),
+        (0, ""),
+        "{}",
+        result.stdout
+    );
     assert_no_trace(bundle.path());
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let result = run(
         "ec2-unbundle",
-        &["-k", &path(&key("user2048.key")), "-m", &path(&bundle.path().join("image.manifest.xml")), "-s", &path(bundle.path()), "-d", &path(unbundled.path())],
+        &[
+            "-k",
+            &path(&key("user2048.key")),
+            "-m",
+            &path(&bundle.path().join("image.manifest.xml")),
+            "-s",
+            &path(bundle.path()),
+            "-d",
+            &path(unbundled.path()),
+        ],
     );
     assert_eq!(result.code, 0, "{}", result.stderr);
     let more = if loader == Loader::Outside {
-        let _ = shell(&format!("cp '{}'/boot/vmlinuz-* kernel; cp '{}'/boot/initrd.img-* initrd", volume.path().display(), volume.path().display()), bundle.path());
+        let _ = shell(
+            &format!(
+                "cp '{}'/boot/vmlinuz-* kernel; cp '{}'/boot/initrd.img-* initrd",
+                volume.path().display(),
+                volume.path().display()
+            ),
+            bundle.path(),
+        );
         let file = |name: &str| path(&bundle.path().join(name));
-        ["-kernel", &file("kernel"), "-initrd", &file("initrd"), "-append", "root=/dev/vda ro console=ttyS0"].map(str::to_owned).into()
+        [
+            "-kernel",
+            &file("kernel"),
+            "-initrd",
+            &file("initrd"),
+            "-append",
+            "root=/dev/vda ro console=ttyS0",
+        ]
+        .map(str::to_owned)
+        .into()
     } else {
         Vec::new()
     };
     let printed = start(&unbundled.path().join("image"), &more);
     let line = printed.lines().find(|line| line.contains(MARKER));
-    assert_eq!(line.map(str::trim), Some(format!("{MARKER} {root}").as_str()), "{printed}");
+    assert_eq!(
+        line.map(str::trim),
+        Some(format!("{MARKER} {root}").as_str()),
+        "{printed}"
+    );
 }
 
 #[test]
 #[ignore = "takes minutes: make test-boot"]
 fn grub_2_starts_an_mbr_image_on_ext4() {
-    assert_boots("mke2fs -q -F -t ext4 -L debian", "mbr", Loader::Grub2, "/dev/vda1 ext4");
+    assert_boots(
+        "mke2fs -q -F -t ext4 -L debian",
+        "mbr",
+        Loader::Grub2,
+        "/dev/vda1 ext4",
+    );
 }
 
 #[test]
 #[ignore = "takes minutes: make test-boot"]
 fn grub_2_starts_a_gpt_image_on_ext4() {
-    assert_boots("mke2fs -q -F -t ext4 -L debian", "gpt", Loader::Grub2, "/dev/vda1 ext4");
+    assert_boots(
+        "mke2fs -q -F -t ext4 -L debian",
+        "gpt",
+        Loader::Grub2,
+        "/dev/vda1 ext4",
+    );
 }
 
 #[test]
@@ -175,19 +258,34 @@ fn grub_2_starts_a_gpt_image_on_xfs() {
 #[test]
 #[ignore = "takes minutes: make test-boot"]
 fn grub_2_starts_an_mbr_image_on_btrfs() {
-    assert_boots("mkfs.btrfs -q -L debian", "mbr", Loader::Grub2, "/dev/vda1[/@rootfs] btrfs");
+    assert_boots(
+        "mkfs.btrfs -q -L debian",
+        "mbr",
+        Loader::Grub2,
+        "/dev/vda1[/@rootfs] btrfs",
+    );
 }
 
 #[test]
 #[ignore = "takes minutes: make test-boot"]
 fn grub_legacy_starts_an_mbr_image_on_ext4() {
-    assert_boots("mke2fs -q -F -t ext4 -L debian", "mbr", Loader::Legacy, "/dev/vda1 ext4");
+    assert_boots(
+        "mke2fs -q -F -t ext4 -L debian",
+        "mbr",
+        Loader::Legacy,
+        "/dev/vda1 ext4",
+    );
 }
 
 #[test]
 #[ignore = "takes minutes: make test-boot"]
 fn an_image_without_partitions_starts_with_a_kernel_from_outside() {
-    assert_boots("mke2fs -q -F -t ext4 -L debian", "none", Loader::Outside, "/dev/vda ext4");
+    assert_boots(
+        "mke2fs -q -F -t ext4 -L debian",
+        "none",
+        Loader::Outside,
+        "/dev/vda ext4",
+    );
 }
 
 #[test]
@@ -195,7 +293,11 @@ fn an_image_without_partitions_starts_with_a_kernel_from_outside() {
 fn a_grub_legacy_that_cannot_read_gpt_is_found_out_before_the_copy() {
     let volume = Volume::new("mke2fs -q -F -t ext4", Loader::Legacy);
     let destination = folder();
-    let result = clone_volume(&volume.path(), destination.path(), &["-s", "2048", "-P", "gpt"]);
+    let result = clone_volume(
+        &volume.path(),
+        destination.path(),
+        &["-s", "2048", "-P", "gpt"],
+    );
     assert_eq!((result.code, result.stdout.as_str()), (1, ""));
     assert_eq!(
         result.stderr,
@@ -209,12 +311,30 @@ fn a_grub_legacy_that_cannot_read_gpt_is_found_out_before_the_copy() {
 #[ignore = "needs scripts/boot-root: make test-boot"]
 fn a_boot_configuration_that_names_another_root_is_warned_of() {
     let volume = Volume::new("mke2fs -q -F -t ext4", Loader::Grub2);
-    let _ = shell("sed -i 's/root=UUID=[^ ]*/root=UUID=0dead-beef/' boot/grub/grub.cfg", &volume.path());
+    let _ = shell(
+        "sed -i 's/root=UUID=[^ ]*/root=UUID=0dead-beef/' boot/grub/grub.cfg",
+        &volume.path(),
+    );
     let destination = folder();
-    let result = clone_volume(&volume.path(), destination.path(), &["-s", "2048", "-P", "gpt", "--no-filter"]);
+    let result = clone_volume(
+        &volume.path(),
+        destination.path(),
+        &["-s", "2048", "-P", "gpt", "--no-filter"],
+    );
     assert_eq!(result.code, 0, "{}", result.stderr);
     let line = fs::read_to_string(volume.path().join("boot/grub/grub.cfg")).unwrap();
-    let line = line.lines().find(|line| line.contains("0dead-beef")).unwrap().trim().to_owned();
-    assert!(result.stderr.starts_with(&format!("WARNING: /boot/grub/grub.cfg, line 7: {line} - this is not the image's root")), "{}", result.stderr);
+    let line = line
+        .lines()
+        .find(|line| line.contains("0dead-beef"))
+        .unwrap()
+        .trim()
+        .to_owned();
+    assert!(
+        result.stderr.starts_with(&format!(
+            "WARNING: /boot/grub/grub.cfg, line 7: {line} - this is not the image's root"
+        )),
+        "{}",
+        result.stderr
+    );
     assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
 }

@@ -193,7 +193,13 @@ fn leveled(mut found: Found) -> Found {
     found.probe = found.probe.replace(".\n./.dotfile\n", ".\n");
     let is_mount_point = |word: &str| word.ends_with("/img-mnt");
     let words = found.stdout.split(' ');
-    let words = words.map(|word| if is_mount_point(word) { "/mnt/img-mnt" } else { word });
+    let words = words.map(|word| {
+        if is_mount_point(word) {
+            "/mnt/img-mnt"
+        } else {
+            word
+        }
+    });
     found.stdout = words.collect::<Vec<_>>().join(" ");
     found
 }
@@ -206,7 +212,10 @@ const ADDED: &[(&str, &str)] = &[(
 
 fn kind(stderr: &str) -> &'static str {
     let is_added = |line: &&str| ADDED.iter().any(|(_, start)| line.starts_with(start));
-    let stderr: String = stderr.split_inclusive('\n').filter(|line| !is_added(line)).collect();
+    let stderr: String = stderr
+        .split_inclusive('\n')
+        .filter(|line| !is_added(line))
+        .collect();
     match stderr.as_str() {
         "" => "",
         text if text.contains("\nTry '") => "usage",
@@ -408,7 +417,9 @@ fn recorded(case: &Value) -> Found {
 }
 
 fn cases(file: &str) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/contract").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fixtures/contract")
+        .join(file);
     fs::read_to_string(path)
         .unwrap()
         .lines()
@@ -431,7 +442,10 @@ fn metadata_is_inherited_as_recorded() {
             .collect();
         for version in [Version::V2Only, Version::V1Only, Version::V1BehindHopLimit] {
             let service = Service::start(version, answers.clone());
-            let (expected, found) = (leveled(recorded(&case)), leveled(run_case(&case, &service.endpoint)));
+            let (expected, found) = (
+                leveled(recorded(&case)),
+                leveled(run_case(&case, &service.endpoint)),
+            );
             assert_eq!(found, expected, "{} {version:?}", case["id"]);
             let is_asked = !text(&case["id"]).ends_with("no-inherit");
             assert_eq!(service.requests().is_empty(), !is_asked, "{}", case["id"]);
@@ -489,7 +503,12 @@ fn every_case_is_as_recorded_or_differs_as_meant() {
 fn every_reason_is_in_the_compatibility_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
     let table = fs::read_to_string(path).unwrap().replace('`', "");
-    for (reason, _) in MEANT.iter().map(|(reason, _)| (reason, ())).chain(ADDED.iter().map(|(reason, _)| (reason, ()))).chain(EVERYWHERE.iter().map(|reason| (reason, ()))) {
+    for (reason, _) in MEANT
+        .iter()
+        .map(|(reason, _)| (reason, ()))
+        .chain(ADDED.iter().map(|(reason, _)| (reason, ())))
+        .chain(EVERYWHERE.iter().map(|reason| (reason, ())))
+    {
         assert!(
             table.contains(reason),
             "docs/compatibility.md lacks: {reason}"

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use end_to_end::{folder, run, shell};
 
-const COMMANDS: [&str; 4] = [
+const COMMANDS: [&str; 5] = [
+    "ec2-bundle-vol",
     "ec2-bundle-image",
     "ec2-unbundle",
     "ec2-verify-bundle",

@@ -9,7 +9,8 @@ use end_to_end::images::noise;
 use end_to_end::mounts::Mount;
 use end_to_end::traces::assert_no_trace;
 use end_to_end::{
-    bundles, bundling_volume, clone_volume, command, command_path, folder, key, names, outcome, run, sha256, shell, text,
+    bundles, bundling_volume, clone_volume, command, command_path, folder, key, names, outcome,
+    run, sha256, shell, text,
 };
 
 const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
@@ -27,7 +28,10 @@ fn fill(root: &Path) {
 }
 
 fn printed(script: &str) -> String {
-    shell(&format!("PATH=$PATH:/usr/sbin:/sbin; {script}"), Path::new("/"))
+    shell(
+        &format!("PATH=$PATH:/usr/sbin:/sbin; {script}"),
+        Path::new("/"),
+    )
 }
 
 /// Compares by rsync, which lists what differs in contents, metadata, links or attributes.
@@ -44,20 +48,63 @@ fn assert_same(volume: &Path, image: &Path, but: &str) {
 #[test]
 fn the_image_has_the_volumes_kind_of_file_system_with_its_label_and_uuid() {
     for (kind, size, mkfs, image_size, options, check) in [
-        ("ext2", "16M", format!("mke2fs -q -F -t ext2 -L root -U {UUID}"), "64", "", "e2fsck -fn"),
-        ("ext3", "32M", format!("mke2fs -q -F -t ext3 -L root -U {UUID}"), "64", "", "e2fsck -fn"),
-        ("ext4", "32M", format!("mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum -L root -U {UUID}"), "64", "", "e2fsck -fn"),
-        ("xfs", "300M", format!("mkfs.xfs -q -L root -m uuid={UUID},bigtime=0,reflink=0"), "310", ",nouuid", "xfs_repair -n"),
-        ("btrfs", "120M", format!("mkfs.btrfs -q -L root -U {UUID}"), "130", "", "btrfs check"),
+        (
+            "ext2",
+            "16M",
+            format!("mke2fs -q -F -t ext2 -L root -U {UUID}"),
+            "64",
+            "",
+            "e2fsck -fn",
+        ),
+        (
+            "ext3",
+            "32M",
+            format!("mke2fs -q -F -t ext3 -L root -U {UUID}"),
+            "64",
+            "",
+            "e2fsck -fn",
+        ),
+        (
+            "ext4",
+            "32M",
+            format!("mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum -L root -U {UUID}"),
+            "64",
+            "",
+            "e2fsck -fn",
+        ),
+        (
+            "xfs",
+            "300M",
+            format!("mkfs.xfs -q -L root -m uuid={UUID},bigtime=0,reflink=0"),
+            "310",
+            ",nouuid",
+            "xfs_repair -n",
+        ),
+        (
+            "btrfs",
+            "120M",
+            format!("mkfs.btrfs -q -L root -U {UUID}"),
+            "130",
+            "",
+            "btrfs check",
+        ),
     ] {
         let volume = Mount::new(size, &mkfs);
         fill(&volume.path());
         let destination = folder();
-        let result = clone_volume(&volume.path(), destination.path(), &["-s", image_size, "--no-filter"]);
+        let result = clone_volume(
+            &volume.path(),
+            destination.path(),
+            &["-s", image_size, "--no-filter"],
+        );
         assert_eq!((result.code, result.stderr.as_str()), (0, ""), "{kind}");
         let image = destination.path().join("image");
         let found = printed(&format!("blkid -p -o export '{}'", image.display()));
-        for line in [format!("TYPE={kind}"), "LABEL=root".to_owned(), format!("UUID={UUID}")] {
+        for line in [
+            format!("TYPE={kind}"),
+            "LABEL=root".to_owned(),
+            format!("UUID={UUID}"),
+        ] {
             assert!(found.lines().any(|found| found == line), "{line} {found}");
         }
         let _ = printed(&format!("{check} '{}' 2>&1", image.display()));
@@ -66,7 +113,10 @@ fn the_image_has_the_volumes_kind_of_file_system_with_its_label_and_uuid() {
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         if kind.starts_with("ext") {
             let features = |file: &Path| {
-                let script = format!("dumpe2fs -h '{}' 2>&1 | grep -E '^(Filesystem features|Inode size|Check interval|Maximum mount)'", file.display());
+                let script = format!(
+                    "dumpe2fs -h '{}' 2>&1 | grep -E '^(Filesystem features|Inode size|Check interval|Maximum mount)'",
+                    file.display()
+                );
                 printed(&script).replace(" needs_recovery", "")
             };
             assert_eq!(features(&image), features(&volume.file()), "{kind}");
@@ -112,12 +162,23 @@ fn a_btrfs_volume_on_a_subvolume_keeps_it() {
     let uuid = |file: &Path| printed(&format!("blkid -p -o value -s UUID '{}'", file.display()));
     let image = destination.path().join("image");
     let uuids = (uuid(&image), uuid(&whole.file()));
-    let _ = shell(&format!("umount '{}'", volume.path().display()), Path::new("/"));
+    let _ = shell(
+        &format!("umount '{}'", volume.path().display()),
+        Path::new("/"),
+    );
     drop(whole);
     assert_eq!(uuids.0, uuids.1);
-    for (options, path) in [("", "etc/hostname"), (",subvolid=5", "@rootfs/etc/hostname"), (",subvol=@rootfs", "etc/hostname")] {
+    for (options, path) in [
+        ("", "etc/hostname"),
+        (",subvolid=5", "@rootfs/etc/hostname"),
+        (",subvol=@rootfs", "etc/hostname"),
+    ] {
         let mounted = Mount::of_image(&image, 0, options);
-        assert_eq!(fs::read_to_string(mounted.path().join(path)).unwrap(), "host\n", "{options}");
+        assert_eq!(
+            fs::read_to_string(mounted.path().join(path)).unwrap(),
+            "host\n",
+            "{options}"
+        );
     }
 }
 
@@ -131,9 +192,18 @@ fn a_file_system_that_is_not_known_becomes_ext4_and_a_folder_is_bundled_as_gpt_u
     let image = destination.path().join("image");
     let kind = printed(&format!("blkid -p -o value -s TYPE '{}'", image.display()));
     assert_same(volume.path(), &Mount::of_image(&image, 0, "").path(), "");
-    let _ = shell(&format!("umount '{}'", volume.path().display()), Path::new("/"));
+    let _ = shell(
+        &format!("umount '{}'", volume.path().display()),
+        Path::new("/"),
+    );
     assert_eq!((result.code, kind.as_str()), (0, "ext4"));
-    assert!(result.stderr.contains("(tmpfs) is not one that can be made again"), "{}", result.stderr);
+    assert!(
+        result
+            .stderr
+            .contains("(tmpfs) is not one that can be made again"),
+        "{}",
+        result.stderr
+    );
     let plain = folder();
     fill(plain.path());
     let mut arguments = bundling_volume(plain.path(), destination.path());
@@ -142,8 +212,17 @@ fn a_file_system_that_is_not_known_becomes_ext4_and_a_folder_is_bundled_as_gpt_u
     arguments.extend(["-p", "other", "--clone-only"].map(str::to_owned));
     let result = run("ec2-bundle-vol", &arguments);
     assert_eq!((result.code, result.stdout.as_str()), (1, ""));
-    assert!(result.stderr.starts_with("ERROR: no boot loader found on "), "{}", result.stderr);
-    assert!(result.stderr.contains("a gpt image needs GRUB 2") && result.stderr.contains("--partition none"), "{}", result.stderr);
+    assert!(
+        result.stderr.starts_with("ERROR: no boot loader found on "),
+        "{}",
+        result.stderr
+    );
+    assert!(
+        result.stderr.contains("a gpt image needs GRUB 2")
+            && result.stderr.contains("--partition none"),
+        "{}",
+        result.stderr
+    );
 }
 
 #[test]
@@ -164,18 +243,36 @@ fn mounts_below_the_volume_are_copied_if_they_are_local() {
     let result = clone_volume(&root, destination.path(), &["--no-filter"]);
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
     for path in ["/opt/proc", "/run", "/srv/deeper"] {
-        assert!(result.stdout.contains(&format!("\t {path}\n")), "{}", result.stdout);
+        assert!(
+            result.stdout.contains(&format!("\t {path}\n")),
+            "{}",
+            result.stdout
+        );
     }
     let image = Mount::of_image(&destination.path().join("image"), 0, "");
     let at = image.path();
     assert_eq!(names(&at.join("srv")), ["deeper", "lost+found", "seen"]);
-    assert_eq!([names(&at.join("srv/deeper")), names(&at.join("run")), names(&at.join("opt/proc"))], [[""; 0]; 3]);
+    assert_eq!(
+        [
+            names(&at.join("srv/deeper")),
+            names(&at.join("run")),
+            names(&at.join("opt/proc"))
+        ],
+        [[""; 0]; 3]
+    );
     drop(image);
-    let result = clone_volume(&root, destination.path(), &["--no-filter", "--all", "-p", "all"]);
+    let result = clone_volume(
+        &root,
+        destination.path(),
+        &["--no-filter", "--all", "-p", "all"],
+    );
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
     let image = Mount::of_image(&destination.path().join("all"), 0, "");
     let at = image.path();
-    assert_eq!((names(&at.join("srv/deeper")), names(&at.join("run"))), (vec!["t".to_owned()], vec!["t".to_owned()]));
+    assert_eq!(
+        (names(&at.join("srv/deeper")), names(&at.join("run"))),
+        (vec!["t".to_owned()], vec!["t".to_owned()])
+    );
     // What the kernel makes up is never copied.
     assert_eq!(names(&at.join("opt/proc")), [""; 0]);
     drop(image);
@@ -190,24 +287,46 @@ fn a_bundle_of_a_volume_comes_back_as_its_image_and_stays_beside_it() {
     let arguments = bundling_volume(&volume.path(), destination.path());
     let result = run("ec2-bundle-vol", &arguments);
     assert_eq!(result.code, 0, "{}", result.stderr);
-    assert_eq!(names(destination.path()), ["image", "image.manifest.xml", "image.part.0"]);
+    assert_eq!(
+        names(destination.path()),
+        ["image", "image.manifest.xml", "image.part.0"]
+    );
     let unbundled = folder();
-    bundles::take_apart(&destination.path().join("image.manifest.xml"), unbundled.path());
-    let images = [destination.path().join("image"), unbundled.path().join("image")];
+    bundles::take_apart(
+        &destination.path().join("image.manifest.xml"),
+        unbundled.path(),
+    );
+    let images = [
+        destination.path().join("image"),
+        unbundled.path().join("image"),
+    ];
     assert_eq!(sha256(&images[0]), sha256(&images[1]));
     // As the older suite: a second run does not replace the image.
     let again = run("ec2-bundle-vol", &arguments);
     assert_eq!((again.code, again.stdout.as_str()), (254, ""));
-    assert!(again.stderr.contains("image already exists"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("image already exists"),
+        "{}",
+        again.stderr
+    );
     let mut without = bundling_volume(&volume.path(), unbundled.path());
     without.extend(["--no-keep-image", "--json", "-p", "other"].map(str::to_owned));
     let result = run("ec2-bundle-vol", &without);
     assert_eq!(result.code, 0);
-    assert_eq!(names(unbundled.path()), ["image", "other.manifest.xml", "other.part.0"]);
+    assert_eq!(
+        names(unbundled.path()),
+        ["image", "other.manifest.xml", "other.part.0"]
+    );
     let report: serde_json::Value = serde_json::from_str(&result.stdout).unwrap();
-    assert_eq!((&report["image"], text(&report["file_system"])), (&serde_json::Value::Null, "ext4"));
+    assert_eq!(
+        (&report["image"], text(&report["file_system"])),
+        (&serde_json::Value::Null, "ext4")
+    );
     assert_eq!(report["filtered"].as_array().unwrap().len(), 3);
-    assert_eq!(text(&report["bundle"]["parts"][0]["filename"]), "other.part.0");
+    assert_eq!(
+        text(&report["bundle"]["parts"][0]["filename"]),
+        "other.part.0"
+    );
     assert_no_trace(unbundled.path());
 }
 
@@ -218,7 +337,12 @@ fn this_runs_own_files_are_not_copied() {
     fill(&root);
     let destination = root.join("var/bundle");
     fs::create_dir(&destination).unwrap();
-    for name in ["image.part.0", "image.manifest.xml", "precious", ".ec2-ami-tools.0123456789abcdef"] {
+    for name in [
+        "image.part.0",
+        "image.manifest.xml",
+        "precious",
+        ".ec2-ami-tools.0123456789abcdef",
+    ] {
         fs::write(destination.join(name), "x").unwrap();
     }
     let mut arguments = bundling_volume(&root, &destination);
@@ -249,15 +373,49 @@ fn what_the_filter_takes_out_is_said_and_can_be_brought_back() {
     );
     let list = |name: &str| {
         let image = Mount::of_image(&destination.path().join(name), 0, "");
-        (names(&image.path().join("home/u")), names(&image.path().join("usr/share/ca")))
+        (
+            names(&image.path().join("home/u")),
+            names(&image.path().join("usr/share/ca")),
+        )
     };
     let (home, ca) = list("image");
-    assert_eq!((home, ca.len()), ([".ssh", "hard", "notes.txt", "soft"].map(str::to_owned).into(), 0));
-    let result = clone_volume(&root, destination.path(), &["-p", "more", "-i", "/usr/share/ca/*.pem", "-e", "/home/u/notes.txt,/home/u/hard"]);
+    assert_eq!(
+        (home, ca.len()),
+        (
+            [".ssh", "hard", "notes.txt", "soft"]
+                .map(str::to_owned)
+                .into(),
+            0
+        )
+    );
+    let result = clone_volume(
+        &root,
+        destination.path(),
+        &[
+            "-p",
+            "more",
+            "-i",
+            "/usr/share/ca/*.pem",
+            "-e",
+            "/home/u/notes.txt,/home/u/hard",
+        ],
+    );
     assert_eq!(result.code, 0, "{}", result.stderr);
-    assert!(result.stdout.contains("\t /home/u/notes.txt\n\t /home/u/hard\n"), "{}", result.stdout);
+    assert!(
+        result
+            .stdout
+            .contains("\t /home/u/notes.txt\n\t /home/u/hard\n"),
+        "{}",
+        result.stdout
+    );
     let (home, ca) = list("more");
-    assert_eq!((home, ca), (vec![".ssh".to_owned(), "soft".to_owned()], vec!["root.pem".to_owned()]));
+    assert_eq!(
+        (home, ca),
+        (
+            vec![".ssh".to_owned(), "soft".to_owned()],
+            vec!["root.pem".to_owned()]
+        )
+    );
 }
 
 #[test]
@@ -287,22 +445,71 @@ fn the_table_of_file_systems_and_the_script_change_the_image_only() {
     fill(&root);
     // A link that leads out must not lead to this machine's files.
     let outside = folder();
-    let _ = shell(&format!("mkdir -p boot/grub; ln -s '{}/menu.lst' boot/grub/menu.lst", outside.path().display()), &root);
+    let _ = shell(
+        &format!(
+            "mkdir -p boot/grub; ln -s '{}/menu.lst' boot/grub/menu.lst",
+            outside.path().display()
+        ),
+        &root,
+    );
     let destination = folder();
     let work = folder();
-    let _ = shell("printf '#!/bin/sh\\necho made > \"$1/made\"; cat \"$1/etc/fstab\" > \"$1/seen\"\\n' > s; chmod +x s; echo '/dev/x / ext4 defaults 0 0' > table; echo title > menu", work.path());
+    let _ = shell(
+        "printf '#!/bin/sh\\necho made > \"$1/made\"; cat \"$1/etc/fstab\" > \"$1/seen\"\\n' > s; chmod +x s; echo '/dev/x / ext4 defaults 0 0' > table; echo title > menu",
+        work.path(),
+    );
     let at = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
-    let result = clone_volume(&root, destination.path(), &["-S", &at("s"), "--fstab", &at("table"), "--grub-config", &at("menu")]);
+    let result = clone_volume(
+        &root,
+        destination.path(),
+        &[
+            "-S",
+            &at("s"),
+            "--fstab",
+            &at("table"),
+            "--grub-config",
+            &at("menu"),
+        ],
+    );
     assert_eq!(result.code, 0, "{}", result.stderr);
-    assert!(result.stdout.contains("/etc/fstab:\n\t /dev/x / ext4 defaults 0 0\n"), "{}", result.stdout);
+    assert!(
+        result
+            .stdout
+            .contains("/etc/fstab:\n\t /dev/x / ext4 defaults 0 0\n"),
+        "{}",
+        result.stdout
+    );
     let image = Mount::of_image(&destination.path().join("image"), 0, "");
     let read = |path: &str| fs::read_to_string(image.path().join(path)).unwrap();
-    assert_eq!([read("made"), read("seen"), read("etc/fstab"), read("etc/fstab.old")], ["made\n", "# old\n", "/dev/x / ext4 defaults 0 0\n", "# old\n"]);
+    assert_eq!(
+        [
+            read("made"),
+            read("seen"),
+            read("etc/fstab"),
+            read("etc/fstab.old")
+        ],
+        [
+            "made\n",
+            "# old\n",
+            "/dev/x / ext4 defaults 0 0\n",
+            "# old\n"
+        ]
+    );
     assert_eq!(names(outside.path()), [""; 0]);
     assert!(!root.join("made").exists());
-    let result = clone_volume(&root, destination.path(), &["--generate-fstab", "-r", "i386", "-p", "i386"]);
+    let result = clone_volume(
+        &root,
+        destination.path(),
+        &["--generate-fstab", "-r", "i386", "-p", "i386"],
+    );
     assert_eq!(result.code, 0);
-    assert!(result.stdout.contains("\t /dev/sda3\tswap\tswap\tdefaults\t0\t0\n"), "{}", result.stdout);
+    assert!(
+        result
+            .stdout
+            .contains("\t /dev/sda3\tswap\tswap\tdefaults\t0\t0\n"),
+        "{}",
+        result.stdout
+    );
 }
 
 #[test]
@@ -323,14 +530,26 @@ fn the_volume_is_never_written_to() {
     let volume = Mount::new("32M", "mke2fs -q -F -t ext4");
     fill(&volume.path());
     fs::write(volume.path().join("data"), noise(5 << 20, 1)).unwrap();
-    let _ = shell(&format!("mount -o remount,ro '{}'; sync", volume.path().display()), Path::new("/"));
+    let _ = shell(
+        &format!("mount -o remount,ro '{}'; sync", volume.path().display()),
+        Path::new("/"),
+    );
     let before = sha256(&volume.file());
     let destination = folder();
-    let result = run("ec2-bundle-vol", &bundling_volume(&volume.path(), destination.path()));
+    let result = run(
+        "ec2-bundle-vol",
+        &bundling_volume(&volume.path(), destination.path()),
+    );
     assert_eq!(result.code, 0, "{}", result.stderr);
     assert_eq!(sha256(&volume.file()), before);
     // Mounted for writing, not even a time of access changes.
-    let _ = shell(&format!("mount -o remount,rw,strictatime '{}'", volume.path().display()), Path::new("/"));
+    let _ = shell(
+        &format!(
+            "mount -o remount,rw,strictatime '{}'",
+            volume.path().display()
+        ),
+        Path::new("/"),
+    );
     let access = |path: &str| {
         let metadata = volume.path().join(path).symlink_metadata().unwrap();
         (metadata.atime(), metadata.atime_nsec())
@@ -349,10 +568,16 @@ fn a_dry_run_needs_no_root_and_makes_nothing() {
     let destination = folder();
     let work = folder();
     let _ = shell(
-        &format!("cp '{}' dry; chmod 755 . dry; chmod 755 '{}'; chmod 700 '{}/home/u'", command_path("ec2-bundle-vol").display(), volume.path().parent().unwrap().display(), volume.path().display()),
+        &format!(
+            "cp '{}' dry; chmod 755 . dry; chmod 755 '{}'; chmod 700 '{}/home/u'",
+            command_path("ec2-bundle-vol").display(),
+            volume.path().parent().unwrap().display(),
+            volume.path().display()
+        ),
         work.path(),
     );
-    let paths = [volume.path(), destination.path().to_owned()].map(|path| path.to_str().unwrap().to_owned());
+    let paths = [volume.path(), destination.path().to_owned()]
+        .map(|path| path.to_str().unwrap().to_owned());
     let arguments = ["--dry-run", "-v", &paths[0], "-d", &paths[1], "-e", "/var"];
     let as_root = run("ec2-bundle-vol", &arguments);
     assert_eq!((as_root.code, as_root.stderr.as_str()), (0, ""));
@@ -367,21 +592,40 @@ fn a_dry_run_needs_no_root_and_makes_nothing() {
         assert!(as_root.stdout.contains(line), "{line} {}", as_root.stdout);
     }
     let mut nobody = Command::new("setpriv");
-    let _ = nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(work.path().join("dry")).args(arguments);
+    let _ = nobody
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(work.path().join("dry"))
+        .args(arguments);
     let _ = shell("chmod 755 .", destination.path());
     let result = outcome(&mut nobody);
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
-    assert!(result.stdout.contains("Not looked into, for want of root's rights: /home/u\n"), "{}", result.stdout);
+    assert!(
+        result
+            .stdout
+            .contains("Not looked into, for want of root's rights: /home/u\n"),
+        "{}",
+        result.stdout
+    );
     assert_eq!(names(destination.path()), [""; 0]);
     let result = outcome(nobody.arg("--json"));
     let plan: serde_json::Value = serde_json::from_str(&result.stdout).unwrap();
-    assert_eq!((text(&plan["partition"]), text(&plan["unreadable"][0])), ("none", "/home/u"));
+    assert_eq!(
+        (text(&plan["partition"]), text(&plan["unreadable"][0])),
+        ("none", "/home/u")
+    );
     // Without --dry-run it says at once that it needs root.
     let mut nobody = Command::new("setpriv");
-    let _ = nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(work.path().join("dry")).args(["--clone-only", "-v", &paths[0], "-d", &paths[1]]);
+    let _ = nobody
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(work.path().join("dry"))
+        .args(["--clone-only", "-v", &paths[0], "-d", &paths[1]]);
     let result = outcome(&mut nobody);
     assert_eq!((result.code, result.stdout.as_str()), (254, ""));
-    assert!(result.stderr.starts_with("ERROR: You need to be root"), "{}", result.stderr);
+    assert!(
+        result.stderr.starts_with("ERROR: You need to be root"),
+        "{}",
+        result.stderr
+    );
 }
 
 #[test]
@@ -399,7 +643,10 @@ fn two_runs_at_once_do_not_disturb_each_other() {
         .map(|(volume, name)| {
             let mut arguments = bundling_volume(&volume.path(), destination.path());
             arguments.extend(["-p".to_owned(), name.to_owned(), "--no-filter".to_owned()]);
-            command("ec2-bundle-vol", &arguments).stdout(std::process::Stdio::null()).spawn().unwrap()
+            command("ec2-bundle-vol", &arguments)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
         })
         .collect();
     for mut child in children {
@@ -428,11 +675,24 @@ fn it_runs_in_a_container_whose_dev_is_all_but_empty() {
         words.join(" ")
     );
     let mut unshare = Command::new("unshare");
-    let _ = unshare.args(["--mount", "--pid", "--fork", "--mount-proc", "bash", "-euc", &script]).current_dir(destination.path());
+    let _ = unshare
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "bash",
+            "-euc",
+            &script,
+        ])
+        .current_dir(destination.path());
     let result = outcome(&mut unshare);
     assert_eq!(result.code, 0, "{result:?}");
     let image = Mount::of_image(&destination.path().join("image"), 0, "");
-    assert_eq!(fs::read_to_string(image.path().join("etc/hostname")).unwrap(), "host\n");
+    assert_eq!(
+        fs::read_to_string(image.path().join("etc/hostname")).unwrap(),
+        "host\n"
+    );
 }
 
 #[test]
@@ -452,7 +712,10 @@ fn nobody_else_sees_the_key_and_no_program_is_given_it() {
     assert_eq!(result.code, 0, "{}", result.stderr);
     let log = fs::read_to_string(log).unwrap();
     assert!(log.contains("mke2fs"), "{log}");
-    for secret in bundles::secrets(&destination.path().join("image.manifest.xml"), &key("user2048.key")) {
+    for secret in bundles::secrets(
+        &destination.path().join("image.manifest.xml"),
+        &key("user2048.key"),
+    ) {
         for said in [&log, &result.stdout, &result.stderr] {
             assert!(!said.contains(&secret));
         }

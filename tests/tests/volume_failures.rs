@@ -9,12 +9,18 @@ use std::time::Duration;
 use end_to_end::images::noise;
 use end_to_end::mounts::Mount;
 use end_to_end::traces::assert_no_trace;
-use end_to_end::{Outcome, bundling_volume, clone_volume, command, command_path, folder, has_begun, names, outcome, shell, wait_until};
+use end_to_end::{
+    Outcome, bundling_volume, clone_volume, command, command_path, folder, has_begun, names,
+    outcome, shell, wait_until,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn volume(size: &str, data: usize) -> Mount {
     let volume = Mount::new(size, "mke2fs -q -F -t ext4 -b 4096");
-    let _ = shell("mkdir -p etc dev proc sys; echo host > etc/hostname", &volume.path());
+    let _ = shell(
+        "mkdir -p etc dev proc sys; echo host > etc/hostname",
+        &volume.path(),
+    );
     fs::write(volume.path().join("data"), noise(data, 7)).unwrap();
     let _ = shell("sync -f .", &volume.path());
     volume
@@ -45,7 +51,11 @@ fn what_cannot_work_is_said_before_anything_is_made() {
         let mut words = bundling_volume(&root, destination.path());
         words.extend(arguments.iter().map(|&word| word.to_owned()));
         let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
-        let script = format!("mount --bind /dev/null \"$(PATH=$PATH:/usr/sbin command -v {tool})\"; exec '{}' {}", command_path("ec2-bundle-vol").display(), words.join(" "));
+        let script = format!(
+            "mount --bind /dev/null \"$(PATH=$PATH:/usr/sbin command -v {tool})\"; exec '{}' {}",
+            command_path("ec2-bundle-vol").display(),
+            words.join(" ")
+        );
         let result = outcome(Command::new("unshare").args(["--mount", "bash", "-euc", &script]));
         assert_eq!((result.code, result.stdout.as_str()), (1, ""), "{result:?}");
         for text in said {
@@ -53,26 +63,60 @@ fn what_cannot_work_is_said_before_anything_is_made() {
         }
         assert_eq!(names(destination.path()), [""; 0]);
     };
-    tool("mke2fs", &[], &["ERROR: mke2fs was not found", "Debian: e2fsprogs"]);
+    tool(
+        "mke2fs",
+        &[],
+        &["ERROR: mke2fs was not found", "Debian: e2fsprogs"],
+    );
     tool("tune2fs", &[], &["ERROR: tune2fs was not found"]);
     for (arguments, code, said) in [
-        (&["-s", "8"][..], 1, "ERROR: the volume's files need more than an image of 8 MB has: at least 12 MB; give a larger --size"),
-        (&["-s", "10241"], 254, "ERROR: the specified size 10241MB is too large"),
+        (
+            &["-s", "8"][..],
+            1,
+            "ERROR: the volume's files need more than an image of 8 MB has: at least 12 MB; give a larger --size",
+        ),
+        (
+            &["-s", "10241"],
+            254,
+            "ERROR: the specified size 10241MB is too large",
+        ),
         (&["-P", "mbr"], 1, "ERROR: no boot loader found on "),
-        (&["-s", "-5"], 1, "--size has invalid value '-5': a number of MB is needed.\nTry 'ec2-bundle-vol --help'"),
+        (
+            &["-s", "-5"],
+            1,
+            "--size has invalid value '-5': a number of MB is needed.\nTry 'ec2-bundle-vol --help'",
+        ),
         (&["-p", ".."], 1, "--prefix has invalid value '..'"),
     ] {
         let result = assert_fails(&root, arguments, code, &[said]);
         assert_eq!(result.stdout, "");
     }
     let xfs = Mount::new("300M", "mkfs.xfs -q");
-    let _ = assert_fails(&xfs.path(), &["-s", "100"], 1, &["ERROR: xfs needs an image of at least 302 MB: give a larger --size"]);
+    let _ = assert_fails(
+        &xfs.path(),
+        &["-s", "100"],
+        1,
+        &["ERROR: xfs needs an image of at least 302 MB: give a larger --size"],
+    );
     // A GRUB without a configuration starts nothing.
-    let _ = shell("mkdir -p usr/lib/grub/i386-pc usr/bin; cd usr/lib/grub/i386-pc; touch boot.img diskboot.img kernel.img biosdisk.mod; cd ../../../bin; printf '#!/bin/sh\\nexit 1\\n' > grub-mkimage; chmod +x grub-mkimage", &root);
-    let _ = assert_fails(&root, &["-P", "gpt"], 1, &["has GRUB 2, but no configuration for it (/boot/grub/grub.cfg): make one"]);
+    let _ = shell(
+        "mkdir -p usr/lib/grub/i386-pc usr/bin; cd usr/lib/grub/i386-pc; touch boot.img diskboot.img kernel.img biosdisk.mod; cd ../../../bin; printf '#!/bin/sh\\nexit 1\\n' > grub-mkimage; chmod +x grub-mkimage",
+        &root,
+    );
+    let _ = assert_fails(
+        &root,
+        &["-P", "gpt"],
+        1,
+        &["has GRUB 2, but no configuration for it (/boot/grub/grub.cfg): make one"],
+    );
     // And one that cannot make its core image is found out before the copy.
     let _ = shell("mkdir -p boot/grub; touch boot/grub/grub.cfg", &root);
-    let result = assert_fails(&root, &["-P", "gpt"], 1, &["ERROR: cannot run /usr/bin/grub-mkimage"]);
+    let result = assert_fails(
+        &root,
+        &["-P", "gpt"],
+        1,
+        &["ERROR: cannot run /usr/bin/grub-mkimage"],
+    );
     assert_eq!(result.stdout, "");
 }
 
@@ -80,9 +124,18 @@ fn what_cannot_work_is_said_before_anything_is_made() {
 fn too_little_space_at_the_destination_is_said_beforehand() {
     let volume = volume("64M", 20 << 20);
     let small = Mount::new("30M", "mke2fs -q -F -t ext4 -m 0");
-    let result = outcome(&mut command("ec2-bundle-vol", &bundling_volume(&volume.path(), &small.path())));
+    let result = outcome(&mut command(
+        "ec2-bundle-vol",
+        &bundling_volume(&volume.path(), &small.path()),
+    ));
     assert_eq!(result.code, 1);
-    assert!(result.stderr.contains("ERROR: there may be too little space in"), "{}", result.stderr);
+    assert!(
+        result
+            .stderr
+            .contains("ERROR: there may be too little space in"),
+        "{}",
+        result.stderr
+    );
     assert_eq!(names(&small.path()), ["lost+found"]);
     // Where it is tried all the same, the disk runs full: what was made goes away.
     let mut arguments = bundling_volume(&volume.path(), &small.path());
@@ -97,15 +150,32 @@ fn too_little_space_at_the_destination_is_said_beforehand() {
 #[test]
 fn an_image_that_runs_full_is_said_with_the_file() {
     let volume = volume("64M", 8_500_000);
-    let _ = assert_fails(&volume.path(), &["-s", "10"], 1, &["ERROR: no space left in the image while copying /data: give a larger --size"]);
+    let _ = assert_fails(
+        &volume.path(),
+        &["-s", "10"],
+        1,
+        &["ERROR: no space left in the image while copying /data: give a larger --size"],
+    );
 }
 
 #[test]
 fn a_file_that_cannot_be_read_ends_it() {
     let volume = volume("64M", 30 << 20);
     // The disk below loses its second half: reading there is an I/O error.
-    let _ = shell(&format!("mount -o remount,ro '{}'; sync; truncate -s 14M '{}'; echo 3 > /proc/sys/vm/drop_caches", volume.path().display(), volume.file().display()), Path::new("/"));
-    let _ = assert_fails(&volume.path(), &[], 1, &["ERROR: cannot read /data: Input/output error"]);
+    let _ = shell(
+        &format!(
+            "mount -o remount,ro '{}'; sync; truncate -s 14M '{}'; echo 3 > /proc/sys/vm/drop_caches",
+            volume.path().display(),
+            volume.file().display()
+        ),
+        Path::new("/"),
+    );
+    let _ = assert_fails(
+        &volume.path(),
+        &[],
+        1,
+        &["ERROR: cannot read /data: Input/output error"],
+    );
 }
 
 #[test]
@@ -113,18 +183,37 @@ fn a_script_that_fails_ends_it_with_its_output() {
     let volume = volume("16M", 1000);
     let work = folder();
     let script = work.path().join("s");
-    let _ = shell("printf '#!/bin/sh\\necho said; echo oops >&2; mount -t tmpfs none \"$1/mnt\"; cd \"$1/mnt\"; sleep 1000 > /dev/null 2>&1 & exit 3\\n' > s; chmod +x s", work.path());
+    let _ = shell(
+        "printf '#!/bin/sh\\necho said; echo oops >&2; mount -t tmpfs none \"$1/mnt\"; cd \"$1/mnt\"; sleep 1000 > /dev/null 2>&1 & exit 3\\n' > s; chmod +x s",
+        work.path(),
+    );
     let result = assert_fails(
         &volume.path(),
         &["-S", script.to_str().unwrap()],
         1,
-        &["said\noops\nERROR: the script ", " failed (exit status: 3): nothing was bundled\n"],
+        &[
+            "said\noops\nERROR: the script ",
+            " failed (exit status: 3): nothing was bundled\n",
+        ],
     );
-    assert!(result.stdout.contains("Customizing cloned volume mounted at "), "{}", result.stdout);
+    assert!(
+        result
+            .stdout
+            .contains("Customizing cloned volume mounted at "),
+        "{}",
+        result.stdout
+    );
     // Mounts that a script leaves in the image are its own affair, and no obstacle.
-    let _ = shell("printf '#!/bin/sh\\nmount -t tmpfs none \"$1/proc\"\\n' > s", work.path());
+    let _ = shell(
+        "printf '#!/bin/sh\\nmount -t tmpfs none \"$1/proc\"\\n' > s",
+        work.path(),
+    );
     let destination = folder();
-    let result = clone_volume(&volume.path(), destination.path(), &["-S", script.to_str().unwrap()]);
+    let result = clone_volume(
+        &volume.path(),
+        destination.path(),
+        &["-S", script.to_str().unwrap()],
+    );
     assert_eq!(result.code, 0, "{result:?}");
     assert_no_trace(destination.path());
 }
@@ -132,18 +221,39 @@ fn a_script_that_fails_ends_it_with_its_output() {
 #[test]
 fn what_mkfs_says_is_passed_on() {
     let volume = volume("16M", 1000);
-    let _ = shell("printf '#!/bin/sh\\necho mke2fs: no luck >&2; exit 1\\n' > /tmp/ec2-fake-mke2fs.$$; chmod +x /tmp/ec2-fake-mke2fs.$$; mv /tmp/ec2-fake-mke2fs.$$ fake", &volume.path());
+    let _ = shell(
+        "printf '#!/bin/sh\\necho mke2fs: no luck >&2; exit 1\\n' > /tmp/ec2-fake-mke2fs.$$; chmod +x /tmp/ec2-fake-mke2fs.$$; mv /tmp/ec2-fake-mke2fs.$$ fake",
+        &volume.path(),
+    );
     let destination = folder();
-    let words: Vec<String> = bundling_volume(&volume.path(), destination.path()).iter().map(|word| format!("'{word}'")).collect();
-    let script = format!("mount --bind '{}/fake' \"$(PATH=$PATH:/usr/sbin command -v mke2fs)\"; exec '{}' {}", volume.path().display(), command_path("ec2-bundle-vol").display(), words.join(" "));
+    let words: Vec<String> = bundling_volume(&volume.path(), destination.path())
+        .iter()
+        .map(|word| format!("'{word}'"))
+        .collect();
+    let script = format!(
+        "mount --bind '{}/fake' \"$(PATH=$PATH:/usr/sbin command -v mke2fs)\"; exec '{}' {}",
+        volume.path().display(),
+        command_path("ec2-bundle-vol").display(),
+        words.join(" ")
+    );
     let result = outcome(Command::new("unshare").args(["--mount", "bash", "-euc", &script]));
-    assert_eq!((result.code, result.stderr.as_str()), (1, "ERROR: mke2fs failed (exit status: 1): mke2fs: no luck\n"));
+    assert_eq!(
+        (result.code, result.stderr.as_str()),
+        (
+            1,
+            "ERROR: mke2fs failed (exit status: 1): mke2fs: no luck\n"
+        )
+    );
     assert_no_trace(destination.path());
     assert_eq!(names(destination.path()), [""; 0]);
 }
 
 fn start(arguments: &[String]) -> Child {
-    command("ec2-bundle-vol", arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command("ec2-bundle-vol", arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 fn send(child: &Child, signal: Signal) {
@@ -155,21 +265,30 @@ fn a_signal_ends_it_cleanly_at_every_stage() {
     let volume = volume("256M", 150 << 20);
     let work = folder();
     let script = work.path().join("s");
-    let _ = shell("printf '#!/bin/sh\\ntouch \"$0.runs\"; sleep 1000 & wait\\n' > s; chmod +x s", work.path());
+    let _ = shell(
+        "printf '#!/bin/sh\\ntouch \"$0.runs\"; sleep 1000 & wait\\n' > s; chmod +x s",
+        work.path(),
+    );
     let with_script = ["-S".to_owned(), script.to_str().unwrap().to_owned()];
     for signal in [Signal::INT, Signal::TERM] {
         for stage in ["copy", "script", "bundle"] {
             let destination = folder();
             let mut arguments = bundling_volume(&volume.path(), destination.path());
-            arguments.extend(["-s", "256", "--compression-level", "12", "--threads", "1"].map(str::to_owned));
+            arguments.extend(
+                ["-s", "256", "--compression-level", "12", "--threads", "1"].map(str::to_owned),
+            );
             if stage == "script" {
                 arguments.extend(with_script.clone());
             }
             let mut child = start(&arguments);
             let root = fs::canonicalize(destination.path()).unwrap();
             let parts_begun = || {
-                let private = names(&root).into_iter().filter(|name| name.starts_with(".ec2-ami-tools"));
-                private.flat_map(|name| names(&root.join(name))).any(|name| name != "image")
+                let private = names(&root)
+                    .into_iter()
+                    .filter(|name| name.starts_with(".ec2-ami-tools"));
+                private
+                    .flat_map(|name| names(&root.join(name)))
+                    .any(|name| name != "image")
             };
             wait_until(&mut child, stage, || match stage {
                 "copy" => has_begun(&root),
@@ -179,7 +298,11 @@ fn a_signal_ends_it_cleanly_at_every_stage() {
             send(&child, signal);
             let result = child.wait_with_output().unwrap();
             assert_eq!(result.status.code(), Some(255), "{stage} {result:?}");
-            assert_eq!(String::from_utf8_lossy(&result.stderr), "ec2-bundle-vol interrupted.\n", "{stage}");
+            assert_eq!(
+                String::from_utf8_lossy(&result.stderr),
+                "ec2-bundle-vol interrupted.\n",
+                "{stage}"
+            );
             assert_no_trace(&root);
             assert_eq!(names(&root), [""; 0], "{stage}");
             let _ = fs::remove_file(work.path().join("s.runs"));
@@ -190,12 +313,21 @@ fn a_signal_ends_it_cleanly_at_every_stage() {
 #[test]
 fn a_killed_run_leaves_nothing_whenever_it_is_killed() {
     let volume = volume("64M", 24 << 20);
-    let all = ["image", "image.manifest.xml", "image.part.0", "image.part.1", "image.part.2"];
+    let all = [
+        "image",
+        "image.manifest.xml",
+        "image.part.0",
+        "image.part.1",
+        "image.part.2",
+    ];
     let mut ends = [0; 2];
     // How long a whole run takes here; the moments are spread over it.
     let begin = std::time::Instant::now();
     let whole = folder();
-    let result = outcome(&mut command("ec2-bundle-vol", &bundling_volume(&volume.path(), whole.path())));
+    let result = outcome(&mut command(
+        "ec2-bundle-vol",
+        &bundling_volume(&volume.path(), whole.path()),
+    ));
     assert_eq!(result.code, 0, "{result:?}");
     assert_eq!(names(whole.path()), all);
     let duration = begin.elapsed();
@@ -213,5 +345,8 @@ fn a_killed_run_leaves_nothing_whenever_it_is_killed() {
         assert!(left.is_empty() || is_whole, "moment {moment}: {left:?}");
         ends[usize::from(is_whole)] += 1;
     }
-    assert!(ends[0] > MOMENTS / 2, "most runs should have been killed early: {ends:?}");
+    assert!(
+        ends[0] > MOMENTS / 2,
+        "most runs should have been killed early: {ends:?}"
+    );
 }

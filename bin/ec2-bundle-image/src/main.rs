@@ -20,7 +20,13 @@ fn bundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         BundlePlan::check_size(&path, metadata.len(), &arguments.bundle)?;
     }
     context.say("Bundling image file...")?;
-    let plan = BundlePlan::new(&path, architecture, &arguments.identity, &arguments.bundle, Inheritance::default())?;
+    let plan = BundlePlan::new(
+        &path,
+        architecture,
+        &arguments.identity,
+        &arguments.bundle,
+        Inheritance::default(),
+    )?;
     let report = plan.run(&path, &arguments.running, &arguments.compression, context)?;
     if arguments.running.json {
         return context.print_json(&report);

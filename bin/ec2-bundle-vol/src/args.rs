@@ -41,7 +41,14 @@ pub const DEFINITION: Definition = Definition {
     ],
     mandatory: &["cert", "privatekey", "user"],
     lifts_mandatory: &["clone-only", "dry-run"],
-    new_options: &["threads", "compression-level", "json", "region", "no-keep-image", "dry-run"],
+    new_options: &[
+        "threads",
+        "compression-level",
+        "json",
+        "region",
+        "no-keep-image",
+        "dry-run",
+    ],
     exit_codes: &[
         (
             "0",
@@ -76,7 +83,10 @@ pub const DEFINITION: Definition = Definition {
             "AWS_EC2_METADATA_SERVICE_ENDPOINT",
             "Where the instance metadata service is, if not at its usual address.",
         ),
-        ("/dev/loop-control", "Loop devices, of which one is used at a time."),
+        (
+            "/dev/loop-control",
+            "Loop devices, of which one is used at a time.",
+        ),
     ],
     examples: &[
         (
@@ -85,11 +95,11 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "Bundle the root volume of an instance",
-            "ec2-bundle-vol -c cert.pem -k pk.pem -u 123456789012 -r x86_64 -d /mnt/bundle -e /root/keys --batch",
+            "ec2-bundle-vol -c cert.pem -k pk.pem -u 123456789012 -d /mnt/bundle -e /root/keys --batch",
         ),
         (
             "Make an image that boots of a folder with a system, without a bundle",
-            "ec2-bundle-vol --clone-only -v /srv/debian -d /mnt/images -p debian.img -s 2048 -P gpt --no-inherit --batch",
+            "ec2-bundle-vol --clone-only -v /srv/debian -d /mnt -p debian.img -P gpt --no-inherit --batch",
         ),
     ],
     see_also: &[

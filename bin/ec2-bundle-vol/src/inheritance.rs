@@ -4,18 +4,31 @@ use ami_cli::{BundleOptions, Failure, Inheritance, OrExit, exit};
 use ami_imds::Inherited;
 
 #[derive(Debug, thiserror::Error)]
-#[error("Can't access instance metadata. If you are not bundling on an EC2 instance use --no-inherit")]
+#[error(
+    "Can't access instance metadata. If you are not bundling on an EC2 instance use --no-inherit"
+)]
 struct NoMetadata(#[source] ami_imds::Error);
 
 /// Asks the instance. Items that an option gives are not missed.
 pub fn read(options: &BundleOptions) -> Result<Inheritance, Failure> {
-    let found = Inherited::read().map_err(NoMetadata).or_exit(exit::NO_METADATA)?;
+    let found = Inherited::read()
+        .map_err(NoMetadata)
+        .or_exit(exit::NO_METADATA)?;
     let items = [
         ("ancestor-ami-ids", found.ancestor_ami_ids.is_none()),
         ("ami-id", found.ami_id.is_none()),
-        ("kernel-id", found.kernel_id.is_none() && options.kernel.is_none()),
-        ("ramdisk-id", found.ramdisk_id.is_none() && options.ramdisk.is_none()),
-        ("product-codes", found.product_codes.is_none() && options.productcodes.is_none()),
+        (
+            "kernel-id",
+            found.kernel_id.is_none() && options.kernel.is_none(),
+        ),
+        (
+            "ramdisk-id",
+            found.ramdisk_id.is_none() && options.ramdisk.is_none(),
+        ),
+        (
+            "product-codes",
+            found.product_codes.is_none() && options.productcodes.is_none(),
+        ),
         (
             "block-device-mapping",
             found.block_device_mapping.is_none() && options.block_device_mapping.is_none(),
@@ -29,6 +42,10 @@ pub fn read(options: &BundleOptions) -> Result<Inheritance, Failure> {
         product_codes: found.product_codes,
         block_device_mapping: found.block_device_mapping,
         ancestry,
-        missing: items.into_iter().filter(|(_, is_missing)| *is_missing).map(|(name, _)| name).collect(),
+        missing: items
+            .into_iter()
+            .filter(|(_, is_missing)| *is_missing)
+            .map(|(name, _)| name)
+            .collect(),
     })
 }

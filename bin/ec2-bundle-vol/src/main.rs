@@ -40,12 +40,20 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
     let bundling = if arguments.clone_only {
         None
     } else {
-        Some(BundlePlan::new(&image, architecture, &arguments.identity, &arguments.bundle, inheritance)?)
+        Some(BundlePlan::new(
+            &image,
+            architecture,
+            &arguments.identity,
+            &arguments.bundle,
+            inheritance,
+        )?)
     };
     let plan = Plan::new(request, context.interrupted()).map_err(imaging)?;
     report::say_beginning(&plan, &shown, &arguments, context)?;
 
-    let staging = context.staging(&arguments.bundle.destination).or_exit(exit::USAGE)?;
+    let staging = context
+        .staging(&arguments.bundle.destination)
+        .or_exit(exit::USAGE)?;
     let staged = staging.path().join("image");
     let made = make(&plan, &staged, context)?;
     report::say_made(&plan, &made, &shown, context)?;
@@ -58,7 +66,8 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
         }
         Some(bundling) => {
             context.say("Bundling image file...")?;
-            let report = bundling.run(&staged, &arguments.running, &arguments.compression, context)?;
+            let report =
+                bundling.run(&staged, &arguments.running, &arguments.compression, context)?;
             if !arguments.no_keep_image {
                 publish(&staging, &staged, &image)?;
             }
@@ -98,7 +107,10 @@ fn make(plan: &Plan, staged: &Path, context: &Context) -> Result<Made, Failure> 
 fn publish(staging: &Staging, staged: &Path, image: &Path) -> Result<(), Failure> {
     let file = std::fs::File::open(staged).or_exit(exit::USAGE)?;
     file.sync_all().or_exit(exit::USAGE)?;
-    let name = image.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = image
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let _ = staging.give_name("image", name).or_exit(exit::USAGE)?;
     Ok(())
 }
@@ -113,7 +125,12 @@ fn finish(
 ) -> Result<(), Failure> {
     if arguments.running.json {
         let is_kept = arguments.clone_only || !arguments.no_keep_image;
-        return context.print_json(&report::Report::new(plan, made, bundled, is_kept.then_some(image)));
+        return context.print_json(&report::Report::new(
+            plan,
+            made,
+            bundled,
+            is_kept.then_some(image),
+        ));
     }
     context.say("ec2-bundle-vol complete.")
 }

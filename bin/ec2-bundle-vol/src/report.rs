@@ -64,7 +64,12 @@ struct Packaged<'a> {
 }
 
 impl Report {
-    pub fn new(plan: &Plan, made: &Made, bundle: Option<BundleReport>, image: Option<&Path>) -> Self {
+    pub fn new(
+        plan: &Plan,
+        made: &Made,
+        bundle: Option<BundleReport>,
+        image: Option<&Path>,
+    ) -> Self {
         Self {
             image: image.map(Path::to_owned),
             file_system: plan.twin.name,
@@ -83,19 +88,37 @@ impl Report {
 }
 
 /// The status lines before the copy, and what is to be known of it.
-pub fn say_beginning(plan: &Plan, shown: &Shown, arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+pub fn say_beginning(
+    plan: &Plan,
+    shown: &Shown,
+    arguments: &Arguments,
+    context: &Context,
+) -> Result<(), Failure> {
     if plan.request.partition != Some(PartitionType::None) {
-        context.say(&format!("Setting partition type to bundle \"{}\" with...", shown.volume))?;
+        context.say(&format!(
+            "Setting partition type to bundle \"{}\" with...",
+            shown.volume
+        ))?;
         if !plan.is_mount_point && plan.request.partition.is_none() {
-            context.say(&format!("Volume \"{}\" is not a mount point.", shown.volume))?;
+            context.say(&format!(
+                "Volume \"{}\" is not a mount point.",
+                shown.volume
+            ))?;
             context.say("Treating it as a file system root and using \"gpt\"...")?;
         }
-        context.say(&format!("Using partition type \"{}\"", plan.partition.name()))?;
+        context.say(&format!(
+            "Using partition type \"{}\"",
+            plan.partition.name()
+        ))?;
     }
     if plan.partition == PartitionType::None {
         context.say("Not partitioning boot device.")?;
     }
-    context.say(&format!("Copying {} into the image file {}...", shown.volume, shown.image.display()))?;
+    context.say(&format!(
+        "Copying {} into the image file {}...",
+        shown.volume,
+        shown.image.display()
+    ))?;
     context.say("Excluding: ")?;
     for path in plan.excluded() {
         context.say(&format!("\t {path}"))?;
@@ -131,7 +154,10 @@ pub fn tell(event: &Event<'_>, context: &Context) {
     };
     match event {
         Event::Copied => {}
-        Event::Script { mount_point, script } => say(&format!(
+        Event::Script {
+            mount_point,
+            script,
+        } => say(&format!(
             "Customizing cloned volume mounted at {} with script {}",
             mount_point.display(),
             script.display()
@@ -155,8 +181,14 @@ pub fn say_made(plan: &Plan, made: &Made, shown: &Shown, context: &Context) -> R
     let copied = &made.copied;
     for (paths, what) in [
         (&copied.vanished, "vanished before they could be copied"),
-        (&copied.changed, "changed while they were copied: the image may have a mixture of old and new"),
-        (&copied.without_attributes, "have extended attributes that the image's file system does not take"),
+        (
+            &copied.changed,
+            "changed while they were copied: the image may have a mixture of old and new",
+        ),
+        (
+            &copied.without_attributes,
+            "have extended attributes that the image's file system does not take",
+        ),
     ] {
         if !paths.is_empty() {
             context.warn(&format!("{} files {what}: {}", paths.len(), named(paths)));
@@ -188,7 +220,11 @@ fn filtered(contents: &Contents, packaged: &[(PathBuf, String)]) -> Option<Strin
             .map(|(path, package)| format!("{} ({package})", path.display()))
             .collect();
         let more = packaged.len() - names.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
         text.push_str(&format!(
             "\nWARNING: {} of them belong to installed packages, which may need them: {}{more}",
             packaged.len(),
@@ -199,9 +235,17 @@ fn filtered(contents: &Contents, packaged: &[(PathBuf, String)]) -> Option<Strin
 }
 
 fn named(paths: &[PathBuf]) -> String {
-    let names: Vec<String> = paths.iter().take(MOST_NAMES).map(|path| path.display().to_string()).collect();
+    let names: Vec<String> = paths
+        .iter()
+        .take(MOST_NAMES)
+        .map(|path| path.display().to_string())
+        .collect();
     let more = paths.len() - names.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     format!("{}{more}", names.join(", "))
 }
 
@@ -212,15 +256,43 @@ pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result
     }
     let twin = &plan.twin;
     let mega = |bytes: u64| bytes.div_ceil(1 << 20);
-    let or_none = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
+    let or_none = |text: &str| {
+        if text.is_empty() {
+            "none".to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
     let uuid = twin.uuid.clone().unwrap_or_else(|| "a new one".to_owned());
     let mut lines = vec![
-        format!("Volume:       {} ({} on {})", plan.volume.display(), plan.fs_type, plan.source.display()),
-        format!("Image:        {}, {} MB", plan.request.own[0].display(), mega(plan.request.size)),
-        format!("File system:  {}, label {}, UUID {uuid}", twin.name, or_none(&twin.label)),
+        format!(
+            "Volume:       {} ({} on {})",
+            plan.volume.display(),
+            plan.fs_type,
+            plan.source.display()
+        ),
+        format!(
+            "Image:        {}, {} MB",
+            plan.request.own[0].display(),
+            mega(plan.request.size)
+        ),
+        format!(
+            "File system:  {}, label {}, UUID {uuid}",
+            twin.name,
+            or_none(&twin.label)
+        ),
         format!("Partition:    {}", plan.partition.name()),
-        format!("Boot loader:  {}", plan.loader.as_ref().map_or("none: for paravirtual instances", Loader::name)),
-        format!("To copy:      {} files and folders, {} MB", plan.contents.entries, mega(plan.contents.data)),
+        format!(
+            "Boot loader:  {}",
+            plan.loader
+                .as_ref()
+                .map_or("none: for paravirtual instances", Loader::name)
+        ),
+        format!(
+            "To copy:      {} files and folders, {} MB",
+            plan.contents.entries,
+            mega(plan.contents.data)
+        ),
         format!(
             "Space:        up to {} MB needed, {} MB free in {}",
             mega(plan.needed),
@@ -233,24 +305,41 @@ pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result
     }
     if !plan.along.is_empty() {
         lines.push("Mounts copied along:".to_owned());
-        lines.extend(plan.along.iter().map(|path| format!("  /{}", path.display())));
+        lines.extend(
+            plan.along
+                .iter()
+                .map(|path| format!("  /{}", path.display())),
+        );
     }
     lines.push("Contents left out:".to_owned());
-    lines.extend(ami_volume::ALWAYS_EMPTY.iter().map(|path| format!("  {path}")));
+    lines.extend(
+        ami_volume::ALWAYS_EMPTY
+            .iter()
+            .map(|path| format!("  {path}")),
+    );
     let mounts = plan.left_out_mounts.iter();
     lines.extend(mounts.map(|mount| format!("  {} ({})", mount.path.display(), mount.fs_type)));
     lines.push("Left out by patterns:".to_owned());
     for (rule, count) in &plan.contents.left_out {
-        let by = if rule.origin == Origin::Exclude { "--exclude" } else { "secrets and leftovers" };
+        let by = if rule.origin == Origin::Exclude {
+            "--exclude"
+        } else {
+            "secrets and leftovers"
+        };
         lines.push(format!("  {count} by {} ({by})", rule.pattern));
     }
     for path in &plan.contents.filtered {
         let owner = plan.packaged.iter().find(|(owned, _)| owned == path);
-        let owner = owner.map(|(_, package)| format!("  (of the package {package})")).unwrap_or_default();
+        let owner = owner
+            .map(|(_, package)| format!("  (of the package {package})"))
+            .unwrap_or_default();
         lines.push(format!("  {}{owner}", path.display()));
     }
     for path in &plan.contents.unreadable {
-        lines.push(format!("Not looked into, for want of root's rights: {}", path.display()));
+        lines.push(format!(
+            "Not looked into, for want of root's rights: {}",
+            path.display()
+        ));
     }
     for line in lines {
         context.say(&line)?;
@@ -281,7 +370,11 @@ fn plan_report(plan: &Plan) -> PlanReport<'_> {
             })
             .collect(),
         filtered: &plan.contents.filtered,
-        packaged: plan.packaged.iter().map(|(path, package)| Packaged { path, package }).collect(),
+        packaged: plan
+            .packaged
+            .iter()
+            .map(|(path, package)| Packaged { path, package })
+            .collect(),
         unreadable: &plan.contents.unreadable,
         needed: plan.needed,
         free: plan.free,

@@ -33,7 +33,9 @@ pub struct Shown {
 
 #[derive(Debug, thiserror::Error)]
 enum WishError {
-    #[error("You need to be root to run ec2-bundle-vol: use sudo, or --dry-run to see what it would do")]
+    #[error(
+        "You need to be root to run ec2-bundle-vol: use sudo, or --dry-run to see what it would do"
+    )]
     NotRoot,
     #[error("the specified size {0}MB is too large")]
     TooLarge(i64),
@@ -45,11 +47,15 @@ impl Wish {
     /// Checks options against each other and patterns against the volume.
     pub fn new(arguments: &Arguments) -> Result<Self, Failure> {
         if arguments.fstab.is_some() && arguments.generate_fstab {
-            return Err(Failure::usage("--fstab and --generate-fstab may not both be provided"));
+            return Err(Failure::usage(
+                "--fstab and --generate-fstab may not both be provided",
+            ));
         }
         let prefix = arguments.bundle.prefix.as_deref().unwrap_or(PREFIX);
         if prefix == "." || prefix == ".." || prefix.starts_with(".ec2-ami-tools.") {
-            return Err(Failure::usage(format!("--prefix has invalid value '{prefix}': it is no name for a bundle.")));
+            return Err(Failure::usage(format!(
+                "--prefix has invalid value '{prefix}': it is no name for a bundle."
+            )));
         }
         let volume = &arguments.volume;
         let excludes = patterns("exclude", arguments.exclude.as_deref(), volume)?;
@@ -58,9 +64,14 @@ impl Wish {
         let image = destination.join(prefix);
         let mut own = vec![image.clone()];
         own.extend(ami_parts::replaced_files(&destination, prefix).or_exit(exit::USAGE)?);
-        let size = u64::try_from(arguments.size).ok().filter(|size| *size > 0 && *size < 1 << 40);
+        let size = u64::try_from(arguments.size)
+            .ok()
+            .filter(|size| *size > 0 && *size < 1 << 40);
         let size = size.ok_or_else(|| {
-            Failure::usage(format!("--size has invalid value '{}': a number of MB is needed.", arguments.size))
+            Failure::usage(format!(
+                "--size has invalid value '{}': a number of MB is needed.",
+                arguments.size
+            ))
         })?;
         let bundles = u64::from(!arguments.clone_only);
         let request = Request {
@@ -125,7 +136,10 @@ impl Wish {
         if image.symlink_metadata().is_err() {
             return Ok(());
         }
-        Err(Failure::new(exit::OTHER, WishError::ImageExists(image.clone())))
+        Err(Failure::new(
+            exit::OTHER,
+            WishError::ImageExists(image.clone()),
+        ))
     }
 
     pub fn shown_and_request(self, architecture: &str) -> (Shown, Request) {
@@ -140,13 +154,19 @@ impl Wish {
 /// Takes patterns apart; each must match something on the volume.
 fn patterns(option: &str, given: Option<&str>, volume: &Path) -> Result<Vec<String>, Failure> {
     let mut patterns = Vec::new();
-    for pattern in given.unwrap_or_default().split(',').filter(|pattern| !pattern.is_empty()) {
+    for pattern in given
+        .unwrap_or_default()
+        .split(',')
+        .filter(|pattern| !pattern.is_empty())
+    {
         let below = pattern.trim_start_matches('/');
         let root = glob::Pattern::escape(&volume.to_string_lossy());
         let separator = if root.ends_with('/') { "" } else { "/" };
         // What glob does not understand, the filter may.
         let has_match = match glob::glob(&format!("{root}{separator}{below}")) {
-            Ok(mut paths) => volume.join(below).symlink_metadata().is_ok() || paths.next().is_some(),
+            Ok(mut paths) => {
+                volume.join(below).symlink_metadata().is_ok() || paths.next().is_some()
+            }
             Err(_) => true,
         };
         if !has_match {

@@ -42,7 +42,9 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
 
     debug!(count = files.parts.len(), bytes = files.size, "parts found");
 
-    let staging = context.staging(&arguments.destination).or_exit(exit::OTHER)?;
+    let staging = context
+        .staging(&arguments.destination)
+        .or_exit(exit::OTHER)?;
     debug!(path = %staging.path().display(), "private folder made");
     let inputs: Vec<PathBuf> = [manifest, key_path]
         .into_iter()

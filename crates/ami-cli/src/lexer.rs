@@ -66,7 +66,8 @@ fn integer(text: &str) -> Option<i64> {
         [b'0', _, ..] => (8, &lower[1..]),
         _ => (10, &lower[..]),
     };
-    let is_spaced_well = !digits.starts_with('_') && !digits.ends_with('_') && !digits.contains("__");
+    let is_spaced_well =
+        !digits.starts_with('_') && !digits.ends_with('_') && !digits.contains("__");
     let digits = digits.replace('_', "");
     if !is_spaced_well || !digits.starts_with(|c: char| c.is_digit(radix)) {
         return None;
@@ -310,16 +311,40 @@ mod tests {
 
     #[test]
     fn integers_and_choices_are_read_as_ruby_reads_them() {
-        for (typed, read) in [("16", "16"), ("020", "16"), ("0x10", "16"), ("0b1_0", "2"), ("1_0", "10"), ("-1", "-1"), ("0", "0")] {
-            assert_eq!(options(&["-s", typed]), [format!("--size={read}")], "{typed}");
+        for (typed, read) in [
+            ("16", "16"),
+            ("020", "16"),
+            ("0x10", "16"),
+            ("0b1_0", "2"),
+            ("1_0", "10"),
+            ("-1", "-1"),
+            ("0", "0"),
+        ] {
+            assert_eq!(
+                options(&["-s", typed]),
+                [format!("--size={read}")],
+                "{typed}"
+            );
         }
-        for typed in ["big", "10.5", "10M", "08", "1__0", "_1", "1_", "0x", "", "-"] {
-            assert_eq!(error(&["-s", typed]), format!("invalid argument: -s {typed}"), "{typed}");
+        for typed in [
+            "big", "10.5", "10M", "08", "1__0", "_1", "1_", "0x", "", "-",
+        ] {
+            assert_eq!(
+                error(&["-s", typed]),
+                format!("invalid argument: -s {typed}"),
+                "{typed}"
+            );
         }
         assert_eq!(error(&["--size=10M"]), "invalid argument: --size=10M");
-        assert_eq!(options(&["-P", "n", "--partition=gpt"]), ["--partition=none", "--partition=gpt"]);
+        assert_eq!(
+            options(&["-P", "n", "--partition=gpt"]),
+            ["--partition=none", "--partition=gpt"]
+        );
         for typed in ["MBR", "zfs", "", "gptx"] {
-            assert_eq!(error(&["-P", typed]), format!("invalid argument: -P {typed}"));
+            assert_eq!(
+                error(&["-P", typed]),
+                format!("invalid argument: -P {typed}")
+            );
         }
     }
 

@@ -43,9 +43,7 @@ pub fn run_without_arguments<O: Options>(
     definition: &Definition,
     story: impl FnOnce(&Context) -> Result<(), Failure>,
 ) -> ExitCode {
-    finish::<O>(definition, |_| {
-        story(&Context::new(true, false))
-    })
+    finish::<O>(definition, |_| story(&Context::new(true, false)))
 }
 
 fn finish<O: Options>(
@@ -53,7 +51,10 @@ fn finish<O: Options>(
     act: impl FnOnce(Vec<OsString>) -> Result<(), Failure>,
 ) -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == sweeper::ARGUMENT) {
+    if arguments
+        .first()
+        .is_some_and(|first| first == sweeper::ARGUMENT)
+    {
         sweeper::wait_and_sweep(arguments.get(1));
         return ExitCode::SUCCESS;
     }

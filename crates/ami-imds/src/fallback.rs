@@ -63,7 +63,10 @@ impl HttpConnector for FallbackConnector {
         HttpConnectorFuture::new(async move {
             match answer.await {
                 Ok(response) if NO_TOKENS.contains(&response.status().as_u16()) => {
-                    debug!(status = response.status().as_u16(), "no IMDSv2 token: going on with IMDSv1");
+                    debug!(
+                        status = response.status().as_u16(),
+                        "no IMDSv2 token: going on with IMDSv1"
+                    );
                     made_up()
                 }
                 Err(error) if error.is_timeout() => {
@@ -79,6 +82,8 @@ impl HttpConnector for FallbackConnector {
 fn made_up() -> Result<HttpResponse, ConnectorError> {
     let ok = StatusCode::try_from(200).map_err(|e| ConnectorError::other(e.into(), None))?;
     let mut response = HttpResponse::new(ok, SdkBody::from(MADE_UP));
-    let _ = response.headers_mut().insert(TTL, LONGEST.as_secs().to_string());
+    let _ = response
+        .headers_mut()
+        .insert(TTL, LONGEST.as_secs().to_string());
     Ok(response)
 }

@@ -64,7 +64,9 @@ impl Inherited {
 }
 
 async fn read_all() -> Result<Inherited, Error> {
-    let http = SharedHttpClient::new(Fallback::new(aws_smithy_http_client::Builder::new().build_http()));
+    let http = SharedHttpClient::new(Fallback::new(
+        aws_smithy_http_client::Builder::new().build_http(),
+    ));
     let configuration = ProviderConfig::default().with_http_client(http);
     let client = Client::builder().configure(&configuration).build();
     let _ = get(&client, "").await?;
@@ -99,7 +101,11 @@ async fn get(client: &Client, item: &str) -> Result<Option<String>, Error> {
             Ok((!text.is_empty()).then(|| text.to_owned()))
         }
         Err(ImdsError::ErrorResponse(answer)) if !item.is_empty() => {
-            debug!(item, status = answer.response().status().as_u16(), "no such metadata");
+            debug!(
+                item,
+                status = answer.response().status().as_u16(),
+                "no such metadata"
+            );
             Ok(None)
         }
         Err(error) => Err(Error::Unreachable(error)),
@@ -107,5 +113,11 @@ async fn get(client: &Client, item: &str) -> Result<Option<String>, Error> {
 }
 
 fn lines(text: Option<String>) -> Option<Vec<String>> {
-    Some(text?.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+    Some(
+        text?
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect(),
+    )
 }

@@ -212,7 +212,10 @@ mod tests {
             fs::write(staging.path().join("x"), content).unwrap();
             assert_eq!(staging.give_name("x", name).is_ok(), is_given);
         }
-        assert_eq!(fs::read_to_string(destination.path().join("image")).unwrap(), "new");
+        assert_eq!(
+            fs::read_to_string(destination.path().join("image")).unwrap(),
+            "new"
+        );
         drop(staging);
         assert_eq!(entries(destination.path()), ["image"]);
     }

@@ -71,7 +71,8 @@ pub(crate) fn copy(
 ) -> Result<Copied, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let copy = Copy {
-        target: rustix::fs::open(target, flags, Mode::empty()).map_err(Error::io("open", target))?,
+        target: rustix::fs::open(target, flags, Mode::empty())
+            .map_err(Error::io("open", target))?,
         links: Links::default(),
         progress,
         interrupted,
@@ -119,7 +120,11 @@ impl Visitor for Copy<'_> {
         }
     }
 
-    fn open_folder(&self, parent: Option<(&Place<OwnedFd>, &CStr)>, path: &[u8]) -> Result<OwnedFd, Trouble> {
+    fn open_folder(
+        &self,
+        parent: Option<(&Place<OwnedFd>, &CStr)>,
+        path: &[u8],
+    ) -> Result<OwnedFd, Trouble> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match parent {
             Some((parent, name)) => rustix::fs::openat(&parent.own, name, flags, Mode::empty()),
@@ -162,7 +167,8 @@ impl Copy<'_> {
     }
 
     fn regular_file(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<(), Trouble> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let source = rustix::fs::openat(&parent.source, entry.name, flags, Mode::empty())
             .map_err(Trouble::at("read", entry.path))?;
         let stat = rustix::fs::fstat(&source).map_err(Trouble::at("read", entry.path))?;
@@ -171,8 +177,10 @@ impl Copy<'_> {
             return Err(Trouble::Gone);
         }
         let create = || {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            rustix::fs::openat(&parent.own, entry.name, flags, Mode::RUSR | Mode::WUSR).map_err(writing(entry.path))
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&parent.own, entry.name, flags, Mode::RUSR | Mode::WUSR)
+                .map_err(writing(entry.path))
         };
         let target = if stat.st_nlink > 1 {
             self.links.meet(
@@ -189,7 +197,15 @@ impl Copy<'_> {
         self.contents(&source, &target, &stat, entry.path)?;
         self.copy_metadata(&source, &target, &stat, entry.path)?;
         let after = rustix::fs::fstat(&source).map_err(Trouble::at("read", entry.path))?;
-        let state = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec, s.st_ctime, s.st_ctime_nsec);
+        let state = |s: &Stat| {
+            (
+                s.st_size,
+                s.st_mtime,
+                s.st_mtime_nsec,
+                s.st_ctime,
+                s.st_ctime_nsec,
+            )
+        };
         if state(&after) != state(&stat) {
             let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
             changed.push(as_path(entry.path).to_owned());
@@ -239,16 +255,21 @@ impl Copy<'_> {
                 if self.interrupted.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted.into());
                 }
-                let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+                let wanted = usize::try_from(end - at)
+                    .unwrap_or(usize::MAX)
+                    .min(buffer.len());
                 let count = match rustix::io::pread(&source, &mut buffer[..wanted], at) {
                     Ok(0) => break,
                     Ok(count) => count,
                     Err(Errno::INTR) => continue,
-                    Err(errno) => return Err(Trouble::Fatal(Error::io("read", as_path(path))(errno))),
+                    Err(errno) => {
+                        return Err(Trouble::Fatal(Error::io("read", as_path(path))(errno)));
+                    }
                 };
                 let mut written = 0;
                 while written < count {
-                    match rustix::io::pwrite(&target, &buffer[written..count], at + written as u64) {
+                    match rustix::io::pwrite(&target, &buffer[written..count], at + written as u64)
+                    {
                         Ok(more) => written += more,
                         Err(Errno::INTR) => {}
                         Err(errno) => return Err(writing(path)(errno)),
@@ -271,17 +292,37 @@ impl Copy<'_> {
                 .map_err(Trouble::at("read", path))?;
             rustix::fs::symlinkat(&aim, &parent.own, name).map_err(writing(path))?;
         } else {
-            rustix::fs::mknodat(&parent.own, name, kind, Mode::RUSR | Mode::WUSR, stat.st_rdev)
-                .map_err(writing(path))?;
+            rustix::fs::mknodat(
+                &parent.own,
+                name,
+                kind,
+                Mode::RUSR | Mode::WUSR,
+                stat.st_rdev,
+            )
+            .map_err(writing(path))?;
         }
         let (uid, gid) = owner(stat);
-        rustix::fs::chownat(&parent.own, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(writing(path))?;
+        rustix::fs::chownat(
+            &parent.own,
+            name,
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_err(writing(path))?;
         if kind != FileType::Symlink {
-            rustix::fs::chmodat(&parent.own, name, Mode::from_raw_mode(stat.st_mode), AtFlags::empty())
-                .map_err(writing(path))?;
+            rustix::fs::chmodat(
+                &parent.own,
+                name,
+                Mode::from_raw_mode(stat.st_mode),
+                AtFlags::empty(),
+            )
+            .map_err(writing(path))?;
         }
-        let (from, to) = (by_descriptor(&parent.source, name), by_descriptor(&parent.own, name));
+        let (from, to) = (
+            by_descriptor(&parent.source, name),
+            by_descriptor(&parent.own, name),
+        );
         self.copy_attributes(
             path,
             |list| rustix::fs::llistxattr(&from, list),
@@ -294,9 +335,20 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn link(&self, first: &CStr, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<(), Trouble> {
-        rustix::fs::linkat(&self.target, first, &parent.own, entry.name, AtFlags::empty())
-            .map_err(writing(entry.path))?;
+    fn link(
+        &self,
+        first: &CStr,
+        parent: &Place<OwnedFd>,
+        entry: &Entry<'_>,
+    ) -> Result<(), Trouble> {
+        rustix::fs::linkat(
+            &self.target,
+            first,
+            &parent.own,
+            entry.name,
+            AtFlags::empty(),
+        )
+        .map_err(writing(entry.path))?;
         (self.progress)(1, 0);
         Ok(())
     }

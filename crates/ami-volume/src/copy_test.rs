@@ -33,14 +33,67 @@ impl Numbers {
 }
 
 const NAMES: [&[u8]; 24] = [
-    b"a", b"b", b"ab", b"abc", b"x.pem", b"y.pem.old", b"id_rsa", b"my_id_rsa.pub", b".ssh", b"authorized_keys", b"#x#", b".#x", b"x~",
-    b"x.swp", b"with blank", b"new\nline", b"\xff\xfe", b"-n", b"*", b"[a]", b"back\\slash", b"etc", b"home", b"tmp",
+    b"a",
+    b"b",
+    b"ab",
+    b"abc",
+    b"x.pem",
+    b"y.pem.old",
+    b"id_rsa",
+    b"my_id_rsa.pub",
+    b".ssh",
+    b"authorized_keys",
+    b"#x#",
+    b".#x",
+    b"x~",
+    b"x.swp",
+    b"with blank",
+    b"new\nline",
+    b"\xff\xfe",
+    b"-n",
+    b"*",
+    b"[a]",
+    b"back\\slash",
+    b"etc",
+    b"home",
+    b"tmp",
 ];
 
 const PATTERNS: [&str; 34] = [
-    "/a", "a", "/etc", "etc/", "/home/*", "home/**", "**/tmp", "tmp/***", "*.pem", "*/#*#", "*/.#*", "*id_rsa*", "*~", "a*", "?", "??",
-    "[ab]", "[!ab]*", "[a-c]?", "ab/x.pem", "a/b", "a/**/x~", "**a", "b**", "\\*", "\\[a\\]", "[a]", "[[]a]", "with blank", "new?line",
-    "etc/*/", "/*/b", "*\\\\*", "[^a-z]*",
+    "/a",
+    "a",
+    "/etc",
+    "etc/",
+    "/home/*",
+    "home/**",
+    "**/tmp",
+    "tmp/***",
+    "*.pem",
+    "*/#*#",
+    "*/.#*",
+    "*id_rsa*",
+    "*~",
+    "a*",
+    "?",
+    "??",
+    "[ab]",
+    "[!ab]*",
+    "[a-c]?",
+    "ab/x.pem",
+    "a/b",
+    "a/**/x~",
+    "**a",
+    "b**",
+    "\\*",
+    "\\[a\\]",
+    "[a]",
+    "[[]a]",
+    "with blank",
+    "new?line",
+    "etc/*/",
+    "/*/b",
+    "*\\\\*",
+    "[^a-z]*",
 ];
 
 fn random_tree(root: &Path, numbers: &mut Numbers) {
@@ -70,7 +123,14 @@ fn random_tree(root: &Path, numbers: &mut Numbers) {
             }
             6..=7 if !others.is_empty() => {
                 let aim = &others[numbers.below(others.len())];
-                rustix::fs::linkat(rustix::fs::CWD, aim, rustix::fs::CWD, &path, AtFlags::empty()).unwrap();
+                rustix::fs::linkat(
+                    rustix::fs::CWD,
+                    aim,
+                    rustix::fs::CWD,
+                    &path,
+                    AtFlags::empty(),
+                )
+                .unwrap();
                 continue;
             }
             _ => random_file(&path, numbers),
@@ -91,9 +151,11 @@ fn random_file(path: &Path, numbers: &mut Numbers) {
         // Data between holes.
         for index in 0..numbers.below(5) as u64 {
             let at = (index * 5 + 1) << 16;
-            file.write_all_at(&bytes[..bytes.len().min(9000)], at).unwrap();
+            file.write_all_at(&bytes[..bytes.len().min(9000)], at)
+                .unwrap();
         }
-        file.set_len(numbers.one_of(&[2_000_000, 1 << 20, 0, 123])).unwrap();
+        file.set_len(numbers.one_of(&[2_000_000, 1 << 20, 0, 123]))
+            .unwrap();
     } else {
         file.write_all_at(&bytes, 0).unwrap();
     }
@@ -104,12 +166,19 @@ fn random_file(path: &Path, numbers: &mut Numbers) {
 /// Gives an entry an owner, mode, attributes and times.
 fn dress(path: &Path, numbers: &mut Numbers) {
     let kind = path.symlink_metadata().unwrap().file_type();
-    std::os::unix::fs::lchown(path, Some(numbers.one_of(&[0, 1000, 70_000])), Some(numbers.one_of(&[0, 42]))).unwrap();
+    std::os::unix::fs::lchown(
+        path,
+        Some(numbers.one_of(&[0, 1000, 70_000])),
+        Some(numbers.one_of(&[0, 42])),
+    )
+    .unwrap();
     if !kind.is_symlink() {
         let mode = numbers.one_of(&[0o644, 0o755, 0o4755, 0o2710, 0o1777, 0o000, 0o600]);
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let set = |name: &str, value: &[u8]| rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()).unwrap();
+    let set = |name: &str, value: &[u8]| {
+        rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()).unwrap()
+    };
     if numbers.below(4) == 0 {
         set("trusted.test", b"\0value");
     }
@@ -118,7 +187,12 @@ fn dress(path: &Path, numbers: &mut Numbers) {
     }
     if kind.is_file() && numbers.below(4) == 0 {
         // CAP_NET_RAW, as linux/capability.h has it (VFS_CAP_REVISION_2).
-        set("security.capability", &[1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        set(
+            "security.capability",
+            &[
+                1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            ],
+        );
     }
     if (kind.is_file() || kind.is_dir()) && numbers.below(5) == 0 {
         let mut setfacl = Command::new("setfacl");
@@ -126,7 +200,14 @@ fn dress(path: &Path, numbers: &mut Numbers) {
         if kind.is_dir() && numbers.below(2) == 0 {
             let _ = setfacl.args(["-d", "-m", "u:77:r"]);
         }
-        assert!(setfacl.arg("--").arg(path).status().expect("this test needs setfacl (acl)").success());
+        assert!(
+            setfacl
+                .arg("--")
+                .arg(path)
+                .status()
+                .expect("this test needs setfacl (acl)")
+                .success()
+        );
     }
     let time = Timespec {
         tv_sec: numbers.one_of(&[0, 1, 1_400_000_000, 2_000_000_000, 4_000_000_000]),
@@ -167,15 +248,28 @@ fn describe(root: &Path, detail: Detail) -> BTreeMap<PathBuf, String> {
             metadata.gid(),
             metadata.mtime(),
             metadata.mtime_nsec(),
-            if kind.is_block_device() || kind.is_char_device() { metadata.rdev() } else { 0 }
+            if kind.is_block_device() || kind.is_char_device() {
+                metadata.rdev()
+            } else {
+                0
+            }
         );
         if kind.is_dir() {
-            let mut names: Vec<PathBuf> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let mut names: Vec<PathBuf> = fs::read_dir(&path)
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .collect();
             names.sort();
             pending.extend(names.into_iter().rev());
         } else if detail != Detail::Entry {
-            let first = first_names.entry(metadata.ino()).or_insert_with(|| below.clone());
-            text.push_str(&format!(" links {} as {}", metadata.nlink(), first.display()));
+            let first = first_names
+                .entry(metadata.ino())
+                .or_insert_with(|| below.clone());
+            text.push_str(&format!(
+                " links {} as {}",
+                metadata.nlink(),
+                first.display()
+            ));
         }
         if kind.is_symlink() {
             text.push_str(&format!(" to {:?}", fs::read_link(&path).unwrap()));
@@ -188,7 +282,10 @@ fn describe(root: &Path, detail: Detail) -> BTreeMap<PathBuf, String> {
         }
         let mut names = vec![0; 4096];
         let length = rustix::fs::llistxattr(&path, &mut names[..]).unwrap();
-        let mut names: Vec<_> = names[..length].split(|&b| b == 0).filter(|name| !name.is_empty()).collect();
+        let mut names: Vec<_> = names[..length]
+            .split(|&b| b == 0)
+            .filter(|name| !name.is_empty())
+            .collect();
         names.sort();
         for name in names {
             let mut value = vec![0; 4096];
@@ -196,7 +293,10 @@ fn describe(root: &Path, detail: Detail) -> BTreeMap<PathBuf, String> {
             let value = &mut value[..length];
             if detail == Detail::AsRsync && name == b"system.posix_acl_access" {
                 // Entries of 8 bytes behind a header of 4: tag (4 is the group's), permissions, ID (linux/posix_acl_xattr.h).
-                value[4..].chunks_mut(8).filter(|entry| entry[0] == 4).for_each(|entry| entry[2] = 0);
+                value[4..]
+                    .chunks_mut(8)
+                    .filter(|entry| entry[0] == 4)
+                    .for_each(|entry| entry[2] = 0);
             }
             text.push_str(&format!(" {}={value:?}", String::from_utf8_lossy(name)));
         }
@@ -226,9 +326,21 @@ fn selection(rules: Vec<Rule>) -> Selection {
     }
 }
 
-fn copy_all(source: &Path, target: &Path, rules: Vec<Rule>, threads: usize) -> Result<Copied, Error> {
+fn copy_all(
+    source: &Path,
+    target: &Path,
+    rules: Vec<Rule>,
+    threads: usize,
+) -> Result<Copied, Error> {
     let threads = threads.try_into().unwrap();
-    copy(source, target, &selection(rules), threads, &|_, _| {}, &AtomicBool::new(false))
+    copy(
+        source,
+        target,
+        &selection(rules),
+        threads,
+        &|_, _| {},
+        &AtomicBool::new(false),
+    )
 }
 
 #[test]
@@ -236,7 +348,8 @@ fn random_trees_are_copied_as_rsync_copies_them() {
     for seed in 1..=60_u64 {
         let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let folder = tempfile::tempdir().unwrap();
-        let [source, ours, theirs] = ["source", "ours", "theirs"].map(|name| folder.path().join(name));
+        let [source, ours, theirs] =
+            ["source", "ours", "theirs"].map(|name| folder.path().join(name));
         for path in [&source, &ours, &theirs] {
             fs::create_dir(path).unwrap();
         }
@@ -248,29 +361,68 @@ fn random_trees_are_copied_as_rsync_copies_them() {
         for _ in 0..numbers.below(4) * 2 {
             let pattern = numbers.one_of(&PATTERNS).to_owned();
             let is_include = numbers.below(3) == 0;
-            let _ = rsync.arg(format!("--{}={pattern}", if is_include { "include" } else { "exclude" }));
-            let origin = if is_include { Origin::Include } else { Origin::Exclude };
+            let _ = rsync.arg(format!(
+                "--{}={pattern}",
+                if is_include { "include" } else { "exclude" }
+            ));
+            let origin = if is_include {
+                Origin::Include
+            } else {
+                Origin::Exclude
+            };
             rules.push(Rule { pattern, origin });
         }
-        let (mut from, mut to) = (source.clone().into_os_string(), theirs.clone().into_os_string());
+        let (mut from, mut to) = (
+            source.clone().into_os_string(),
+            theirs.clone().into_os_string(),
+        );
         from.push("/");
         to.push("/");
-        let output = rsync.arg(from).arg(to).output().expect("this test needs rsync");
+        let output = rsync
+            .arg(from)
+            .arg(to)
+            .output()
+            .expect("this test needs rsync");
         assert!(output.status.success(), "{output:?}");
         let copied = copy_all(&source, &ours, rules.clone(), 1 + numbers.below(4)).unwrap();
-        let (found, expected) = (describe(&ours, Detail::AsRsync), describe(&theirs, Detail::AsRsync));
+        let (found, expected) = (
+            describe(&ours, Detail::AsRsync),
+            describe(&theirs, Detail::AsRsync),
+        );
         for (path, text) in &expected {
-            assert_eq!(found.get(path), Some(text), "seed {seed}: {path:?} {rules:?}");
+            assert_eq!(
+                found.get(path),
+                Some(text),
+                "seed {seed}: {path:?} {rules:?}"
+            );
         }
-        let more: Vec<_> = found.keys().filter(|path| !expected.contains_key(*path)).collect();
+        let more: Vec<_> = found
+            .keys()
+            .filter(|path| !expected.contains_key(*path))
+            .collect();
         assert!(more.is_empty(), "seed {seed}: {more:?} {rules:?}");
-        assert_eq!((copied.vanished.len(), copied.changed.len(), copied.without_attributes.len()), (0, 0, 0));
+        assert_eq!(
+            (
+                copied.vanished.len(),
+                copied.changed.len(),
+                copied.without_attributes.len()
+            ),
+            (0, 0, 0)
+        );
         let originals = describe(&source, Detail::Entry);
         for (path, text) in describe(&ours, Detail::Entry) {
-            assert_eq!(originals.get(&path), Some(&text), "seed {seed}: {path:?} {rules:?}");
+            assert_eq!(
+                originals.get(&path),
+                Some(&text),
+                "seed {seed}: {path:?} {rules:?}"
+            );
         }
         if rules.is_empty() {
-            assert_eq!(describe(&ours, Detail::All), describe(&source, Detail::All), "seed {seed}");
+            assert_eq!(
+                describe(&ours, Detail::All),
+                describe(&source, Detail::All),
+                "seed {seed}"
+            );
         }
     }
 }
@@ -302,7 +454,13 @@ fn patterns_decide_as_in_rsync() {
         let mut from = source.clone().into_os_string();
         from.push("/");
         let output = Command::new("rsync")
-            .args(["-rn", "--links", "-8", "--out-format=%n", &format!("--exclude={pattern}")])
+            .args([
+                "-rn",
+                "--links",
+                "-8",
+                "--out-format=%n",
+                &format!("--exclude={pattern}"),
+            ])
             .arg(from)
             .arg("/nonexistent/")
             .output()
@@ -311,7 +469,16 @@ fn patterns_decide_as_in_rsync() {
         let escaped = |path: &Path| {
             let text = path.as_os_str().as_bytes();
             // rsync writes what cannot be printed as \#ooo.
-            text.iter().map(|&b| if b < 32 { format!("\\#{b:03o}").into_bytes() } else { vec![b] }).collect::<Vec<_>>().concat()
+            text.iter()
+                .map(|&b| {
+                    if b < 32 {
+                        format!("\\#{b:03o}").into_bytes()
+                    } else {
+                        vec![b]
+                    }
+                })
+                .collect::<Vec<_>>()
+                .concat()
         };
         let mut expected: Vec<Vec<u8>> = output
             .stdout
@@ -320,8 +487,11 @@ fn patterns_decide_as_in_rsync() {
             .filter(|line| !line.is_empty() && line != b".")
             .collect();
         expected.sort();
-        let mut found: Vec<Vec<u8>> =
-            describe(target.path(), Detail::Entry).keys().filter(|path| !path.as_os_str().is_empty()).map(|path| escaped(path)).collect();
+        let mut found: Vec<Vec<u8>> = describe(target.path(), Detail::Entry)
+            .keys()
+            .filter(|path| !path.as_os_str().is_empty())
+            .map(|path| escaped(path))
+            .collect();
         found.sort();
         assert_eq!(found, expected, "{pattern}");
     }
@@ -343,14 +513,26 @@ fn disturbed(act: impl Fn(&Path) + Sync) -> (Result<Copied, Error>, tempfile::Te
         }
     };
     let one = 1.try_into().unwrap();
-    let copied = copy(&source, &target, &selection(Vec::new()), one, &progress, &AtomicBool::new(false));
+    let copied = copy(
+        &source,
+        &target,
+        &selection(Vec::new()),
+        one,
+        &progress,
+        &AtomicBool::new(false),
+    );
     (copied, folder)
 }
 
 fn with_first_byte_read(source: &Path) -> PathBuf {
     // The one that is being copied is the one that the copy has begun to write.
     let target = source.with_file_name("target");
-    let name = fs::read_dir(target).unwrap().next().unwrap().unwrap().file_name();
+    let name = fs::read_dir(target)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .file_name();
     source.join(name)
 }
 
@@ -368,20 +550,42 @@ fn files_that_vanish_are_named_and_no_error() {
     let copied = copied.unwrap();
     assert_eq!(copied.vanished.len(), 9);
     assert!(copied.vanished[0].starts_with("/") && copied.vanished.is_sorted());
-    assert_eq!(fs::read_dir(folder.path().join("target")).unwrap().count(), 1);
+    assert_eq!(
+        fs::read_dir(folder.path().join("target")).unwrap().count(),
+        1
+    );
 }
 
 #[test]
 fn a_file_that_changes_is_named_and_has_the_size_that_it_had() {
     for (act, size) in [
-        (Box::new(|path: &Path| drop(fs::write(path, vec![8; 700_000]))) as Box<dyn Fn(&Path) + Sync>, 600_000),
-        (Box::new(|path: &Path| File::options().write(true).open(path).unwrap().set_len(1000).unwrap()), 600_000),
+        (
+            Box::new(|path: &Path| drop(fs::write(path, vec![8; 700_000])))
+                as Box<dyn Fn(&Path) + Sync>,
+            600_000,
+        ),
+        (
+            Box::new(|path: &Path| {
+                File::options()
+                    .write(true)
+                    .open(path)
+                    .unwrap()
+                    .set_len(1000)
+                    .unwrap()
+            }),
+            600_000,
+        ),
     ] {
         let (copied, folder) = disturbed(|source| act(&with_first_byte_read(source)));
         let copied = copied.unwrap();
         assert_eq!((copied.changed.len(), copied.vanished.len()), (1, 0));
         let name = copied.changed[0].file_name().unwrap();
-        assert_eq!(fs::metadata(folder.path().join("target").join(name)).unwrap().len(), size);
+        assert_eq!(
+            fs::metadata(folder.path().join("target").join(name))
+                .unwrap()
+                .len(),
+            size
+        );
     }
 }
 
@@ -425,6 +629,13 @@ fn an_interruption_ends_the_copy() {
     fs::create_dir(&target).unwrap();
     fs::write(source.join("a"), "a").unwrap();
     let raised = AtomicBool::new(true);
-    let result = copy(&source, &target, &selection(Vec::new()), 2.try_into().unwrap(), &|_, _| {}, &raised);
+    let result = copy(
+        &source,
+        &target,
+        &selection(Vec::new()),
+        2.try_into().unwrap(),
+        &|_, _| {},
+        &raised,
+    );
     assert!(matches!(result, Err(Error::Interrupted)));
 }

@@ -88,7 +88,8 @@ pub(crate) fn make_folders(image: &Path) -> Result<(), Error> {
         let path = dev.join(name);
         make_device(&path, FileType::CharacterDevice, makedev(major, minor))?;
         let mode = if name == "console" { 0o600 } else { 0o666 };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(Error::io("create", &path))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+            .map_err(Error::io("create", &path))?;
     }
     let link = dev.join("X0R");
     std::os::unix::fs::symlink("null", &link).map_err(Error::io("create", &link))
@@ -116,7 +117,8 @@ pub(crate) fn write_fstab(
         fs::rename(&path, &old).map_err(Error::io("rename", &path))?;
     }
     fs::write(&path, &text).map_err(Error::io("write", &path))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(Error::io("write", &path))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+        .map_err(Error::io("write", &path))?;
     Ok(Some(text))
 }
 
@@ -130,7 +132,10 @@ fn generated(is_i386: bool, partition: PartitionType, twin: &Twin, uuid: &str) -
                 None | Some("") => String::new(),
                 Some(subvolume) => format!(",subvol=/{subvolume}"),
             };
-            format!("UUID={uuid}\t/\t{}\tdefaults{subvolume}\t1\t1\n{KERNELS}", twin.name)
+            format!(
+                "UUID={uuid}\t/\t{}\tdefaults{subvolume}\t1\t1\n{KERNELS}",
+                twin.name
+            )
         }
     }
 }
@@ -138,7 +143,10 @@ fn generated(is_i386: bool, partition: PartitionType, twin: &Twin, uuid: &str) -
 /// Replaces the boot configurations that the image has, or makes the first if it has none.
 pub(crate) fn copy_configuration(image: &Path, file: &Path, paths: &[String]) -> Result<(), Error> {
     let text = fs::read(file).map_err(Error::io("read", file))?;
-    let mut targets: Vec<&String> = paths.iter().filter(|path| inside::is_file(image, Path::new(path))).collect();
+    let mut targets: Vec<&String> = paths
+        .iter()
+        .filter(|path| inside::is_file(image, Path::new(path)))
+        .collect();
     if targets.is_empty() {
         targets.extend(paths.first());
     }
@@ -203,7 +211,11 @@ pub(crate) fn run_script(
     })
 }
 
-fn wait_for_end(child: &mut Child, script: &Path, interrupted: &AtomicBool) -> Result<ExitStatus, Error> {
+fn wait_for_end(
+    child: &mut Child,
+    script: &Path,
+    interrupted: &AtomicBool,
+) -> Result<ExitStatus, Error> {
     let status = loop {
         if interrupted.load(Ordering::Relaxed) {
             end(child);
@@ -293,10 +305,15 @@ mod tests {
     #[test]
     fn a_generated_table_is_the_older_suites_or_mounts_by_uuid() {
         let mut twin = Twin::of(None);
-        assert!(generated(false, PartitionType::None, &twin, "u").starts_with("/dev/sda1\t/\text3\t"));
+        assert!(
+            generated(false, PartitionType::None, &twin, "u").starts_with("/dev/sda1\t/\text3\t")
+        );
         assert!(generated(true, PartitionType::None, &twin, "u").contains("/dev/sda3\tswap"));
         twin.subvolume = "@rootfs".into();
         let text = generated(false, PartitionType::Gpt, &twin, "0123-45");
-        assert!(text.starts_with("UUID=0123-45\t/\text4\tdefaults,subvol=/@rootfs\t1\t1\n"), "{text}");
+        assert!(
+            text.starts_with("UUID=0123-45\t/\text4\tdefaults,subvol=/@rootfs\t1\t1\n"),
+            "{text}"
+        );
     }
 }

@@ -50,7 +50,9 @@ pub enum Error {
         needed: u64,
     },
     /// A tool is neither on this machine nor on the volume.
-    #[error("{tool} was not found, on this machine or on the volume: install it (Debian: {debian}; Red Hat: {red_hat})")]
+    #[error(
+        "{tool} was not found, on this machine or on the volume: install it (Debian: {debian}; Red Hat: {red_hat})"
+    )]
     MissingTool {
         /// Its name.
         tool: &'static str,

@@ -218,7 +218,8 @@ fn member(first: u8, rest: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 const NAMED_CLASSES: [&str; 12] = [
-    "alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit",
+    "alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+    "upper", "xdigit",
 ];
 
 fn literal(byte: u8) -> String {
@@ -243,7 +244,9 @@ mod tests {
             None => (path, false),
         };
         let filter = Filter::new(vec![rule]).unwrap();
-        filter.decide(format!("/{path}").as_bytes(), is_folder).is_some()
+        filter
+            .decide(format!("/{path}").as_bytes(), is_folder)
+            .is_some()
     }
 
     /// Each line is as rsync 3.2 decides; tests/tests/copy.rs asks the real one about random patterns.
@@ -257,9 +260,21 @@ mod tests {
             ("*.pem", &["x.pem", "a/.pem", "a/x.pem/"], &["x.pem.old"]),
             ("*/#*#", &["a/##", "x/a/#b#"], &["#b#", "a/#b"]),
             ("*id_rsa*", &["id_rsa", "a/my_id_rsa.pub"], &["id_rs"]),
-            ("*/.ssh/authorized_keys", &["root/.ssh/authorized_keys", "home/u/.ssh/authorized_keys"], &[".ssh/authorized_keys"]),
-            ("/home/*/tmp", &["home/u/tmp"], &["home/u/v/tmp", "home/tmp"]),
-            ("/home/**/tmp", &["home/u/tmp", "home/u/v/tmp"], &["home/tmp"]),
+            (
+                "*/.ssh/authorized_keys",
+                &["root/.ssh/authorized_keys", "home/u/.ssh/authorized_keys"],
+                &[".ssh/authorized_keys"],
+            ),
+            (
+                "/home/*/tmp",
+                &["home/u/tmp"],
+                &["home/u/v/tmp", "home/tmp"],
+            ),
+            (
+                "/home/**/tmp",
+                &["home/u/tmp", "home/u/v/tmp"],
+                &["home/tmp"],
+            ),
             ("**/tmp", &["tmp", "a/b/tmp"], &["xtmp"]),
             ("a**z", &["az", "a/b/z", "x/a/z"], &["ba/zz/y"]),
             ("a/***", &["a/", "a/b", "a/b/c", "x/a/b"], &["a"]),
@@ -293,7 +308,11 @@ mod tests {
             rule("*.pem", Origin::Filter),
         ])
         .unwrap();
-        let decide = |path: &str| filter.decide(path.as_bytes(), false).map(|rule| rule.origin);
+        let decide = |path: &str| {
+            filter
+                .decide(path.as_bytes(), false)
+                .map(|rule| rule.origin)
+        };
         assert_eq!(decide("/etc/ssl/a.pem"), Some(Origin::Include));
         assert_eq!(decide("/etc/ssl/b/a.pem"), Some(Origin::Filter));
         assert_eq!(decide("/etc/x"), None);

@@ -77,10 +77,17 @@ impl Twin {
     pub(crate) fn makers(&self, volume: &Path, length: u64) -> Result<Makers, Error> {
         for (kind, least) in LEAST {
             if self.name == kind && length < least << 20 {
-                return Err(Error::Least { kind, least: least + 2 });
+                return Err(Error::Least {
+                    kind,
+                    least: least + 2,
+                });
             }
         }
-        let missing = |tool, debian, red_hat| Error::MissingTool { tool, debian, red_hat };
+        let missing = |tool, debian, red_hat| Error::MissingTool {
+            tool,
+            debian,
+            red_hat,
+        };
         let find = |name| Tool::find(&[name], volume);
         let (mkfs, helper) = match self.name {
             "xfs" => ("mkfs.xfs", None),
@@ -121,7 +128,10 @@ impl Twin {
                 let mut arguments = words(&["-q", "-F", "-t", name, "-I"]);
                 arguments.push(inode_size.to_string().into());
                 // Inode tables are zeros already, so that nothing needs to be written, now or later.
-                arguments.extend(words(&["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]));
+                arguments.extend(words(&[
+                    "-E",
+                    "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+                ]));
                 if !features.is_empty() {
                     arguments.push("-O".into());
                     arguments.push(format!("none,{}", features.join(",")).into());
@@ -206,10 +216,16 @@ impl Twin {
         }
         // A program of the volume's does not see the workshop; then this machine has no btrfs at all.
         let run = |arguments: &[&OsStr]| btrfs.run(&workshop.tools(), arguments, b"").map(drop);
-        let result = run(&["subvolume".as_ref(), "create".as_ref(), path.as_os_str()]).and_then(|()| {
-            run(&["subvolume".as_ref(), "set-default".as_ref(), path.as_os_str()])
-        });
-        rustix::mount::unmount(&root, UnmountFlags::empty()).map_err(Error::io("unmount", &root))?;
+        let result =
+            run(&["subvolume".as_ref(), "create".as_ref(), path.as_os_str()]).and_then(|()| {
+                run(&[
+                    "subvolume".as_ref(),
+                    "set-default".as_ref(),
+                    path.as_os_str(),
+                ])
+            });
+        rustix::mount::unmount(&root, UnmountFlags::empty())
+            .map_err(Error::io("unmount", &root))?;
         result
     }
 
@@ -221,11 +237,21 @@ impl Twin {
         let attempts: &[(&str, &std::ffi::CStr)] = match self.name {
             "xfs" => &[("xfs", c"nouuid")],
             "btrfs" => &[("btrfs", c"nobarrier"), ("btrfs", c"")],
-            name => &[(name, c"noinit_itable,barrier=0"), ("ext4", c"noinit_itable,barrier=0"), (name, c"")],
+            name => &[
+                (name, c"noinit_itable,barrier=0"),
+                ("ext4", c"noinit_itable,barrier=0"),
+                (name, c""),
+            ],
         };
         let mut result = Ok(());
         for (fs_type, options) in attempts {
-            result = rustix::mount::mount(device.path(), &root, *fs_type, MountFlags::NOATIME, *options);
+            result = rustix::mount::mount(
+                device.path(),
+                &root,
+                *fs_type,
+                MountFlags::NOATIME,
+                *options,
+            );
             if result.is_ok() {
                 break;
             }
@@ -234,7 +260,12 @@ impl Twin {
     }
 
     /// Gives a btrfs the volume's UUID, after its last use here: mounted, it could not be told from the volume's.
-    pub(crate) fn finish(&self, makers: &Makers, device: &LoopDevice, workshop: &Workshop) -> Result<(), Error> {
+    pub(crate) fn finish(
+        &self,
+        makers: &Makers,
+        device: &LoopDevice,
+        workshop: &Workshop,
+    ) -> Result<(), Error> {
         match (&self.kind, &self.uuid, &makers.btrfstune) {
             (Kind::Btrfs, Some(uuid), Some(btrfstune)) => {
                 // It refuses a UUID that it finds on another device, which is the point here: it is shown this one only.

@@ -71,7 +71,12 @@ pub fn make(plan: &Plan, image: &Path, making: &Making<'_>) -> Result<Made, Erro
     })
 }
 
-fn make_in(plan: &Plan, path: &Path, making: &Making<'_>, workshop: &Workshop) -> Result<Made, Error> {
+fn make_in(
+    plan: &Plan,
+    path: &Path,
+    making: &Making<'_>,
+    workshop: &Workshop,
+) -> Result<Made, Error> {
     let request = &plan.request;
     let makers = plan.makers.as_ref().ok_or_else(|| Error::Io {
         operation: "make an image of",
@@ -82,21 +87,49 @@ fn make_in(plan: &Plan, path: &Path, making: &Making<'_>, workshop: &Workshop) -
     // Everything that only root may read on the volume is in it.
     let options = options.read(true).write(true).create_new(true).mode(0o600);
     let mut file = options.open(path).map_err(Error::io("create", path))?;
-    file.set_len(request.size).map_err(Error::io("write", path))?;
+    file.set_len(request.size)
+        .map_err(Error::io("write", path))?;
     let mut partition_id = None;
     if plan.partition != PartitionType::None {
-        let keep = plan.source_partition.as_ref().and_then(|partition| partition.id);
-        partition_id = Some(write_table(&mut file, path, plan.partition, keep, random_ids()?)?);
+        let keep = plan
+            .source_partition
+            .as_ref()
+            .and_then(|partition| partition.id);
+        partition_id = Some(write_table(
+            &mut file,
+            path,
+            plan.partition,
+            keep,
+            random_ids()?,
+        )?);
     }
     workshop.show_volume(&plan.volume, &plan.along)?;
-    let device = LoopDevice::new(&file, plan.layout.root_offset, plan.layout.root_length, workshop.base())?;
-    plan.twin.make(makers, &device, workshop, plan.layout.root_length, plan.contents.entries)?;
+    let device = LoopDevice::new(
+        &file,
+        plan.layout.root_offset,
+        plan.layout.root_length,
+        workshop.base(),
+    )?;
+    plan.twin.make(
+        makers,
+        &device,
+        workshop,
+        plan.layout.root_length,
+        plan.contents.entries,
+    )?;
     plan.twin.mount(&device, workshop)?;
 
     // An error leaves the mount to the kernel, which takes it away with the thread.
     let root = workshop.image();
     customise::make_folders(&root)?;
-    let copied = copy(&workshop.volume(), &root, &plan.selection, request.threads, making.progress, making.interrupted)?;
+    let copied = copy(
+        &workshop.volume(),
+        &root,
+        &plan.selection,
+        request.threads,
+        making.progress,
+        making.interrupted,
+    )?;
     debug!(copied.entries, copied.data, "copied");
     (making.event)(Event::Copied);
     let uuid = match &plan.twin.uuid {
@@ -152,7 +185,9 @@ fn customise(
             (making.event)(Event::ScriptOutput(text));
         })?;
     }
-    if let Some(text) = customise::write_fstab(root, &request.fstab, plan.partition, &plan.twin, uuid)? {
+    if let Some(text) =
+        customise::write_fstab(root, &request.fstab, plan.partition, &plan.twin, uuid)?
+    {
         (making.event)(Event::Fstab(&text));
     }
     if plan.loader.is_none() {
@@ -174,15 +209,21 @@ fn customise(
 /// Unmounts the image's file system, once everything in it has reached the image file.
 fn unmount(root: &PathBuf) -> Result<(), Error> {
     // What the script has mounted in it, the deepest first; there may be several on one folder.
-    while let Some(path) = Mounts::of_thread()?.below(root).map(|mount| mount.mount_point.clone()).max() {
-        rustix::mount::unmount(&path, UnmountFlags::empty()).map_err(Error::io("unmount", &path))?;
+    while let Some(path) = Mounts::of_thread()?
+        .below(root)
+        .map(|mount| mount.mount_point.clone())
+        .max()
+    {
+        rustix::mount::unmount(&path, UnmountFlags::empty())
+            .map_err(Error::io("unmount", &path))?;
     }
     {
         let folder = File::open(root).map_err(Error::io("open", root))?;
         rustix::fs::syncfs(&folder).map_err(Error::io("write", root))?;
     }
     // Whoever could not write until now is noticed here.
-    rustix::mount::mount_remount(root, MountFlags::RDONLY, c"").map_err(Error::io("complete", root))?;
+    rustix::mount::mount_remount(root, MountFlags::RDONLY, c"")
+        .map_err(Error::io("complete", root))?;
     rustix::mount::unmount(root, UnmountFlags::empty()).map_err(Error::io("unmount", root))
 }
 
@@ -191,5 +232,7 @@ fn new_uuid(device: &LoopDevice) -> Result<String, Error> {
     let path = device.path();
     let file = File::open(path).map_err(Error::io("open", path))?;
     let superblock = Superblock::read(file).map_err(Error::io("read", path))?;
-    Ok(superblock.map(|superblock| superblock.uuid).unwrap_or_default())
+    Ok(superblock
+        .map(|superblock| superblock.uuid)
+        .unwrap_or_default())
 }

@@ -54,7 +54,14 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
 pub(crate) fn read(root: &Path, path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(resolve(root, path)?) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(e) => Err(e),
     }
 }

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, Setter, IntegerSetter, ioctl};
+use rustix::ioctl::{IntegerSetter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl};
 use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 
@@ -120,7 +120,12 @@ pub(crate) fn configure_loop_device(
         result => return Ok(result?),
     }
     // SAFETY: LOOP_SET_FD takes a descriptor as an integer.
-    unsafe { ioctl(&device, IntegerSetter::<LOOP_SET_FD>::new_usize(fd as usize)) }?;
+    unsafe {
+        ioctl(
+            &device,
+            IntegerSetter::<LOOP_SET_FD>::new_usize(fd as usize),
+        )
+    }?;
     // SAFETY: LOOP_SET_STATUS64 reads one `struct loop_info64`, which `info` is.
     match unsafe { ioctl(&device, Setter::<LOOP_SET_STATUS64, _>::new(info)) } {
         Ok(()) => Ok(()),
@@ -185,12 +190,21 @@ mod tests {
     fn a_loop_device_shows_a_piece_of_a_file_and_clears_itself() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        fs::write(&path, [vec![1; 4096], vec![2; 8192], vec![3; 4096]].concat()).unwrap();
+        fs::write(
+            &path,
+            [vec![1; 4096], vec![2; 8192], vec![3; 4096]].concat(),
+        )
+        .unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
-        let control = File::open("/dev/loop-control").expect("this test needs root and loop devices");
+        let control =
+            File::open("/dev/loop-control").expect("this test needs root and loop devices");
         let number = loop {
             let number = free_loop_device(&control).unwrap();
-            let device = File::options().read(true).write(true).open(format!("/dev/loop{number}")).unwrap();
+            let device = File::options()
+                .read(true)
+                .write(true)
+                .open(format!("/dev/loop{number}"))
+                .unwrap();
             match configure_loop_device(&device, &file, 4096, 8192) {
                 Ok(()) => {
                     let mut bytes = Vec::new();
@@ -220,7 +234,11 @@ mod tests {
         .unwrap();
         let mut child = child;
         let status = child.wait().unwrap();
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{pid}");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9),
+            "{pid}"
+        );
         let mut command = Command::new("/nothing-is-here");
         bind_to_thread(&mut command, Some(folder.path()));
         assert_eq!(command.spawn().unwrap_err().kind(), io::ErrorKind::NotFound);

@@ -29,12 +29,7 @@ pub(crate) struct LoopDevice {
 
 impl LoopDevice {
     /// Shows `length` bytes of `image` from `offset` on. Device nodes that are not in `/dev` are made in `nodes`.
-    pub(crate) fn new(
-        image: &File,
-        offset: u64,
-        length: u64,
-        nodes: &Path,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(image: &File, offset: u64, length: u64, nodes: &Path) -> Result<Self, Error> {
         let control_path = node("loop-control", FileType::CharacterDevice, CONTROL, nodes)?;
         let control = File::open(&control_path).map_err(no_loop_devices)?;
         for _ in 0..TRIES {
@@ -65,7 +60,10 @@ impl LoopDevice {
 
     /// Its major and minor number.
     pub(crate) fn number(&self) -> Result<u64, Error> {
-        let metadata = self.file.metadata().map_err(Error::io("read", &self.path))?;
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(Error::io("read", &self.path))?;
         Ok(metadata.rdev())
     }
 

@@ -54,11 +54,7 @@ impl Mounts {
 
     /// Reads the text of `mountinfo`; lines that are not of its form are passed over.
     pub fn parse(text: &[u8]) -> Self {
-        Self(
-            text.split(|&b| b == b'\n')
-                .filter_map(parse_line)
-                .collect(),
-        )
+        Self(text.split(|&b| b == b'\n').filter_map(parse_line).collect())
     }
 
     /// The mount that an absolute path without links lies on.
@@ -68,9 +64,10 @@ impl Mounts {
                 .iter()
                 .any(|other| other.id == mount.parent && other.id != mount.id)
         };
-        let mut found = self.0.iter().find(|mount| {
-            !is_on_another(mount) && path.starts_with(&mount.mount_point)
-        })?;
+        let mut found = self
+            .0
+            .iter()
+            .find(|mount| !is_on_another(mount) && path.starts_with(&mount.mount_point))?;
         // From mount to mount, as the kernel resolves a path: what is mounted over or below the last one comes next.
         while let Some(next) = self
             .0
@@ -120,7 +117,12 @@ fn unescape(word: &[u8]) -> PathBuf {
     let mut rest = word;
     while let [first, after @ ..] = rest {
         match after {
-            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {
+            [
+                a @ b'0'..=b'3',
+                b @ b'0'..=b'7',
+                c @ b'0'..=b'7',
+                after @ ..,
+            ] if *first == b'\\' => {
                 bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
                 rest = after;
             }
@@ -148,7 +150,9 @@ mod tests {
 nonsense\n";
 
     fn of(path: &str) -> Option<u32> {
-        Mounts::parse(TEXT).of(Path::new(path)).map(|mount| mount.id)
+        Mounts::parse(TEXT)
+            .of(Path::new(path))
+            .map(|mount| mount.id)
     }
 
     #[test]
@@ -185,7 +189,10 @@ nonsense\n";
     fn what_is_mounted_over_hides_what_was_there() {
         // Both 24 and 27 are on /srv, on the same parent: the kernel shows the first that it finds, and a later one cannot
         // be made like this; what lies below the hidden one is not seen twice.
-        let below: Vec<u32> = Mounts::parse(TEXT).below(Path::new("/mnt")).map(|m| m.id).collect();
+        let below: Vec<u32> = Mounts::parse(TEXT)
+            .below(Path::new("/mnt"))
+            .map(|m| m.id)
+            .collect();
         assert_eq!(below, [26]);
         let text = b"1 0 8:1 / / rw - ext4 a rw\n2 1 8:2 / /a/b rw - ext4 b rw\n3 1 8:3 / /a rw - ext4 c rw\n";
         let mounts = Mounts::parse(text);

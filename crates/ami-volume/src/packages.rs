@@ -25,16 +25,27 @@ pub(crate) fn owners(volume: &Path, paths: &[PathBuf]) -> Vec<(PathBuf, String)>
         return Vec::new();
     }
     let mut search = Search {
-        wanted: paths.iter().map(|path| path.as_os_str().as_bytes()).collect(),
+        wanted: paths
+            .iter()
+            .map(|path| path.as_os_str().as_bytes())
+            .collect(),
         merged: MERGED
             .into_iter()
-            .filter(|name| fs::read_link(volume.join(name)).is_ok_and(|aim| aim.ends_with(Path::new("usr").join(name))))
+            .filter(|name| {
+                fs::read_link(volume.join(name))
+                    .is_ok_and(|aim| aim.ends_with(Path::new("usr").join(name)))
+            })
             .collect(),
         found: HashMap::new(),
     };
     search.dpkg(volume);
     search.rpm(volume);
-    let owner = |path: &PathBuf| Some((path.clone(), search.found.get(path.as_os_str().as_bytes())?.clone()));
+    let owner = |path: &PathBuf| {
+        Some((
+            path.clone(),
+            search.found.get(path.as_os_str().as_bytes())?.clone(),
+        ))
+    };
     paths.iter().filter_map(owner).collect()
 }
 
@@ -46,9 +57,16 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn note(&mut self, path: &[u8], package: &str) {
-        let top = path.get(1..).and_then(|rest| rest.split(|&b| b == b'/').next()).unwrap_or_default();
+        let top = path
+            .get(1..)
+            .and_then(|rest| rest.split(|&b| b == b'/').next())
+            .unwrap_or_default();
         let is_merged = self.merged.iter().any(|name| name.as_bytes() == top);
-        let path = if is_merged { [b"/usr", path].concat() } else { path.to_vec() };
+        let path = if is_merged {
+            [b"/usr", path].concat()
+        } else {
+            path.to_vec()
+        };
         if self.wanted.contains(path.as_slice()) {
             let _ = self.found.entry(path).or_insert_with(|| package.to_owned());
         }
@@ -77,7 +95,8 @@ impl Search<'_> {
     }
 
     fn rpm(&mut self, volume: &Path) {
-        let has_entries = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+        let has_entries =
+            |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
         let Some(database) = RPM.iter().find(|path| {
             inside::resolve(volume, Path::new(path)).is_ok_and(|path| has_entries(&path))
         }) else {
@@ -91,7 +110,13 @@ impl Search<'_> {
         } else {
             inside::resolve(volume, Path::new(database)).unwrap_or_default()
         };
-        let arguments = ["-qa".as_ref(), "--qf".as_ref(), OsStr::new("[%{FILENAMES}\\t%{=NAME}\\n]"), "--dbpath".as_ref(), path.as_os_str()];
+        let arguments = [
+            "-qa".as_ref(),
+            "--qf".as_ref(),
+            OsStr::new("[%{FILENAMES}\\t%{=NAME}\\n]"),
+            "--dbpath".as_ref(),
+            path.as_os_str(),
+        ];
         match rpm.run(volume, &arguments, b"") {
             Ok(printed) => {
                 for line in printed.stdout.split(|&b| b == b'\n') {
@@ -111,7 +136,8 @@ mod tests {
 
     fn found(volume: &Path, paths: &[&str]) -> Vec<(String, String)> {
         let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-        let name = |(path, package): (PathBuf, String)| (path.to_str().unwrap().to_owned(), package);
+        let name =
+            |(path, package): (PathBuf, String)| (path.to_str().unwrap().to_owned(), package);
         owners(volume, &paths).into_iter().map(name).collect()
     }
 
@@ -122,11 +148,25 @@ mod tests {
         fs::create_dir_all(root.join("var/lib/dpkg/info")).unwrap();
         fs::create_dir_all(root.join("usr/lib")).unwrap();
         std::os::unix::fs::symlink("usr/lib", root.join("lib")).unwrap();
-        fs::write(root.join("var/lib/dpkg/info/libx:amd64.list"), "/.\n/lib/x/a.pem\n/usr/share/b.pem\n").unwrap();
-        fs::write(root.join("var/lib/dpkg/info/libx:amd64.md5sums"), "/etc/c.pem\n").unwrap();
+        fs::write(
+            root.join("var/lib/dpkg/info/libx:amd64.list"),
+            "/.\n/lib/x/a.pem\n/usr/share/b.pem\n",
+        )
+        .unwrap();
+        fs::write(
+            root.join("var/lib/dpkg/info/libx:amd64.md5sums"),
+            "/etc/c.pem\n",
+        )
+        .unwrap();
         assert_eq!(
-            found(root, &["/usr/share/b.pem", "/etc/c.pem", "/usr/lib/x/a.pem"]),
-            [("/usr/share/b.pem".into(), "libx".into()), ("/usr/lib/x/a.pem".into(), "libx".into())]
+            found(
+                root,
+                &["/usr/share/b.pem", "/etc/c.pem", "/usr/lib/x/a.pem"]
+            ),
+            [
+                ("/usr/share/b.pem".into(), "libx".into()),
+                ("/usr/lib/x/a.pem".into(), "libx".into())
+            ]
         );
         assert_eq!(found(root, &[]), []);
     }

@@ -76,7 +76,22 @@ impl PartitionId {
                 let g = guid;
                 format!(
                     "{:02x}{:02x}{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}{:02x}{:02x}{:02x}{:02x}",
-                    g[3], g[2], g[1], g[0], g[5], g[4], g[7], g[6], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]
+                    g[3],
+                    g[2],
+                    g[1],
+                    g[0],
+                    g[5],
+                    g[4],
+                    g[7],
+                    g[6],
+                    g[8],
+                    g[9],
+                    g[10],
+                    g[11],
+                    g[12],
+                    g[13],
+                    g[14],
+                    g[15]
                 )
             }
         }
@@ -151,7 +166,11 @@ impl Layout {
             PartitionType::None => (0, sectors, None),
             PartitionType::Mbr => (FIRST, sectors, Some((1, FIRST - 1))),
             // Behind the last usable sector are the copy of the table (32 sectors) and of its header.
-            PartitionType::Gpt => (FIRST + BIOS_BOOT.1, sectors.saturating_sub(33), Some((FIRST, BIOS_BOOT.1))),
+            PartitionType::Gpt => (
+                FIRST + BIOS_BOOT.1,
+                sectors.saturating_sub(33),
+                Some((FIRST, BIOS_BOOT.1)),
+            ),
         };
         Self {
             root_offset: first * SECTOR,
@@ -186,7 +205,8 @@ pub(crate) fn write_table(
                 Some(PartitionId::Gpt(guid)) => guid,
                 _ => random_guid(random()),
             };
-            let mut table = GPT::new_from(image, SECTOR, random_guid(random())).map_err(|e| failed(e.into()))?;
+            let mut table = GPT::new_from(image, SECTOR, random_guid(random()))
+                .map_err(|e| failed(e.into()))?;
             table[1] = GPTPartitionEntry {
                 partition_type_guid: LINUX_TYPE,
                 unique_partition_guid: unique,
@@ -237,7 +257,9 @@ pub(crate) fn random_ids() -> Result<impl FnMut() -> [u8; 16], Error> {
     let path = Path::new("/dev/urandom");
     let mut pool = vec![0; 16 * 8];
     let mut source = File::open(path).map_err(Error::io("open", path))?;
-    source.read_exact(&mut pool).map_err(Error::io("read", path))?;
+    source
+        .read_exact(&mut pool)
+        .map_err(Error::io("read", path))?;
     let mut next = 0;
     Ok(move || {
         let mut bytes = [0; 16];
@@ -263,7 +285,12 @@ mod tests {
     fn image(size: u64) -> (tempfile::TempDir, PathBuf, File) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
-        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
         file.set_len(size).unwrap();
         (folder, path, file)
     }
@@ -285,13 +312,28 @@ mod tests {
         let id = write_table(&mut file, &path, PartitionType::Mbr, keep, || [0; 16]).unwrap();
         assert_eq!(id.partuuid(), "12345678-01");
         let table = printed("sfdisk --dump", &path);
-        assert!(table.contains("label: dos\nlabel-id: 0x12345678\n"), "{table}");
-        assert!(table.contains("start=        2048, size=      129024, type=83, bootable"), "{table}");
+        assert!(
+            table.contains("label: dos\nlabel-id: 0x12345678\n"),
+            "{table}"
+        );
+        assert!(
+            table.contains("start=        2048, size=      129024, type=83, bootable"),
+            "{table}"
+        );
         let found = read_table(&mut file, 1).unwrap().unwrap();
-        assert_eq!(found, SourcePartition { kind: PartitionType::Mbr, id: keep });
+        assert_eq!(
+            found,
+            SourcePartition {
+                kind: PartitionType::Mbr,
+                id: keep
+            }
+        );
         assert_eq!(read_table(&mut file, 2).unwrap().unwrap().id, None);
         let layout = Layout::new(PartitionType::Mbr, 64 << 20);
-        assert_eq!((layout.root_offset, layout.root_length), (1 << 20, 63 << 20));
+        assert_eq!(
+            (layout.root_offset, layout.root_length),
+            (1 << 20, 63 << 20)
+        );
     }
 
     #[test]
@@ -307,12 +349,31 @@ mod tests {
         assert!(verified.contains("No problems found."), "{verified}");
         let table = printed("sfdisk --dump", &path);
         assert!(table.contains("label: gpt"), "{table}");
-        assert!(table.contains("start=        4096, size=      126943, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4"), "{table}");
+        assert!(
+            table.contains(
+                "start=        4096, size=      126943, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4"
+            ),
+            "{table}"
+        );
         assert!(table.contains("image128 : start=        2048, size=        2048, type=21686148-6449-6E6F-744E-656564454649"), "{table}");
-        assert!(table.to_lowercase().contains(&format!("uuid={}", id.partuuid())), "{table} {id:?}");
-        assert_eq!(read_table(&mut file, 1).unwrap().unwrap(), SourcePartition { kind: PartitionType::Gpt, id: Some(id) });
+        assert!(
+            table
+                .to_lowercase()
+                .contains(&format!("uuid={}", id.partuuid())),
+            "{table} {id:?}"
+        );
+        assert_eq!(
+            read_table(&mut file, 1).unwrap().unwrap(),
+            SourcePartition {
+                kind: PartitionType::Gpt,
+                id: Some(id)
+            }
+        );
         let layout = Layout::new(PartitionType::Gpt, 64 << 20);
-        assert_eq!((layout.root_offset, layout.root_length), (2 << 20, 126_943 * 512));
+        assert_eq!(
+            (layout.root_offset, layout.root_length),
+            (2 << 20, 126_943 * 512)
+        );
     }
 
     #[test]
@@ -333,7 +394,11 @@ mod tests {
         fs::create_dir_all(mapped.join("slaves")).unwrap();
         std::os::unix::fs::symlink(disk.join("xvda1"), mapped.join("slaves/xvda1")).unwrap();
         fs::create_dir_all(root.join("dev/block")).unwrap();
-        for (number, target) in [("202:0", &disk), ("202:1", &disk.join("xvda1")), ("253:0", &mapped)] {
+        for (number, target) in [
+            ("202:0", &disk),
+            ("202:1", &disk.join("xvda1")),
+            ("253:0", &mapped),
+        ] {
             std::os::unix::fs::symlink(target, root.join("dev/block").join(number)).unwrap();
         }
         assert_eq!(parent_disk(root, (202, 1)), Some(("xvda".into(), 1)));

@@ -32,8 +32,28 @@ const LOCAL: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "jfs", "reiserfs", "btr
 
 /// What the kernel makes up: never copied, not even with `--all` (kernel, /proc/filesystems, "nodev").
 const MADE_UP: [&str; 22] = [
-    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl",
-    "hugetlbfs", "mqueue", "nfsd", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs",
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nfsd",
+    "nsfs",
+    "proc",
+    "pstore",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "sysfs",
+    "tracefs",
 ];
 
 /// What the image's metadata may take besides the data, in bytes: on ext2 to ext4, whose tables stay holes, and on others, which
@@ -159,20 +179,32 @@ impl Plan {
         })
     }
 
-    fn look(request: Request, workshop: Option<&Workshop>, interrupted: &AtomicBool) -> Result<Self, Error> {
+    fn look(
+        request: Request,
+        workshop: Option<&Workshop>,
+        interrupted: &AtomicBool,
+    ) -> Result<Self, Error> {
         let mounts = Mounts::load()?;
         let source = Source::find(&request.volume, &mounts)?;
         let superblock = source.superblock(workshop);
         let mut twin = source.twin(superblock.as_ref());
         if source.is_mount_point && matches!(twin.kind, Kind::Btrfs) {
-            twin.subvolume = source.mount.root.strip_prefix("/").unwrap_or(&source.mount.root).to_owned();
+            twin.subvolume = source
+                .mount
+                .root
+                .strip_prefix("/")
+                .unwrap_or(&source.mount.root)
+                .to_owned();
         }
         let source_partition = source.partition(workshop);
-        let partition = request.partition.unwrap_or(match (&source_partition, source.is_mount_point) {
-            (_, false) => PartitionType::Gpt,
-            (Some(partition), true) => partition.kind,
-            (None, true) => PartitionType::None,
-        });
+        let partition =
+            request
+                .partition
+                .unwrap_or(match (&source_partition, source.is_mount_point) {
+                    (_, false) => PartitionType::Gpt,
+                    (Some(partition), true) => partition.kind,
+                    (None, true) => PartitionType::None,
+                });
         let layout = Layout::new(partition, request.size);
         let (along, left_out_mounts) = source.mounts_below(&mounts, request.all);
         let selection = selection(&request, &source.volume, &left_out_mounts)?;
@@ -194,7 +226,10 @@ impl Plan {
             (Err(error @ Error::Least { .. }), None) => return Err(error),
             (Err(_), None) => None,
         };
-        if makers.as_ref().is_some_and(|makers| !makers.can_keep_uuid(&twin)) {
+        if makers
+            .as_ref()
+            .is_some_and(|makers| !makers.can_keep_uuid(&twin))
+        {
             twin.uuid = None;
         }
         if let (Some(loader), Some(workshop), Some(makers)) = (&loader, workshop, &makers) {
@@ -212,7 +247,13 @@ impl Plan {
                 |device| twin.mount(device, workshop),
             )?;
         }
-        let contents = scan(&view, &selection, request.threads, interrupted, workshop.is_some())?;
+        let contents = scan(
+            &view,
+            &selection,
+            request.threads,
+            interrupted,
+            workshop.is_some(),
+        )?;
         debug!(?contents.entries, contents.data, "the volume's contents");
         let packaged = packages::owners(&view, &contents.filtered);
         let overhead = match twin.kind {
@@ -270,21 +311,32 @@ impl Plan {
             .into_iter()
             .map(str::to_owned)
             .chain(own.map(|image| image.display().to_string()))
-            .chain(self.left_out_mounts.iter().map(|mount| mount.path.display().to_string()))
+            .chain(
+                self.left_out_mounts
+                    .iter()
+                    .map(|mount| mount.path.display().to_string()),
+            )
             .chain(self.request.excludes.iter().cloned())
             .collect()
     }
 }
 
 /// Runs something on a thread that may give itself mounts of its own.
-pub(crate) fn on_own_thread<T: Send>(act: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+pub(crate) fn on_own_thread<T: Send>(
+    act: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
     std::thread::scope(|scope| match scope.spawn(act).join() {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     })
 }
 
-fn find_loader(request: &Request, volume: &Path, view: &Path, partition: PartitionType) -> Result<Loader, Error> {
+fn find_loader(
+    request: &Request,
+    volume: &Path,
+    view: &Path,
+    partition: PartitionType,
+) -> Result<Loader, Error> {
     let loader = Loader::find(view).ok_or_else(|| Error::NoBootLoader {
         volume: volume.to_owned(),
         partition: partition.name(),
@@ -302,15 +354,24 @@ fn find_loader(request: &Request, volume: &Path, view: &Path, partition: Partiti
     Ok(loader)
 }
 
-fn selection(request: &Request, volume: &Path, left_out: &[LeftOutMount]) -> Result<Selection, Error> {
+fn selection(
+    request: &Request,
+    volume: &Path,
+    left_out: &[LeftOutMount],
+) -> Result<Selection, Error> {
     let rules = |patterns: &[String], origin| {
         let patterns = patterns.iter().cloned();
-        patterns.map(move |pattern| Rule { pattern, origin }).collect::<Vec<_>>()
+        patterns
+            .map(move |pattern| Rule { pattern, origin })
+            .collect::<Vec<_>>()
     };
     let mut all = rules(&request.includes, Origin::Include);
     all.extend(rules(&request.excludes, Origin::Exclude));
     if request.filter {
-        all.extend(rules(&SECRETS_AND_LEFTOVERS.map(str::to_owned), Origin::Filter));
+        all.extend(rules(
+            &SECRETS_AND_LEFTOVERS.map(str::to_owned),
+            Origin::Filter,
+        ));
     }
     let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let empty = ALWAYS_EMPTY.iter().map(|path| path.as_bytes().to_vec());
@@ -375,7 +436,12 @@ impl Source {
         let mut twin = Twin::of(superblock);
         if superblock.is_none() {
             let kind = match self.mount.fs_type.as_str() {
-                "xfs" => Some(("xfs", Kind::Xfs { features: Vec::new() })),
+                "xfs" => Some((
+                    "xfs",
+                    Kind::Xfs {
+                        features: Vec::new(),
+                    },
+                )),
                 "btrfs" => Some(("btrfs", Kind::Btrfs)),
                 _ => None,
             };
@@ -424,7 +490,10 @@ impl Source {
             let fs_type = mount.fs_type.as_str();
             if LOCAL.contains(&fs_type) || (all && !MADE_UP.contains(&fs_type)) {
                 along.push(path.to_owned());
-            } else if !left_out.iter().any(|other: &LeftOutMount| absolute.starts_with(&other.path)) {
+            } else if !left_out
+                .iter()
+                .any(|other: &LeftOutMount| absolute.starts_with(&other.path))
+            {
                 left_out.push(LeftOutMount {
                     path: absolute,
                     fs_type: fs_type.to_owned(),
@@ -440,8 +509,11 @@ impl Source {
 /// Opens a block device by its number; containers may not have its node, and root can make one.
 fn open_device(device: (u32, u32), workshop: Option<&Workshop>, name: &str) -> Option<File> {
     let number = makedev(device.0, device.1);
-    let uevent = fs::read_to_string(format!("/sys/dev/block/{}:{}/uevent", device.0, device.1)).unwrap_or_default();
-    let node = uevent.lines().find_map(|line| line.strip_prefix("DEVNAME="));
+    let uevent = fs::read_to_string(format!("/sys/dev/block/{}:{}/uevent", device.0, device.1))
+        .unwrap_or_default();
+    let node = uevent
+        .lines()
+        .find_map(|line| line.strip_prefix("DEVNAME="));
     let mut path = Path::new("/dev").join(node.unwrap_or_default());
     let is_it = |m: fs::Metadata| m.file_type().is_block_device() && m.rdev() == number;
     if !path.metadata().is_ok_and(is_it) {
@@ -461,7 +533,10 @@ fn open_device(device: (u32, u32), workshop: Option<&Workshop>, name: &str) -> O
 fn partition_by_udev(device: (u32, u32)) -> PartitionType {
     let path = format!("/run/udev/data/b{}:{}", device.0, device.1);
     let known = fs::read_to_string(path).unwrap_or_default();
-    if known.lines().any(|line| line == "E:ID_PART_ENTRY_SCHEME=dos") {
+    if known
+        .lines()
+        .any(|line| line == "E:ID_PART_ENTRY_SCHEME=dos")
+    {
         PartitionType::Mbr
     } else {
         PartitionType::Gpt
@@ -501,8 +576,20 @@ mod tests {
             (along, left_out)
         };
         let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(names(false), (paths(&["home"]), paths(&["/run", "/srv/chroot/proc", "/srv/nfs"])));
-        assert_eq!(names(true), (paths(&["home", "run", "run/lock", "srv/nfs"]), paths(&["/srv/chroot/proc"])));
+        assert_eq!(
+            names(false),
+            (
+                paths(&["home"]),
+                paths(&["/run", "/srv/chroot/proc", "/srv/nfs"])
+            )
+        );
+        assert_eq!(
+            names(true),
+            (
+                paths(&["home", "run", "run/lock", "srv/nfs"]),
+                paths(&["/srv/chroot/proc"])
+            )
+        );
     }
 
     #[test]

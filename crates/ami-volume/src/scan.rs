@@ -97,9 +97,9 @@ impl Visitor for Scan {
     fn file(&self, _: &Place<()>, entry: &Entry<'_>) -> Result<(), Trouble> {
         let stat = entry.stat;
         if stat.st_nlink > 1 {
-            let is_first = self
-                .links
-                .meet(stat, || Ok::<_, Trouble>(((), true)), |()| Ok(false))?;
+            let is_first =
+                self.links
+                    .meet(stat, || Ok::<_, Trouble>(((), true)), |()| Ok(false))?;
             if !is_first {
                 return Ok(());
             }
@@ -129,7 +129,10 @@ impl Visitor for Scan {
 
     fn may_pass_over(&self, folder: &[u8]) -> bool {
         if self.may_pass_over {
-            let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut unreadable = self
+                .unreadable
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             unreadable.push(as_path(folder).to_owned());
         }
         self.may_pass_over

@@ -120,7 +120,8 @@ impl Superblock {
 fn ext(bytes: &[u8]) -> Option<Superblock> {
     let block = bytes.get(EXT..EXT + 1024)?;
     let u16_at = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);
-    let u32_at = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    let u32_at =
+        |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
     if u16_at(0x38) != 0xEF53 {
         return None;
     }
@@ -158,7 +159,8 @@ fn xfs(bytes: &[u8]) -> Option<Superblock> {
     if &block[..4] != b"XFSB" {
         return None;
     }
-    let u32_at = |at: usize| u32::from_be_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    let u32_at =
+        |at: usize| u32::from_be_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
     let is_version_5 = block[101] & 0xF == 5;
     let (ro_compat, incompat) = (u32_at(212), u32_at(216));
     let mut features = vec![("-m", "crc", is_version_5)];
@@ -239,33 +241,82 @@ mod tests {
 
     #[test]
     fn ext_is_told_apart_by_its_features() {
-        for (mkfs, name) in [("-t ext2", "ext2"), ("-t ext3", "ext3"), ("-t ext4", "ext4")] {
-            let found = made_by("8M", &format!("mke2fs -q -F {mkfs} -I 128 -L goldvol -U {UUID}"));
-            assert_eq!((found.name(), found.label.as_str(), found.uuid.as_str()), (name, "goldvol", UUID));
+        for (mkfs, name) in [
+            ("-t ext2", "ext2"),
+            ("-t ext3", "ext3"),
+            ("-t ext4", "ext4"),
+        ] {
+            let found = made_by(
+                "8M",
+                &format!("mke2fs -q -F {mkfs} -I 128 -L goldvol -U {UUID}"),
+            );
+            assert_eq!(
+                (found.name(), found.label.as_str(), found.uuid.as_str()),
+                (name, "goldvol", UUID)
+            );
             assert_eq!(found.is_64bit(), name == "ext4");
-            assert!(matches!(found.kind, Kind::Ext { inode_size: 128, .. }));
+            assert!(matches!(
+                found.kind,
+                Kind::Ext {
+                    inode_size: 128,
+                    ..
+                }
+            ));
         }
     }
 
     #[test]
     fn ext_features_have_the_names_that_mke2fs_takes() {
         let wanted = [
-            "has_journal", "ext_attr", "resize_inode", "dir_index", "orphan_file", "filetype", "extent", "64bit", "flex_bg",
-            "metadata_csum_seed", "inline_data", "sparse_super", "large_file", "huge_file", "dir_nlink", "extra_isize", "quota",
-            "metadata_csum", "project",
+            "has_journal",
+            "ext_attr",
+            "resize_inode",
+            "dir_index",
+            "orphan_file",
+            "filetype",
+            "extent",
+            "64bit",
+            "flex_bg",
+            "metadata_csum_seed",
+            "inline_data",
+            "sparse_super",
+            "large_file",
+            "huge_file",
+            "dir_nlink",
+            "extra_isize",
+            "quota",
+            "metadata_csum",
+            "project",
         ];
-        let found = made_by("64M", &format!("mke2fs -q -F -t ext4 -O none,{}", wanted.join(",")));
+        let found = made_by(
+            "64M",
+            &format!("mke2fs -q -F -t ext4 -O none,{}", wanted.join(",")),
+        );
         assert!(matches!(found.kind, Kind::Ext { features, .. } if features == wanted));
     }
 
     #[test]
     fn xfs_and_btrfs_have_label_and_uuid() {
-        let found = made_by("300M", &format!("mkfs.xfs -q -L xfsroot -m uuid={UUID},rmapbt=0,bigtime=1"));
-        assert_eq!((found.name(), found.label.as_str(), found.uuid.as_str()), ("xfs", "xfsroot", UUID));
-        let Kind::Xfs { features } = found.kind else { panic!() };
-        assert!(features.contains(&("-m", "bigtime", true)) && features.contains(&("-m", "rmapbt", false)));
+        let found = made_by(
+            "300M",
+            &format!("mkfs.xfs -q -L xfsroot -m uuid={UUID},rmapbt=0,bigtime=1"),
+        );
+        assert_eq!(
+            (found.name(), found.label.as_str(), found.uuid.as_str()),
+            ("xfs", "xfsroot", UUID)
+        );
+        let Kind::Xfs { features } = found.kind else {
+            panic!()
+        };
+        assert!(
+            features.contains(&("-m", "bigtime", true))
+                && features.contains(&("-m", "rmapbt", false))
+        );
         let found = made_by("120M", &format!("mkfs.btrfs -q -L broot -U {UUID}"));
-        assert_eq!((found.name(), found.label.as_str(), found.uuid.as_str()), ("btrfs", "broot", UUID));
+        assert_eq!(
+            (found.name(), found.label.as_str(), found.uuid.as_str()),
+            ("btrfs", "broot", UUID)
+        );
     }
 
     #[test]

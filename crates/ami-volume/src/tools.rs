@@ -55,8 +55,13 @@ impl Tool {
                 let path = Path::new(folder).join(name);
                 let real = root.join(folder.trim_start_matches('/')).join(name);
                 let is_there = real.is_file()
-                    && rustix::fs::accessat(rustix::fs::CWD, &real, Access::EXEC_OK, AtFlags::empty())
-                        .is_ok();
+                    && rustix::fs::accessat(
+                        rustix::fs::CWD,
+                        &real,
+                        Access::EXEC_OK,
+                        AtFlags::empty(),
+                    )
+                    .is_ok();
                 is_there.then_some(Self {
                     name,
                     path,
@@ -95,7 +100,8 @@ impl Tool {
         kernel::bind_to_thread(&mut command, self.is_on_volume.then_some(view));
         debug!(?command, "running");
         let mut child = command.spawn().map_err(Error::io("run", &self.path))?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (stdout, stderr) = std::thread::scope(|scope| {
             let stderr = scope.spawn(|| read_all(stderr));
             let writer = scope.spawn(move || {
@@ -132,7 +138,11 @@ fn read_all(pipe: Option<impl Read>) -> Vec<u8> {
 /// The end of what a program printed, on one line.
 pub(crate) fn last_lines(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     lines[lines.len().saturating_sub(3)..].join("; ")
 }
 
@@ -154,13 +164,19 @@ mod tests {
     #[test]
     fn a_failure_has_the_end_of_what_was_printed() {
         let error = sh("for i in 1 2 3 4; do echo line $i >&2; done; exit 3", b"").unwrap_err();
-        assert_eq!(error.to_string(), "sh failed (exit status: 3): line 2; line 3; line 4");
+        assert_eq!(
+            error.to_string(),
+            "sh failed (exit status: 3): line 2; line 3; line 4"
+        );
     }
 
     #[test]
     fn a_program_that_prints_without_end_of_input_does_not_hang() {
         let many = vec![b'x'; 1 << 20];
         assert_eq!(sh("exit 0", &many).unwrap().stdout, b"");
-        assert_eq!(sh("head -c 300000 /dev/zero", b"").unwrap().stdout.len(), 300_000);
+        assert_eq!(
+            sh("head -c 300000 /dev/zero", b"").unwrap().stdout.len(),
+            300_000
+        );
     }
 }

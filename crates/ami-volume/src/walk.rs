@@ -37,7 +37,10 @@ pub(crate) enum Trouble {
 
 impl Trouble {
     /// Returns a function for `map_err`: what is not there any more is no error.
-    pub(crate) fn at<'p>(operation: &'static str, path: &'p [u8]) -> impl FnOnce(Errno) -> Self + 'p {
+    pub(crate) fn at<'p>(
+        operation: &'static str,
+        path: &'p [u8],
+    ) -> impl FnOnce(Errno) -> Self + 'p {
         move |errno| match errno {
             Errno::NOENT | Errno::STALE => Self::Gone,
             errno => Self::Fatal(Error::io(operation, as_path(path))(errno)),
@@ -87,7 +90,11 @@ pub(crate) trait Visitor: Sync {
     fn found_folder(&self, parent: &Place<Self::Folder>, entry: &Entry<'_>) -> Result<(), Trouble>;
 
     /// A folder is entered; the volume itself has no parent.
-    fn open_folder(&self, parent: Option<(&Place<Self::Folder>, &CStr)>, path: &[u8]) -> Result<Self::Folder, Trouble>;
+    fn open_folder(
+        &self,
+        parent: Option<(&Place<Self::Folder>, &CStr)>,
+        path: &[u8],
+    ) -> Result<Self::Folder, Trouble>;
 
     /// All that is directly in a folder has been visited or left out, though not what is in folders below it.
     fn close_folder(&self, folder: &Place<Self::Folder>) -> Result<(), Trouble>;
@@ -163,7 +170,10 @@ pub(crate) fn walk<V: Visitor>(
         }
         walk.work();
     });
-    let mut state = walk.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut state = walk
+        .state
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     match state.error {
         Some(error) => Err(error),
         None => {
@@ -188,7 +198,10 @@ impl<V: Visitor> Walk<'_, V> {
                 if state.active == 0 {
                     return;
                 }
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             state.active += 1;
@@ -245,12 +258,19 @@ impl<V: Visitor> Walk<'_, V> {
     ) -> Result<Place<V::Folder>, Trouble> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOCTTY;
         let source = match parent {
-            Some(parent) => rustix::fs::openat(&parent.source, name, flags | OFlags::NOFOLLOW, Mode::empty()),
+            Some(parent) => rustix::fs::openat(
+                &parent.source,
+                name,
+                flags | OFlags::NOFOLLOW,
+                Mode::empty(),
+            ),
             None => rustix::fs::open(self.root, flags, Mode::empty()),
         };
         let source = self.passing_over(path, source)?;
         let stat = rustix::fs::fstat(&source).map_err(Trouble::at("read", path))?;
-        let own = self.visitor.open_folder(parent.map(|parent| (parent, name)), path)?;
+        let own = self
+            .visitor
+            .open_folder(parent.map(|parent| (parent, name)), path)?;
         Ok(Place {
             source,
             path: path.to_vec(),
@@ -311,7 +331,12 @@ impl<V: Visitor> Walk<'_, V> {
         Ok(())
     }
 
-    fn visit_entry(&self, place: &Arc<Place<V::Folder>>, name: &CStr, path: &[u8]) -> Result<(), Trouble> {
+    fn visit_entry(
+        &self,
+        place: &Arc<Place<V::Folder>>,
+        name: &CStr,
+        path: &[u8],
+    ) -> Result<(), Trouble> {
         let stat = rustix::fs::statat(&place.source, name, AtFlags::SYMLINK_NOFOLLOW);
         let stat = self.passing_over(path, stat)?;
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;

@@ -27,8 +27,12 @@ const EMPTY_FOLDERS: [&str; 4] = ["/mnt", "/media", "/srv", "/opt"];
 const KERNELS_FOLDERS: [&str; 3] = ["/sys/fs/pstore", "/sys/kernel/debug", "/sys/kernel/config"];
 
 /// Devices of every root directory: name, major and minor number (kernel, Documentation/admin-guide/devices.txt).
-pub(crate) const DEVICES: [(&str, u32, u32); 4] =
-    [("null", 1, 3), ("zero", 1, 5), ("tty", 5, 0), ("console", 5, 1)];
+pub(crate) const DEVICES: [(&str, u32, u32); 4] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("tty", 5, 0),
+    ("console", 5, 1),
+];
 
 /// The mounts of one run. They belong to the thread that made them.
 #[derive(Debug)]
@@ -54,8 +58,14 @@ impl Workshop {
             source: e.into(),
         })?;
         let base = PathBuf::from(base_folder());
-        rustix::mount::mount("ec2-bundle-vol", &base, "tmpfs", MountFlags::NOSUID, c"mode=0755")
-            .map_err(Error::io("mount a tmpfs on", &base))?;
+        rustix::mount::mount(
+            "ec2-bundle-vol",
+            &base,
+            "tmpfs",
+            MountFlags::NOSUID,
+            c"mode=0755",
+        )
+        .map_err(Error::io("mount a tmpfs on", &base))?;
         debug!(base = %base.display(), "private mounts");
         let workshop = Self { base };
         for folder in [workshop.image(), workshop.volume(), workshop.tools()] {
@@ -99,10 +109,20 @@ impl Workshop {
         rustix::mount::mount_bind_recursive(&view, &tools).map_err(Error::io("mount", volume))?;
         let dev = tools.join("dev");
         if dev.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-            rustix::mount::mount("ec2-bundle-vol", &dev, "tmpfs", MountFlags::NOSUID, c"mode=0755")
-                .map_err(Error::io("mount a tmpfs on", &dev))?;
+            rustix::mount::mount(
+                "ec2-bundle-vol",
+                &dev,
+                "tmpfs",
+                MountFlags::NOSUID,
+                c"mode=0755",
+            )
+            .map_err(Error::io("mount a tmpfs on", &dev))?;
             for (name, major, minor) in &DEVICES[..2] {
-                make_device(&dev.join(name), FileType::CharacterDevice, makedev(*major, *minor))?;
+                make_device(
+                    &dev.join(name),
+                    FileType::CharacterDevice,
+                    makedev(*major, *minor),
+                )?;
             }
         }
         let proc = tools.join("proc");
@@ -139,13 +159,27 @@ impl Workshop {
     }
 
     /// Shows programs of this machine no devices but null and this one.
-    pub(crate) fn hide_devices_but(&self, path: &Path, number: u64) -> Result<HiddenDevices, Error> {
+    pub(crate) fn hide_devices_but(
+        &self,
+        path: &Path,
+        number: u64,
+    ) -> Result<HiddenDevices, Error> {
         let dev = Path::new("/dev");
-        rustix::mount::mount("ec2-bundle-vol", dev, "tmpfs", MountFlags::NOSUID, c"mode=0755")
-            .map_err(Error::io("mount a tmpfs on", dev))?;
+        rustix::mount::mount(
+            "ec2-bundle-vol",
+            dev,
+            "tmpfs",
+            MountFlags::NOSUID,
+            c"mode=0755",
+        )
+        .map_err(Error::io("mount a tmpfs on", dev))?;
         let hidden = HiddenDevices;
         let (name, major, minor) = DEVICES[0];
-        make_device(&dev.join(name), FileType::CharacterDevice, makedev(major, minor))?;
+        make_device(
+            &dev.join(name),
+            FileType::CharacterDevice,
+            makedev(major, minor),
+        )?;
         if path.starts_with(dev) {
             make_device(path, FileType::BlockDevice, number)?;
         }
@@ -166,7 +200,8 @@ pub(crate) struct HiddenDevices;
 impl HiddenDevices {
     /// Uncovers it.
     pub(crate) fn finish(self) -> Result<(), Error> {
-        rustix::mount::unmount("/dev", UnmountFlags::empty()).map_err(Error::io("unmount", Path::new("/dev")))
+        rustix::mount::unmount("/dev", UnmountFlags::empty())
+            .map_err(Error::io("unmount", Path::new("/dev")))
     }
 }
 
@@ -192,6 +227,10 @@ fn base_folder() -> &'static str {
     EMPTY_FOLDERS
         .into_iter()
         .find(|path| is_empty(path))
-        .or_else(|| KERNELS_FOLDERS.into_iter().find(|path| Path::new(path).is_dir()))
+        .or_else(|| {
+            KERNELS_FOLDERS
+                .into_iter()
+                .find(|path| Path::new(path).is_dir())
+        })
         .unwrap_or(EMPTY_FOLDERS[0])
 }

@@ -36,7 +36,12 @@ const ENTRIES: &str = "/boot/loader/entries";
 /// Checks the configurations at these paths of the root directory `root`, and gives a warning for each line that names another root.
 ///
 /// `running` is the machine's kernel command line, if it was started from this volume: one entry should have its arguments.
-pub(crate) fn check(root: &Path, configurations: &[String], identity: &Identity, running: Option<&str>) -> Vec<String> {
+pub(crate) fn check(
+    root: &Path,
+    configurations: &[String],
+    identity: &Identity,
+    running: Option<&str>,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut kernels = Vec::new();
     let mut has_any = false;
@@ -58,7 +63,12 @@ pub(crate) fn check(root: &Path, configurations: &[String], identity: &Identity,
         for line in lines(&text) {
             let reason = match &line.kind {
                 Kind::Kernel(arguments) => {
-                    kernels.push(arguments.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
+                    kernels.push(
+                        arguments
+                            .iter()
+                            .map(|&word| word.to_owned())
+                            .collect::<Vec<_>>(),
+                    );
                     wrong_root(arguments, identity)
                 }
                 Kind::SearchUuid(uuid) if !uuid.eq_ignore_ascii_case(&identity.uuid) => {
@@ -104,7 +114,10 @@ fn label_of(identity: &Identity) -> String {
 
 /// Why the root that a kernel is given is not the image's.
 fn wrong_root(arguments: &[&str], identity: &Identity) -> Option<String> {
-    let root = arguments.iter().rev().find_map(|word| word.strip_prefix("root="))?;
+    let root = arguments
+        .iter()
+        .rev()
+        .find_map(|word| word.strip_prefix("root="))?;
     let unquoted = root.trim_matches('"');
     if let Some(uuid) = unquoted.strip_prefix("UUID=") {
         let is_right = uuid.eq_ignore_ascii_case(&identity.uuid);
@@ -126,7 +139,9 @@ fn wrong_root(arguments: &[&str], identity: &Identity) -> Option<String> {
         let rest = device.strip_prefix(disk);
         matches!(rest, Some("1" | "p1")) || (rest == Some("") && identity.partuuid.is_none())
     });
-    (!is_usual).then(|| "on an instance it is /dev/xvda1 or /dev/sda1; a UUID or label is safer".to_owned())
+    (!is_usual).then(|| {
+        "on an instance it is /dev/xvda1 or /dev/sda1; a UUID or label is safer".to_owned()
+    })
 }
 
 /// Whether a kernel gets everything that the machine was started with, apart from what GRUB and EC2 add.
@@ -134,7 +149,11 @@ fn has_arguments(kernel: &[String], running: &str) -> bool {
     running
         .split_whitespace()
         .filter(|word| !word.starts_with("BOOT_IMAGE=") && !word.starts_with("initrd="))
-        .all(|word| kernel.iter().any(|argument| argument.trim_matches('"') == word))
+        .all(|word| {
+            kernel
+                .iter()
+                .any(|argument| argument.trim_matches('"') == word)
+        })
 }
 
 /// The lines of GRUB 2's, GRUB Legacy's and the boot loader specification's language that name a root.
@@ -142,7 +161,9 @@ fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     text.lines().enumerate().filter_map(|(index, text)| {
         let mut words = text.split_whitespace();
         let kind = match words.next()? {
-            "linux" | "linux16" | "linuxefi" | "kernel" | "options" => Kind::Kernel(words.collect()),
+            "linux" | "linux16" | "linuxefi" | "kernel" | "options" => {
+                Kind::Kernel(words.collect())
+            }
             "search" => {
                 let words: Vec<&str> = words.collect();
                 let is_given = |names: &[&str]| words.iter().any(|word| names.contains(word));
@@ -179,7 +200,12 @@ mod tests {
             label: "root".to_owned(),
             partuuid: Some("12345678-01".to_owned()),
         };
-        check(folder.path(), &["/boot/grub/grub.cfg".to_owned()], &identity, running)
+        check(
+            folder.path(),
+            &["/boot/grub/grub.cfg".to_owned()],
+            &identity,
+            running,
+        )
     }
 
     #[test]
@@ -195,7 +221,11 @@ mod tests {
             "linux /v ro quiet".to_owned(),
             "options $kernelopts".to_owned(),
         ] {
-            assert_eq!(warnings("boot/grub/grub.cfg", &line, None), [""; 0], "{line}");
+            assert_eq!(
+                warnings("boot/grub/grub.cfg", &line, None),
+                [""; 0],
+                "{line}"
+            );
         }
     }
 
@@ -204,7 +234,12 @@ mod tests {
         let text = "set timeout=1\nmenuentry x {\n  linux /v root=UUID=dead-beef ro\n}\n";
         let told = warnings("boot/grub/grub.cfg", text, None);
         assert_eq!(told.len(), 1);
-        assert!(told[0].starts_with("WARNING: /boot/grub/grub.cfg, line 3: linux /v root=UUID=dead-beef ro - "), "{told:?}");
+        assert!(
+            told[0].starts_with(
+                "WARNING: /boot/grub/grub.cfg, line 3: linux /v root=UUID=dead-beef ro - "
+            ),
+            "{told:?}"
+        );
         assert!(told[0].ends_with(UUID), "{told:?}");
         for line in [
             "linux /v root=LABEL=other",
@@ -214,22 +249,42 @@ mod tests {
             "search --fs-uuid --set=root dead-beef",
             "search -l other",
         ] {
-            assert_eq!(warnings("boot/grub/grub.cfg", line, None).len(), 1, "{line}");
+            assert_eq!(
+                warnings("boot/grub/grub.cfg", line, None).len(),
+                1,
+                "{line}"
+            );
         }
-        assert_eq!(warnings("boot/loader/entries/a.conf", "title x\noptions root=LABEL=other\n", None).len(), 1);
+        assert_eq!(
+            warnings(
+                "boot/loader/entries/a.conf",
+                "title x\noptions root=LABEL=other\n",
+                None
+            )
+            .len(),
+            1
+        );
     }
 
     #[test]
     fn a_missing_configuration_is_told() {
         let told = warnings("other", "", None);
-        assert_eq!(told, ["WARNING: the image has no boot configuration (/boot/grub/grub.cfg): it will not boot"]);
+        assert_eq!(
+            told,
+            [
+                "WARNING: the image has no boot configuration (/boot/grub/grub.cfg): it will not boot"
+            ]
+        );
     }
 
     #[test]
     fn the_running_kernels_arguments_are_looked_for() {
         let text = "linux /v root=LABEL=root ro console=ttyS0\n";
         let running = |line| warnings("boot/grub/grub.cfg", text, Some(line)).len();
-        assert_eq!(running("BOOT_IMAGE=/boot/v root=LABEL=root ro console=ttyS0\n"), 0);
+        assert_eq!(
+            running("BOOT_IMAGE=/boot/v root=LABEL=root ro console=ttyS0\n"),
+            0
+        );
         assert_eq!(running("root=LABEL=root ro nvme.timeout=1"), 1);
     }
 }

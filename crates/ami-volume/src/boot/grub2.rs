@@ -21,7 +21,11 @@ use crate::tools::Tool;
 use crate::workshop::Workshop;
 
 /// Where distributions keep the modules for BIOS.
-const MODULES: [&str; 3] = ["/usr/lib/grub/i386-pc", "/usr/share/grub2/i386-pc", "/usr/lib/grub2/i386-pc"];
+const MODULES: [&str; 3] = [
+    "/usr/lib/grub/i386-pc",
+    "/usr/share/grub2/i386-pc",
+    "/usr/lib/grub2/i386-pc",
+];
 
 /// Without these there is nothing to make a core image of.
 const NEEDED: [&str; 4] = ["boot.img", "diskboot.img", "kernel.img", "biosdisk.mod"];
@@ -53,13 +57,19 @@ pub struct Grub2 {
 impl Grub2 {
     pub(crate) fn find(volume: &Path) -> Option<Self> {
         let modules = MODULES.into_iter().find(|folder| {
-            NEEDED.iter().all(|file| inside::is_file(volume, &Path::new(folder).join(file)))
+            NEEDED
+                .iter()
+                .all(|file| inside::is_file(volume, &Path::new(folder).join(file)))
         })?;
         let names = ["grub-mkimage", "grub2-mkimage"];
         // The volume's own fits its modules.
-        let mkimage = Tool::find_on_volume(&names, volume).or_else(|| Tool::find(&names, volume))?;
-        let has_configuration = |folder: &&&str| inside::is_file(volume, &Path::new(folder).join("grub.cfg"));
-        let is_there = |folder: &&&str| inside::resolve(volume, Path::new(folder)).is_ok_and(|path| path.is_dir());
+        let mkimage =
+            Tool::find_on_volume(&names, volume).or_else(|| Tool::find(&names, volume))?;
+        let has_configuration =
+            |folder: &&&str| inside::is_file(volume, &Path::new(folder).join("grub.cfg"));
+        let is_there = |folder: &&&str| {
+            inside::resolve(volume, Path::new(folder)).is_ok_and(|path| path.is_dir())
+        };
         let folder = FOLDERS
             .iter()
             .find(has_configuration)
@@ -83,23 +93,37 @@ impl Grub2 {
     pub(crate) fn copy_files(&self, workshop: &Workshop) -> Result<(), Error> {
         let from = self.modules_in(&workshop.volume())?;
         let image = workshop.image();
-        let to = inside::resolve(&image, &Path::new(self.folder).join("i386-pc")).map_err(Error::io("read", &image))?;
-        copy_named(&from, &to, |name| name.ends_with(".mod") || name.ends_with(".lst"))
+        let to = inside::resolve(&image, &Path::new(self.folder).join("i386-pc"))
+            .map_err(Error::io("read", &image))?;
+        copy_named(&from, &to, |name| {
+            name.ends_with(".mod") || name.ends_with(".lst")
+        })
     }
 
     fn modules_in(&self, root: &Path) -> Result<PathBuf, Error> {
         inside::resolve(root, Path::new(self.modules)).map_err(Error::io("read", root))
     }
 
-    pub(crate) fn install(&self, image: &File, target: &Target<'_>, workshop: &Workshop) -> Result<(), Error> {
+    pub(crate) fn install(
+        &self,
+        image: &File,
+        target: &Target<'_>,
+        workshop: &Workshop,
+    ) -> Result<(), Error> {
         for (offset, bytes) in self.rehearse(target, workshop)? {
-            image.write_all_at(&bytes, offset).map_err(Error::io("write", target.path))?;
+            image
+                .write_all_at(&bytes, offset)
+                .map_err(Error::io("write", target.path))?;
         }
         Ok(())
     }
 
     /// Makes what is to be written where, in bytes.
-    pub(crate) fn rehearse(&self, target: &Target<'_>, workshop: &Workshop) -> Result<[(u64, Vec<u8>); 2], Error> {
+    pub(crate) fn rehearse(
+        &self,
+        target: &Target<'_>,
+        workshop: &Workshop,
+    ) -> Result<[(u64, Vec<u8>); 2], Error> {
         let core = self.core_image(target, workshop)?;
         let boot_path = self.modules_in(&workshop.volume())?.join("boot.img");
         let boot = std::fs::read(&boot_path).map_err(Error::io("read", &boot_path))?;
@@ -128,10 +152,16 @@ impl Grub2 {
             "btrfs" => "btrfs",
             _ => "ext2",
         };
-        let mut arguments: Vec<&OsStr> = vec!["-O".as_ref(), "i386-pc".as_ref(), "-d".as_ref(), modules.as_os_str()];
+        let mut arguments: Vec<&OsStr> = vec![
+            "-O".as_ref(),
+            "i386-pc".as_ref(),
+            "-d".as_ref(),
+            modules.as_os_str(),
+        ];
         arguments.extend(["-p", &prefix, "-o"].map(OsStr::new));
         arguments.push(output.as_os_str());
-        arguments.extend(["biosdisk", "part_msdos", "part_gpt", file_system, "normal"].map(OsStr::new));
+        arguments
+            .extend(["biosdisk", "part_msdos", "part_gpt", file_system, "normal"].map(OsStr::new));
         let _ = self.mkimage.run(&workshop.tools(), &arguments, b"")?;
         let bytes = std::fs::read(&core).map_err(Error::io("read", &core))?;
         std::fs::remove_file(&core).map_err(Error::io("remove", &core))?;
@@ -140,21 +170,30 @@ impl Grub2 {
 }
 
 /// What is written where, in bytes.
-fn sectors(mut boot: Vec<u8>, mut core: Vec<u8>, target: &Target<'_>) -> Result<[(u64, Vec<u8>); 2], String> {
+fn sectors(
+    mut boot: Vec<u8>,
+    mut core: Vec<u8>,
+    target: &Target<'_>,
+) -> Result<[(u64, Vec<u8>); 2], String> {
     let sector = SECTOR as usize;
     let (first, room) = target.layout.boot_area.unwrap_or_default();
     let length = core.len().div_ceil(sector);
     if boot.len() < sector || length < 2 {
-        return Err("GRUB 2's boot.img or core image is too short: reinstall it on the volume".to_owned());
+        return Err(
+            "GRUB 2's boot.img or core image is too short: reinstall it on the volume".to_owned(),
+        );
     }
     if length as u64 > room {
-        return Err(format!("GRUB 2's core image of {length} sectors does not fit in front of the partition ({room} sectors)"));
+        return Err(format!(
+            "GRUB 2's core image of {length} sectors does not fit in front of the partition ({room} sectors)"
+        ));
     }
     boot.truncate(BOOT_CODE);
     boot[KERNEL_SECTOR..KERNEL_SECTOR + 8].copy_from_slice(&first.to_le_bytes());
     core.resize(length * sector, 0);
     core[BLOCK_LIST..BLOCK_LIST + 8].copy_from_slice(&(first + 1).to_le_bytes());
-    let following = u16::try_from(length - 1).map_err(|_| "GRUB 2's core image is too long".to_owned())?;
+    let following =
+        u16::try_from(length - 1).map_err(|_| "GRUB 2's core image is too long".to_owned())?;
     core[BLOCK_LIST + 8..BLOCK_LIST + 10].copy_from_slice(&following.to_le_bytes());
     core[BLOCK_LIST + 10..BLOCK_LIST + 12].copy_from_slice(&SEGMENT.to_le_bytes());
     Ok([(0, boot), (first * SECTOR, core)])
@@ -178,18 +217,30 @@ mod tests {
     #[test]
     fn the_boot_sector_points_to_the_core_image_and_that_to_itself() {
         for (partition, first) in [(PartitionType::Mbr, 1_u64), (PartitionType::Gpt, 2048)] {
-            let [(at, boot), (core_at, core)] = sectors(vec![0xAA; 512], vec![0xBB; 1025], &target(partition)).unwrap();
-            assert_eq!((at, boot.len(), core_at, core.len()), (0, 440, first * 512, 1536));
+            let [(at, boot), (core_at, core)] =
+                sectors(vec![0xAA; 512], vec![0xBB; 1025], &target(partition)).unwrap();
+            assert_eq!(
+                (at, boot.len(), core_at, core.len()),
+                (0, 440, first * 512, 1536)
+            );
             assert_eq!(boot[0x5C..0x64], first.to_le_bytes());
             assert_eq!(core[0x1F4..0x1FC], (first + 1).to_le_bytes());
             assert_eq!(core[0x1FC..0x200], [2, 0, 0x20, 0x08]);
-            assert_eq!((boot[0x5B], boot[0x64], core[0x1F3], core[0x200]), (0xAA, 0xAA, 0xBB, 0xBB));
+            assert_eq!(
+                (boot[0x5B], boot[0x64], core[0x1F3], core[0x200]),
+                (0xAA, 0xAA, 0xBB, 0xBB)
+            );
         }
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let error = sectors(vec![0; 512], vec![0; 2048 * 512], &target(PartitionType::Mbr)).unwrap_err();
+        let error = sectors(
+            vec![0; 512],
+            vec![0; 2048 * 512],
+            &target(PartitionType::Mbr),
+        )
+        .unwrap_err();
         assert!(error.contains("does not fit"), "{error}");
         assert!(sectors(vec![0; 511], vec![0; 2048], &target(PartitionType::Mbr)).is_err());
     }

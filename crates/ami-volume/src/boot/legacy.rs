@@ -48,20 +48,27 @@ pub struct Legacy {
 impl Legacy {
     pub(crate) fn find(volume: &Path) -> Option<Self> {
         let stages = STAGES.into_iter().find(|folder| {
-            ["stage1", "stage2"].iter().all(|file| inside::is_file(volume, &Path::new(folder).join(file)))
+            ["stage1", "stage2"]
+                .iter()
+                .all(|file| inside::is_file(volume, &Path::new(folder).join(file)))
         })?;
         let shell = Tool::find_on_volume(&["grub"], volume)?;
         Some(Self { stages, shell })
     }
 
     pub(crate) fn is_configured(&self, volume: &Path) -> bool {
-        CONFIGURATIONS.iter().any(|path| inside::is_file(volume, Path::new(path)))
+        CONFIGURATIONS
+            .iter()
+            .any(|path| inside::is_file(volume, Path::new(path)))
     }
 
     pub(crate) fn copy_files(&self, volume: &Path, image: &Path) -> Result<(), Error> {
-        let from = inside::resolve(volume, Path::new(self.stages)).map_err(Error::io("read", volume))?;
+        let from =
+            inside::resolve(volume, Path::new(self.stages)).map_err(Error::io("read", volume))?;
         let to = inside::resolve(image, Path::new(FOLDER)).map_err(Error::io("read", image))?;
-        copy_named(&from, &to, |name| name.starts_with("stage") || name.ends_with("stage1_5"))
+        copy_named(&from, &to, |name| {
+            name.starts_with("stage") || name.ends_with("stage1_5")
+        })
     }
 
     /// Installs on a small disk like the image: which file systems and partition tables it can read depends on its patches.
@@ -82,19 +89,34 @@ impl Legacy {
                 "GRUB Legacy does not read btrfs: install GRUB 2 on the volume, or use --partition none".to_owned(),
             ));
         }
-        let size = if file_system == "xfs" { SCRATCH_FOR_XFS } else { SCRATCH };
+        let size = if file_system == "xfs" {
+            SCRATCH_FOR_XFS
+        } else {
+            SCRATCH
+        };
         let path = workshop.base().join("scratch");
         let mut options = File::options();
-        let mut file = options.read(true).write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(Error::io("create", &path))?;
         file.set_len(size).map_err(Error::io("write", &path))?;
         let _ = write_table(&mut file, &path, partition, None, random_ids()?)?;
         let layout = Layout::new(partition, size);
-        let device = LoopDevice::new(&file, layout.root_offset, layout.root_length, workshop.base())?;
+        let device = LoopDevice::new(
+            &file,
+            layout.root_offset,
+            layout.root_length,
+            workshop.base(),
+        )?;
         make(&device, layout.root_length)?;
         mount(&device)?;
         let root = workshop.image();
         let copied = self.copy_files(&workshop.volume(), &root);
-        rustix::mount::unmount(&root, UnmountFlags::empty()).map_err(Error::io("unmount", &root))?;
+        rustix::mount::unmount(&root, UnmountFlags::empty())
+            .map_err(Error::io("unmount", &root))?;
         copied?;
         device.finish()?;
         let target = Target {
@@ -109,7 +131,12 @@ impl Legacy {
         result.map_err(|error| explain(error, partition))
     }
 
-    pub(crate) fn install(&self, image: &File, target: &Target<'_>, workshop: &Workshop) -> Result<(), Error> {
+    pub(crate) fn install(
+        &self,
+        image: &File,
+        target: &Target<'_>,
+        workshop: &Workshop,
+    ) -> Result<(), Error> {
         let shown = workshop.show_file(NAME, target.path)?;
         let result = match target.partition {
             PartitionType::Gpt => self.install_on_gpt(image, &shown, target, workshop),
@@ -132,15 +159,20 @@ impl Legacy {
             return Err(Error::BootLoader(last_words(&printed)));
         }
         let stage = stage_1_5(target.file_system);
-        let folder = inside::resolve(&workshop.volume(), Path::new(self.stages)).map_err(Error::io("read", shown))?;
+        let folder = inside::resolve(&workshop.volume(), Path::new(self.stages))
+            .map_err(Error::io("read", shown))?;
         let path = folder.join(stage);
         let code = std::fs::read(&path).map_err(Error::io("read", &path))?;
         let (first, room) = target.layout.boot_area.unwrap_or_default();
         let sectors = (code.len() as u64).div_ceil(SECTOR);
         if sectors > room {
-            return Err(Error::BootLoader(format!("GRUB Legacy's {stage} does not fit into the BIOS boot partition")));
+            return Err(Error::BootLoader(format!(
+                "GRUB Legacy's {stage} does not fit into the BIOS boot partition"
+            )));
         }
-        image.write_all_at(&code, first * SECTOR).map_err(Error::io("write", target.path))?;
+        image
+            .write_all_at(&code, first * SECTOR)
+            .map_err(Error::io("write", target.path))?;
         let configuration = CONFIGURATIONS
             .into_iter()
             .find(|path| inside::is_file(&workshop.volume(), Path::new(path)))
@@ -153,13 +185,21 @@ impl Legacy {
 
     /// Has the shell work on a disk image, and gives what it printed. Its exit code says nothing.
     fn ask(&self, disk: &Path, commands: &[&str], workshop: &Workshop) -> Result<String, Error> {
-        let input = format!("device (hd0) {}\nroot (hd0,0)\n{}\nquit\n", disk.display(), commands.join("\n"));
+        let input = format!(
+            "device (hd0) {}\nroot (hd0,0)\n{}\nquit\n",
+            disk.display(),
+            commands.join("\n")
+        );
         let arguments = ["--batch", "--no-floppy", "--device-map=/dev/null"].map(OsStr::new);
-        let printed = self.shell.run(&workshop.tools(), &arguments, input.as_bytes())?;
+        let printed = self
+            .shell
+            .run(&workshop.tools(), &arguments, input.as_bytes())?;
         let text = String::from_utf8_lossy(&printed.stdout).into_owned();
         tracing::debug!(printed = %text, "GRUB Legacy");
         match error_line(&text) {
-            Some(line) => Err(Error::BootLoader(format!("the volume's GRUB Legacy cannot be installed: {line}"))),
+            Some(line) => Err(Error::BootLoader(format!(
+                "the volume's GRUB Legacy cannot be installed: {line}"
+            ))),
             None => Ok(text),
         }
     }
@@ -168,13 +208,20 @@ impl Legacy {
 /// GRUB Legacy prints `Error 17: Cannot mount selected partition`.
 fn error_line(printed: &str) -> Option<&str> {
     printed.lines().map(str::trim).find(|line| {
-        line.strip_prefix("Error ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        line.strip_prefix("Error ")
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     })
 }
 
 fn last_words(printed: &str) -> String {
-    let lines = printed.lines().map(str::trim).filter(|line| line.contains("partition type"));
-    lines.last().unwrap_or("it does not know the partition").to_owned()
+    let lines = printed
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.contains("partition type"));
+    lines
+        .last()
+        .unwrap_or("it does not know the partition")
+        .to_owned()
 }
 
 fn stage_1_5(file_system: &str) -> &'static str {
@@ -203,8 +250,14 @@ mod tests {
     #[test]
     fn errors_are_found_in_what_the_shell_prints() {
         let printed = "grub> root (hd0,0)\n Filesystem type unknown, partition type 0xee\n\nError 17: Cannot mount selected partition\n";
-        assert_eq!(error_line(printed), Some("Error 17: Cannot mount selected partition"));
+        assert_eq!(
+            error_line(printed),
+            Some("Error 17: Cannot mount selected partition")
+        );
         assert_eq!(error_line(" Running \"embed\"... succeeded\nDone.\n"), None);
-        assert_eq!(last_words(printed), "Filesystem type unknown, partition type 0xee");
+        assert_eq!(
+            last_words(printed),
+            "Filesystem type unknown, partition type 0xee"
+        );
     }
 }

@@ -43,7 +43,9 @@ impl Loader {
         let grub2 = Grub2::find(volume);
         let legacy = Legacy::find(volume);
         match (grub2, legacy) {
-            (Some(grub2), Some(legacy)) if !grub2.is_configured(volume) && legacy.is_configured(volume) => {
+            (Some(grub2), Some(legacy))
+                if !grub2.is_configured(volume) && legacy.is_configured(volume) =>
+            {
                 Some(Self::Legacy(legacy))
             }
             (Some(grub2), _) => Some(Self::Grub2(grub2)),
@@ -69,7 +71,9 @@ impl Loader {
 
     /// Whether the volume has a configuration for it.
     pub(crate) fn is_configured(&self, volume: &Path) -> bool {
-        self.configurations().iter().any(|path| inside::is_file(volume, Path::new(path)))
+        self.configurations()
+            .iter()
+            .any(|path| inside::is_file(volume, Path::new(path)))
     }
 
     /// Tries what can be tried before anything is copied.
@@ -95,7 +99,12 @@ impl Loader {
     }
 
     /// Writes it in front of the image's file system, which is not mounted.
-    pub(crate) fn install(&self, image: &File, target: &Target<'_>, workshop: &Workshop) -> Result<(), Error> {
+    pub(crate) fn install(
+        &self,
+        image: &File,
+        target: &Target<'_>,
+        workshop: &Workshop,
+    ) -> Result<(), Error> {
         match self {
             Self::Grub2(grub2) => grub2.install(image, target, workshop),
             Self::Legacy(legacy) => legacy.install(image, target, workshop),
