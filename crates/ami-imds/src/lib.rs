@@ -43,7 +43,7 @@ pub struct Inherited {
 pub enum Error {
     /// This is no instance, or its metadata is switched off.
     #[error("the instance metadata service cannot be reached")]
-    Unreachable(#[source] ImdsError),
+    Unreachable(#[source] Box<ImdsError>),
     /// The system does not allow network connections, or the like.
     #[error("cannot use the network")]
     Network(#[source] std::io::Error),
@@ -108,7 +108,7 @@ async fn get(client: &Client, item: &str) -> Result<Option<String>, Error> {
             );
             Ok(None)
         }
-        Err(error) => Err(Error::Unreachable(error)),
+        Err(error) => Err(Error::Unreachable(Box::new(error))),
     }
 }
 

@@ -437,7 +437,7 @@ fn patterns_decide_as_in_rsync() {
         let name = OsString::from_vec(name.to_vec());
         for top in ["", "etc2", "etc2/a"] {
             let path = source.join(top).join(&name);
-            if top.is_empty() && path.file_name().unwrap().len() % 2 == 0 {
+            if top.is_empty() && path.file_name().unwrap().len().is_multiple_of(2) {
                 fs::create_dir_all(path.join("b/ab")).unwrap();
             } else if path.symlink_metadata().is_err() {
                 fs::write(path, "").unwrap();
@@ -603,7 +603,7 @@ fn a_name_that_another_file_takes_is_gone() {
         }
     });
     // What is a folder by now is copied as one.
-    assert_eq!(copied.unwrap().vanished, [PathBuf::new(); 0]);
+    assert_eq!(copied.unwrap().vanished, Vec::<PathBuf>::new());
 }
 
 #[test]

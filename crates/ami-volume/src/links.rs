@@ -35,6 +35,8 @@ impl<T> Links<T> {
         match links.entry((stat.st_dev, stat.st_ino)) {
             Entry::Vacant(entry) => {
                 let (remembered, result) = first()?;
+                // A u32 on other architectures.
+                #[allow(clippy::useless_conversion)]
                 let left = u64::from(stat.st_nlink) - 1;
                 let _ = entry.insert(Met {
                     first: remembered,

@@ -214,12 +214,12 @@ fn error_line(printed: &str) -> Option<&str> {
 }
 
 fn last_words(printed: &str) -> String {
-    let lines = printed
+    let mut lines = printed
         .lines()
         .map(str::trim)
         .filter(|line| line.contains("partition type"));
     lines
-        .last()
+        .next_back()
         .unwrap_or("it does not know the partition")
         .to_owned()
 }
