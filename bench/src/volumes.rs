@@ -75,7 +75,8 @@ impl Volume {
         // What was copied is the volume.
         let differing = self.shell(
             "mount -o loop,ro out/image mnt
-             rsync -naHAXi --delete --exclude=/dev/* --exclude=/lost+found volume/ mnt/; umount mnt",
+             rsync -naHAXi --delete --exclude=/dev --exclude=/mnt --exclude=/proc --exclude=/sys --exclude=/lost+found volume/ mnt/
+             umount mnt",
         )?;
         if differing.is_empty() {
             Ok(copied)

@@ -5,6 +5,7 @@ pub mod images;
 pub mod imds;
 pub mod mounts;
 pub mod traces;
+pub mod volumes;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -23,7 +23,8 @@ fn main() -> ExitCode {
 fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let wish = Wish::new(&arguments)?;
     if arguments.dry_run {
-        let plan = Plan::new(wish.request, context.interrupted()).map_err(imaging)?;
+        let plan = Plan::new(wish.request, context.interrupted())
+            .map_err(|error| imaging(error, context))?;
         return report::say_plan(&plan, &arguments, context);
     }
     wish.check_root()?;
@@ -48,7 +49,8 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
             inheritance,
         )?)
     };
-    let plan = Plan::new(request, context.interrupted()).map_err(imaging)?;
+    let plan =
+        Plan::new(request, context.interrupted()).map_err(|error| imaging(error, context))?;
     report::say_beginning(&plan, &shown, &arguments, context)?;
 
     let staging = context
@@ -100,7 +102,7 @@ fn make(plan: &Plan, staged: &Path, context: &Context) -> Result<Made, Failure> 
         },
     );
     drop(progress);
-    made.map_err(imaging)
+    made.map_err(|error| imaging(error, context))
 }
 
 /// Gives the image its name, once all of it is on the disk.
@@ -136,9 +138,10 @@ fn finish(
 }
 
 /// A failed imaging. As in the older suite, a step that fails on the way exits with 1.
-fn imaging(error: Error) -> Failure {
-    match error {
-        Error::Interrupted => Failure::interrupted(),
-        error => Failure::new(exit::USAGE, error),
+fn imaging(error: Error, context: &Context) -> Failure {
+    // Ctrl-C also ends the program that is run at the time, which is an error of its own.
+    if matches!(error, Error::Interrupted) || context.interrupted().load(Ordering::Relaxed) {
+        return Failure::interrupted();
     }
+    Failure::new(exit::USAGE, error)
 }

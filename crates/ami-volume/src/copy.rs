@@ -458,3 +458,7 @@ fn link_path(path: &[u8]) -> CString {
 #[cfg(test)]
 #[path = "copy_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "copy_disturbed_test.rs"]
+mod disturbed_tests;

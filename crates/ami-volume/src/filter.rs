@@ -329,4 +329,13 @@ mod tests {
         assert!(filter.decide(b"/x/a\xffb", false).is_some());
         assert!(filter.decide(b"/x/a\nb", false).is_some());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_pattern_is_refused(pattern in "[ab/*?\\[\\]!^:\\\\ \\-&~\u{e4}]{0,12}", path in "(/[ab*\\]-]{0,3}){1,4}") {
+            let rule = Rule { pattern, origin: Origin::Exclude };
+            let filter = Filter::new(vec![rule]).unwrap();
+            let _ = filter.decide(path.as_bytes(), false);
+        }
+    }
 }

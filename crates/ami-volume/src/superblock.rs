@@ -325,4 +325,19 @@ mod tests {
         assert_eq!(Superblock::parse(&[0; LENGTH]), None);
         assert_eq!(Superblock::parse(b"XFSB"), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_superblock_makes_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 4096), magic in 0..3) {
+            let mut device = vec![0; LENGTH];
+            let (at, magic_at, magic): (usize, usize, &[u8]) = match magic {
+                0 => (EXT, 0x38, &[0x53, 0xEF]),
+                1 => (0, 0, b"XFSB"),
+                _ => (BTRFS, 0x40, b"_BHRfS_M"),
+            };
+            device[at..at + 4096].copy_from_slice(&bytes);
+            device[at + magic_at..at + magic_at + magic.len()].copy_from_slice(magic);
+            assert!(Superblock::parse(&device).is_some());
+        }
+    }
 }
