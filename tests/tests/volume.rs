@@ -189,7 +189,7 @@ fn a_file_system_that_is_not_known_becomes_ext4_and_a_folder_is_bundled_as_gpt_u
     assert!(
         result
             .stderr
-            .contains("(tmpfs) is not one that can be made again"),
+            .contains("The volume's file system is not one that can be made again (tmpfs on "),
         "{}",
         result.stderr
     );

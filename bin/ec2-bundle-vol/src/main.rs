@@ -51,14 +51,14 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
     };
     let plan =
         Plan::new(request, context.interrupted()).map_err(|error| imaging(error, context))?;
-    report::say_beginning(&plan, &shown, &arguments, context)?;
+    report::say_beginning(&plan, &shown, context)?;
 
     let staging = context
         .staging(&arguments.bundle.destination)
         .or_exit(exit::USAGE)?;
     let staged = staging.path().join("image");
     let made = make(&plan, &staged, context)?;
-    report::say_made(&plan, &made, &shown, context)?;
+    report::say_made(&made, &shown, context)?;
 
     let bundled = match bundling {
         None => {

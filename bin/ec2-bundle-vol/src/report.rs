@@ -88,12 +88,7 @@ impl Report {
 }
 
 /// The status lines before the copy, and what is to be known of it.
-pub fn say_beginning(
-    plan: &Plan,
-    shown: &Shown,
-    arguments: &Arguments,
-    context: &Context,
-) -> Result<(), Failure> {
+pub fn say_beginning(plan: &Plan, shown: &Shown, context: &Context) -> Result<(), Failure> {
     if plan.request.partition != Some(PartitionType::None) {
         context.say(&format!(
             "Setting partition type to bundle \"{}\" with...",
@@ -130,18 +125,23 @@ pub fn say_beginning(
         ))?;
     }
     if !plan.has_superblock {
+        let why = if matches!(
+            plan.fs_type.as_str(),
+            "ext2" | "ext3" | "ext4" | "xfs" | "btrfs"
+        ) {
+            "The volume's device cannot be read"
+        } else {
+            "The volume's file system is not one that can be made again"
+        };
         context.warn(&format!(
-            "The volume's file system ({}) is not one that can be made again, or its device cannot be read: the image gets a new {}.",
-            plan.fs_type, plan.twin.name
+            "{why} ({} on {}): the image gets a new {}, without its label and UUID.",
+            plan.fs_type,
+            plan.source.display(),
+            plan.twin.name
         ));
     }
     if let Some(text) = filtered(&plan.contents, &plan.packaged) {
         context.warn(&text);
-    }
-    if arguments.common.debug
-        && let Some(loader) = &plan.loader
-    {
-        tracing::debug!(loader = loader.name(), "boot loader");
     }
     Ok(())
 }
@@ -177,7 +177,7 @@ pub fn tell(event: &Event<'_>, context: &Context) {
 }
 
 /// Status lines and warnings when the image is complete.
-pub fn say_made(plan: &Plan, made: &Made, shown: &Shown, context: &Context) -> Result<(), Failure> {
+pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Failure> {
     let copied = &made.copied;
     for (paths, what) in [
         (&copied.vanished, "vanished before they could be copied"),
@@ -196,9 +196,6 @@ pub fn say_made(plan: &Plan, made: &Made, shown: &Shown, context: &Context) -> R
     }
     for warning in &made.warnings {
         context.warn(warning);
-    }
-    if plan.loader.is_some() && plan.contents.entries == 1 {
-        context.warn("WARNING: the volume is empty.");
     }
     context.say(&format!("Image file created: {}", shown.image.display()))?;
     context.say("Volume cloning done.")

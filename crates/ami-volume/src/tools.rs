@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::fs::{Access, AtFlags};
+use rustix::fs::{Access, access};
 use tracing::debug;
 
 use crate::error::Error;
+use crate::inside;
 use crate::kernel;
 
 /// Where programs are looked for, in this order.
@@ -53,15 +54,8 @@ impl Tool {
         names.iter().find_map(|&name| {
             FOLDERS.iter().find_map(|folder| {
                 let path = Path::new(folder).join(name);
-                let real = root.join(folder.trim_start_matches('/')).join(name);
-                let is_there = real.is_file()
-                    && rustix::fs::accessat(
-                        rustix::fs::CWD,
-                        &real,
-                        Access::EXEC_OK,
-                        AtFlags::empty(),
-                    )
-                    .is_ok();
+                let is_there = inside::resolve(root, &path)
+                    .is_ok_and(|real| real.is_file() && access(&real, Access::EXEC_OK).is_ok());
                 is_there.then_some(Self {
                     name,
                     path,
