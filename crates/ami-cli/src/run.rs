@@ -55,7 +55,7 @@ fn finish<O: Options>(
         .first()
         .is_some_and(|first| first == sweeper::ARGUMENT)
     {
-        sweeper::wait_and_sweep(arguments.get(1));
+        sweeper::wait_and_sweep(&arguments);
         return ExitCode::SUCCESS;
     }
     let outcome = if arguments.first().is_some_and(|first| first == DUMP) {

@@ -4,7 +4,7 @@
 //! pipe ends without a word, it waits until the process is gone, and then takes away what it had begun. Where even the sweeper is
 //! killed, the next run does the same.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
-/// Makes this program a sweeper, as the first argument, written out; the second is the destination.
+/// Makes this program a sweeper, as the first argument, written out; then come the process that it waits for and the destination.
 pub(crate) const ARGUMENT: &str = "--sweep-after-me";
 
 /// What the pipe says where there is nothing to be done.
@@ -32,7 +32,8 @@ impl Sweeper {
         // Not the file's path: it may have been replaced since.
         let mut command = Command::new("/proc/self/exe");
         let spawned = command
-            .args([OsStr::new(ARGUMENT), destination.as_os_str()])
+            .args([ARGUMENT, &std::process::id().to_string()])
+            .arg(destination)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -59,16 +60,20 @@ impl Drop for Sweeper {
 }
 
 /// A sweeper's life.
-pub(crate) fn wait_and_sweep(destination: Option<&OsString>) {
-    let parent = rustix::process::getppid();
+pub(crate) fn wait_and_sweep(arguments: &[OsString]) {
+    let [_, process, destination] = arguments else {
+        return;
+    };
     let mut said = Vec::new();
     // What cannot be read is as good as the end.
     let _ = std::io::stdin().lock().read_to_end(&mut said);
-    let Some(destination) = destination.filter(|_| said != ALL_WELL) else {
+    if said == ALL_WELL {
         return;
-    };
-    // The locks on its files go after the pipe.
-    while parent.is_some() && rustix::process::getppid() == parent {
+    }
+    // The locks on its files go after the pipe. It may have been killed before this process looked at anything.
+    while rustix::process::getppid()
+        .is_some_and(|parent| parent.to_string() == process.to_string_lossy())
+    {
         std::thread::sleep(MOMENT);
     }
     // There is nobody left to be told.
