@@ -191,7 +191,8 @@ pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Fai
         ),
     ] {
         if !paths.is_empty() {
-            context.warn(&format!("{} files {what}: {}", paths.len(), named(paths)));
+            let names = paths.iter().map(|path| path.display().to_string());
+            context.warn(&format!("{} files {what}: {}", paths.len(), named(names)));
         }
     }
     for warning in &made.warnings {
@@ -211,39 +212,27 @@ fn filtered(contents: &Contents, packaged: &[(PathBuf, String)]) -> Option<Strin
         "Left out {count} files that look like secrets or leftovers (--dry-run lists them; --include brings back, --no-filter keeps all)."
     );
     if !packaged.is_empty() {
-        let names: Vec<String> = packaged
+        let owned = packaged
             .iter()
-            .take(MOST_NAMES)
-            .map(|(path, package)| format!("{} ({package})", path.display()))
-            .collect();
-        let more = packaged.len() - names.len();
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
+            .map(|(path, package)| format!("{} ({package})", path.display()));
         text.push_str(&format!(
-            "\nWARNING: {} of them belong to installed packages, which may need them: {}{more}",
+            "\nWARNING: {} of them belong to installed packages, which may need them: {}",
             packaged.len(),
-            names.join(", ")
+            named(owned)
         ));
     }
     Some(text)
 }
 
-fn named(paths: &[PathBuf]) -> String {
-    let names: Vec<String> = paths
-        .iter()
-        .take(MOST_NAMES)
-        .map(|path| path.display().to_string())
-        .collect();
-    let more = paths.len() - names.len();
-    let more = if more > 0 {
-        format!(" and {more} more")
+/// A list in a message: the first names, and how many more there are.
+fn named(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(MOST_NAMES);
+    let shown = names.take(MOST_NAMES).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        format!("{shown} and {more} more")
     } else {
-        String::new()
-    };
-    format!("{}{more}", names.join(", "))
+        shown
+    }
 }
 
 /// What would be done.

@@ -70,12 +70,12 @@ pub(crate) fn wait_and_sweep(arguments: &[OsString]) {
     if said == ALL_WELL {
         return;
     }
-    // The locks on its files go after the pipe. It may have been killed before this process looked at anything.
+    // It may have been killed before this process looked at anything.
     while rustix::process::getppid()
         .is_some_and(|parent| parent.to_string() == process.to_string_lossy())
     {
         std::thread::sleep(MOMENT);
     }
     // There is nobody left to be told.
-    let _ = ami_parts::sweep(Path::new(destination));
+    let _ = ami_parts::sweep_when_free(Path::new(destination));
 }

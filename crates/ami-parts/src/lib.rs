@@ -29,5 +29,5 @@ pub use error::Error;
 pub use names::{belongs_to_bundle, manifest_file_name, part_file_name};
 pub use publish::{Published, publish, replaced_files, sync_folder};
 pub use read::{PartFile, PartReader};
-pub use staging::{Staging, sweep};
+pub use staging::{Staging, sweep_when_free};
 pub use write::{PART_SIZE, PartWriter, StagedPart, StagedParts};

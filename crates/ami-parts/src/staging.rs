@@ -33,7 +33,7 @@ impl Staging {
     /// # Errors
     /// The destination cannot be read or written.
     pub fn new(destination: &Path) -> Result<Self, Error> {
-        sweep(destination)?;
+        sweep(destination, FlockOperation::NonBlockingLockExclusive)?;
         loop {
             let path = destination.join(random_name()?);
             match fs::DirBuilder::new().mode(0o700).create(&path) {
@@ -42,7 +42,7 @@ impl Staging {
                 Err(e) => return Err(Error::io("write to", destination)(e)),
             }
             // Another run's clearing may have locked, and be removing, the folder between these two calls.
-            if let Some(lock) = lock(&path)? {
+            if let Some(lock) = lock(&path, FlockOperation::NonBlockingLockExclusive)? {
                 return Ok(Self {
                     destination: destination.to_owned(),
                     path,
@@ -92,14 +92,24 @@ impl Drop for Staging {
     }
 }
 
-/// Undoes what killed runs had begun in `destination`, and clears away what they left.
+/// Undoes what killed runs had begun in `destination`, and clears away what they left; waits for the runs that live to end.
+///
+/// What holds a run's lock can outlive it for a moment: a program that it had just begun to start, or the kernel's own work.
 ///
 /// # Errors
 /// The destination cannot be read or written.
-pub fn sweep(destination: &Path) -> Result<(), Error> {
-    for stale in abandoned(destination)? {
-        publish::roll_back(&stale, destination)?;
-        fs::remove_dir_all(&stale.path).map_err(Error::io("remove", &stale.path))?;
+pub fn sweep_when_free(destination: &Path) -> Result<(), Error> {
+    sweep(destination, FlockOperation::LockExclusive)
+}
+
+/// Locks one at a time: two that wait for each other's would wait for ever.
+fn sweep(destination: &Path, locking: FlockOperation) -> Result<(), Error> {
+    for path in private_folders(destination)? {
+        if let Some(lock) = lock(&path, locking)? {
+            let stale = Abandoned { path, _lock: lock };
+            publish::roll_back(&stale, destination)?;
+            fs::remove_dir_all(&stale.path).map_err(Error::io("remove", &stale.path))?;
+        }
     }
     Ok(())
 }
@@ -110,7 +120,7 @@ pub(crate) struct Abandoned {
     _lock: File,
 }
 
-fn abandoned(destination: &Path) -> Result<Vec<Abandoned>, Error> {
+fn private_folders(destination: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(destination).map_err(Error::io("read", destination))? {
         let entry = entry.map_err(Error::io("read", destination))?;
@@ -122,25 +132,22 @@ fn abandoned(destination: &Path) -> Result<Vec<Abandoned>, Error> {
             continue; // its owner has just finished
         };
         // The destination may be /tmp: what somebody else put there is not ours to act on.
-        if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
-            continue;
-        }
-        if let Some(lock) = lock(&path)? {
-            found.push(Abandoned { path, _lock: lock });
+        if metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw() {
+            found.push(path);
         }
     }
     Ok(found)
 }
 
-/// Takes the folder's lock; `None` if it has an owner or is gone.
-fn lock(path: &Path) -> Result<Option<File>, Error> {
+/// Takes the folder's lock; `None` if it is gone, or has an owner that is not waited for.
+fn lock(path: &Path, locking: FlockOperation) -> Result<Option<File>, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(fd) => File::from(fd),
         Err(Errno::NOENT) => return Ok(None),
         Err(e) => return Err(Error::io("open", path)(e.into())),
     };
-    match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+    match rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, locking)) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => return Ok(None),
         Err(e) => return Err(Error::io("lock", path)(e.into())),
@@ -202,6 +209,24 @@ mod tests {
         assert_ne!(first.path(), second.path());
         drop((first, second));
         assert_eq!(entries(destination.path()), ["precious"]);
+    }
+
+    #[test]
+    fn what_still_has_an_owner_is_waited_for() {
+        let destination = tempfile::tempdir().unwrap();
+        let staging = Staging::new(destination.path()).unwrap();
+        // A killed run whose lock is still held: nothing removes the folder but the one that waits.
+        let lock = staging._lock.try_clone().unwrap();
+        let path = staging.path().to_owned();
+        std::mem::forget(staging);
+        std::thread::scope(|scope| {
+            let sweeper = scope.spawn(|| sweep_when_free(destination.path()));
+            drop(Staging::new(destination.path()).unwrap());
+            assert!(path.is_dir());
+            rustix::fs::flock(&lock, FlockOperation::Unlock).unwrap();
+            sweeper.join().unwrap().unwrap();
+        });
+        assert!(entries(destination.path()).is_empty());
     }
 
     #[test]

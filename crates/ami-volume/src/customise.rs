@@ -1,7 +1,6 @@
 //! What is changed in the image after the copy: the folders that start empty, the table of file systems, the user's script.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use crate::format::Twin;
 use crate::inside;
 use crate::kernel;
 use crate::partition::PartitionType;
+use crate::tools::read_pipe;
 use crate::workshop::{DEVICES, make_device};
 
 const FSTAB: &str = "/etc/fstab";
@@ -191,8 +191,8 @@ pub(crate) fn run_script(
             wait_for_end(&mut child, script, interrupted)
         });
         let (stdout, stderr) = piped.recv().unwrap_or_default();
-        let stderr = scope.spawn(|| read_end(stderr));
-        let stdout = read_end(stdout);
+        let stderr = scope.spawn(|| read_pipe(stderr, MOST_OUTPUT));
+        let stdout = read_pipe(stdout, MOST_OUTPUT);
         let stderr = stderr.join().unwrap_or_default();
         match running.join() {
             Ok(status) => status.map(|status| (status, stdout, stderr)),
@@ -229,15 +229,6 @@ fn wait_for_end(
     // What it has left in the background would keep the image busy, and the pipes open.
     end(child);
     Ok(status)
-}
-
-fn read_end(pipe: Option<impl Read>) -> Vec<u8> {
-    let mut kept = Vec::new();
-    if let Some(mut pipe) = pipe {
-        let _ = (&mut pipe).take(MOST_OUTPUT).read_to_end(&mut kept);
-        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
-    }
-    kept
 }
 
 /// Ends a script, if it has not ended, and what it has started.

@@ -97,12 +97,12 @@ impl Tool {
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (stdout, stderr) = std::thread::scope(|scope| {
-            let stderr = scope.spawn(|| read_all(stderr));
+            let stderr = scope.spawn(|| read_pipe(stderr, MOST_OUTPUT));
             let writer = scope.spawn(move || {
                 // A program that does not read its input to the end has its reasons.
                 stdin.map(|mut stdin| stdin.write_all(input))
             });
-            let stdout = read_all(stdout);
+            let stdout = read_pipe(stdout, MOST_OUTPUT);
             let _ = writer.join();
             (stdout, stderr.join().unwrap_or_default())
         });
@@ -118,12 +118,12 @@ impl Tool {
     }
 }
 
-/// Reads to the end and keeps the beginning.
-fn read_all(pipe: Option<impl Read>) -> Vec<u8> {
+/// Reads a pipe to its end and keeps at most so many bytes of the beginning.
+pub(crate) fn read_pipe(pipe: Option<impl Read>, most: u64) -> Vec<u8> {
     let mut kept = Vec::new();
     if let Some(mut pipe) = pipe {
         // What cannot be read is not there; how the program ended counts.
-        let _ = (&mut pipe).take(MOST_OUTPUT).read_to_end(&mut kept);
+        let _ = (&mut pipe).take(most).read_to_end(&mut kept);
         let _ = std::io::copy(&mut pipe, &mut std::io::sink());
     }
     kept
