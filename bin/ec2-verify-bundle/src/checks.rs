@@ -2,8 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use ami_bundle::Settings;
 use ami_cli::{BundleFiles, Context, Failure, Progress, one_line};
@@ -133,7 +131,10 @@ impl Checks {
         threads: NonZeroUsize,
         context: &Context,
     ) -> Result<bool, Failure> {
-        let results = verify_all(BundleFiles::named(image, folder), threads, context)?;
+        let parts = BundleFiles::named(image, folder);
+        let verify = |part: &PartFile| part.verify(|_| {});
+        let results = ami_parts::check_all(&parts, threads, context.interrupted(), verify)
+            .ok_or_else(Failure::interrupted)?;
         let count = results.len();
         let mut size = 0;
         let (mut missing, mut wrong) = (Vec::new(), Vec::new());
@@ -205,38 +206,4 @@ impl Checks {
         }
         Ok(())
     }
-}
-
-/// Reads every part and compares its digest, on all threads; results in the parts' order.
-fn verify_all(
-    parts: Vec<PartFile>,
-    threads: NonZeroUsize,
-    context: &Context,
-) -> Result<Vec<Result<u64, ami_parts::Error>>, Failure> {
-    let next = AtomicUsize::new(0);
-    let serve = || {
-        let mut results = Vec::new();
-        while !context.interrupted().load(Ordering::Relaxed) {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(part) = parts.get(index) else { break };
-            results.push((index, part.verify()));
-        }
-        results
-    };
-    let mut results = thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads.get()).map(|_| scope.spawn(serve)).collect();
-        let mut results = serve();
-        for helper in helpers {
-            match helper.join() {
-                Ok(more) => results.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        results
-    });
-    if context.interrupted().load(Ordering::Relaxed) {
-        return Err(Failure::interrupted());
-    }
-    results.sort_by_key(|(index, _)| *index);
-    Ok(results.into_iter().map(|(_, result)| result).collect())
 }

@@ -24,9 +24,7 @@ impl Context {
         };
         if !SUPPORTED.contains(&architecture.as_str()) {
             self.warn(&format!("Unsupported architecture [{architecture}]."));
-            if !self.batch && !prompt::confirm("Are you sure you want to continue? [y/N]")? {
-                return Err(Failure::silent(0));
-            }
+            self.confirm_to_go_on()?;
         }
         Ok(architecture)
     }

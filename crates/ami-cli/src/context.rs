@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::failure::{Failure, OrExit, exit};
 use crate::interrupt;
 use crate::print::print;
+use crate::prompt::{self, Answer};
 use crate::sweeper::Sweeper;
 
 /// A command's surroundings: how it speaks, whether it may ask, and who cleans up if it is killed.
@@ -71,6 +72,30 @@ impl Context {
         // Where that cannot be written, there is nobody to warn.
         use std::io::Write;
         let _ = writeln!(std::io::stderr(), "{line}");
+    }
+
+    /// Asks whether to go on in spite of a warning, unless nothing may be asked.
+    ///
+    /// # Errors
+    /// The person does not want to, or does not answer.
+    pub fn confirm_to_go_on(&self) -> Result<(), Failure> {
+        if self.batch {
+            return Ok(());
+        }
+        prompt::confirm_to_go_on()
+    }
+
+    /// Asks a yes-or-no question, even where else nothing may be asked.
+    ///
+    /// # Errors
+    /// Standard input or output cannot be used; it was interrupted.
+    pub fn confirm(&self, question: &str) -> Result<Answer, Failure> {
+        prompt::confirm(question)
+    }
+
+    /// Whether nothing may be asked that has a default.
+    pub fn is_batch(&self) -> bool {
+        self.batch
     }
 
     /// The flag that SIGINT and SIGTERM raise.

@@ -44,10 +44,12 @@ pub trait Options: Args {
 }
 
 /// Options whose values the older suite's parser checks in another way than for any text.
-const SHAPES: [(&str, Shape); 5] = [
+const SHAPES: [(&str, Shape); 7] = [
     ("kernel", Shape::TextOrNothing),
     ("ramdisk", Shape::TextOrNothing),
     ("region", Shape::TextOrNothing),
+    ("location", Shape::TextOrNothing),
+    ("part", Shape::Integer),
     ("size", Shape::Integer),
     ("partition", Shape::OneOf(&["gpt", "mbr", "none"])),
 ];

@@ -9,8 +9,12 @@ pub mod exit {
     pub const USAGE: u8 = 1;
     /// A file that is needed on the way is not there.
     pub const MISSING_FILE: u8 = 2;
+    /// S3 failed, or the way there, or a local part is missing.
+    pub const SERVICE: u8 = 3;
     /// A question was not answered in time.
     pub const TIMEOUT: u8 = 5;
+    /// The bucket is in another location than the one that was given.
+    pub const LOCATION: u8 = 10;
     /// The instance's metadata is not to be had.
     pub const NO_METADATA: u8 = 12;
     /// Anything else.

@@ -37,4 +37,5 @@ pub use options::{
     BundleOptions, CommonOptions, CompressionOptions, IdentityOptions, RunningOptions,
 };
 pub use progress::Progress;
+pub use prompt::Answer;
 pub use run::{COMPATIBLE_VERSION, OWN_VERSION, run, run_without_arguments};

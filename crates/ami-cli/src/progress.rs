@@ -48,6 +48,16 @@ impl Progress {
         self.0.inc(count);
     }
 
+    /// Notes that `count` bytes are done in all.
+    pub fn set(&self, count: u64) {
+        self.0.set_position(count);
+    }
+
+    /// Prints something while the bar is out of the way.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
+    }
+
     /// Takes the bar away: what it shows is complete.
     pub fn clear(&self) {
         self.0.finish_and_clear();

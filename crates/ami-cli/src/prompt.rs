@@ -14,25 +14,56 @@ use crate::print::print;
 /// How long the older suite waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What was answered to a yes-or-no question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// An answer that begins with `y` or `Y`.
+    Yes,
+    /// Any other, or the end of input.
+    No,
+    /// None in half a minute.
+    None,
+}
+
 /// Asks for a value. An empty answer, and the end of input, mean `default`.
 pub(crate) fn ask(name: &str, question: &str, default: &str) -> Result<String, Failure> {
     print(question)?;
-    let answer = read_line(&format!("Timed out waiting for user input: {name}"))?;
-    match answer.trim() {
-        "" => Ok(default.to_owned()),
-        answer => Ok(answer.to_owned()),
+    match read_line()?.as_deref().map(str::trim) {
+        None => Err(timed_out(&format!(": {name}"))),
+        Some("") => Ok(default.to_owned()),
+        Some(answer) => Ok(answer.to_owned()),
     }
 }
 
-/// Asks whether to go on. Only an answer that begins with `y` or `Y` means yes.
-pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
+/// Asks a yes-or-no question.
+pub(crate) fn confirm(question: &str) -> Result<Answer, Failure> {
     print(question)?;
-    let answer = read_line("Timed out waiting for user input")?;
-    Ok(answer.starts_with(['y', 'Y']))
+    Ok(match read_line()? {
+        None => Answer::None,
+        Some(answer) if answer.starts_with(['y', 'Y']) => Answer::Yes,
+        Some(_) => Answer::No,
+    })
 }
 
-/// Reads up to a newline or the end of input, and not a byte further: the next question has the next line.
-fn read_line(timed_out: &str) -> Result<String, Failure> {
+/// Asks whether to go on in spite of a warning; fails, silently and with exit code 0, if not.
+pub(crate) fn confirm_to_go_on() -> Result<(), Failure> {
+    match confirm("Are you sure you want to continue? [y/N]")? {
+        Answer::Yes => Ok(()),
+        Answer::No => Err(Failure::silent(0)),
+        Answer::None => Err(timed_out("")),
+    }
+}
+
+fn timed_out(what: &str) -> Failure {
+    Failure::plain(
+        exit::TIMEOUT,
+        format!("Timed out waiting for user input{what}"),
+    )
+}
+
+/// Reads up to a newline or the end of input, and not a byte further: the next question has the next line. `None`: neither came
+/// in time.
+fn read_line() -> Result<Option<String>, Failure> {
     let stdin = io::stdin();
     let deadline = Instant::now() + PATIENCE;
     let mut line = Vec::new();
@@ -42,7 +73,7 @@ fn read_line(timed_out: &str) -> Result<String, Failure> {
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Failure::plain(exit::TIMEOUT, timed_out));
+            return Ok(None);
         }
         let timeout = Timespec {
             tv_sec: left.as_secs().cast_signed(),
@@ -63,5 +94,5 @@ fn read_line(timed_out: &str) -> Result<String, Failure> {
             Err(e) => return Err(e).or_exit(exit::OTHER),
         }
     }
-    Ok(String::from_utf8_lossy(&line).into_owned())
+    Ok(Some(String::from_utf8_lossy(&line).into_owned()))
 }

@@ -72,8 +72,11 @@ pub(crate) fn account(value: &str) -> Result<String, String> {
     )
 }
 
-/// A bundle's name.
-pub(crate) fn prefix(value: &str) -> Result<String, String> {
+/// A bundle's name, or that of one of its files.
+///
+/// # Errors
+/// The reason, for the user.
+pub fn prefix(value: &str) -> Result<String, String> {
     if value.contains('/') {
         return Err("'/' character not allowed.".to_owned());
     }

@@ -3,7 +3,8 @@
 //! The client is the AWS SDK's (IMDSv2, endpoint override, time-outs); behind it, [`fallback`] makes it speak IMDSv1 where version 2
 //! is not there. This crate is apart because the SDK takes long to compile.
 //!
-//! [`Inherited::read`] is all that there is.
+//! - [`Inherited::read`]: what a manifest takes over. [`region()`]: where the instance is.
+//! - [`http_client()`]: for other clients of the service.
 
 mod fallback;
 
@@ -63,12 +64,37 @@ impl Inherited {
     }
 }
 
-async fn read_all() -> Result<Inherited, Error> {
-    let http = SharedHttpClient::new(Fallback::new(
+/// An HTTP client for metadata alone: through no proxy, and in version 1 where version 2 is not there.
+pub fn http_client() -> SharedHttpClient {
+    SharedHttpClient::new(Fallback::new(
         aws_smithy_http_client::Builder::new().build_http(),
-    ));
-    let configuration = ProviderConfig::default().with_http_client(http);
-    let client = Client::builder().configure(&configuration).build();
+    ))
+}
+
+/// The region that this instance is in; `None` if its service does not say.
+///
+/// # Errors
+/// [`Error::Unreachable`] within a few seconds where there is no such service.
+pub async fn region() -> Result<Option<String>, Error> {
+    let client = client();
+    if let Some(region) = get(&client, "placement/region").await? {
+        return Ok(Some(region));
+    }
+    // Older services know the zone alone, which is the region and a letter.
+    let zone = get(&client, "placement/availability-zone").await?;
+    Ok(zone.map(|zone| {
+        zone.trim_end_matches(|c: char| c.is_ascii_lowercase())
+            .to_owned()
+    }))
+}
+
+fn client() -> Client {
+    let configuration = ProviderConfig::default().with_http_client(http_client());
+    Client::builder().configure(&configuration).build()
+}
+
+async fn read_all() -> Result<Inherited, Error> {
+    let client = client();
     let _ = get(&client, "").await?;
     Ok(Inherited {
         ancestor_ami_ids: lines(get(&client, "ancestor-ami-ids").await?),

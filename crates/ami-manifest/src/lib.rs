@@ -29,4 +29,4 @@ pub use encrypted::{decrypt, is_encrypted};
 pub use error::{Error, KeyProblem, SignatureError};
 pub use keys::{Certificate, PrivateKey};
 pub use model::{Bundler, Image, MachineConfiguration, Manifest, Part, Sha1Digest, Version};
-pub use read::ParsedManifest;
+pub use read::{LARGEST as LARGEST_MANIFEST, ParsedManifest};

@@ -14,7 +14,7 @@ use crate::model::{Bundler, Image, MachineConfiguration, Manifest, Part, Sha1Dig
 use crate::tree::{self, Element};
 
 /// The largest manifest that is read, in bytes: that of a bundle of 80,000 parts, or 800 GB.
-const LARGEST: u64 = 16 << 20;
+pub const LARGEST: u64 = 16 << 20;
 
 /// A manifest that was read, and what is needed to check its signature.
 #[derive(Debug, Clone)]
@@ -33,6 +33,14 @@ impl ParsedManifest {
     /// # Errors
     /// [`Error::Read`], or [`Error::Manifest`] with what is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Error> {
+        Self::load_bytes(path).map(|(parsed, _)| parsed)
+    }
+
+    /// Reads the manifest in a file, and gives the file's bytes too.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    pub fn load_bytes(path: &Path) -> Result<(Self, Vec<u8>), Error> {
         let mut bytes = Vec::new();
         let _ = File::open(path)
             .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
@@ -40,10 +48,11 @@ impl ParsedManifest {
                 path: path.to_owned(),
                 source,
             })?;
-        Self::parse(&bytes).map_err(|source| Error::Manifest {
+        let parsed = Self::parse(&bytes).map_err(|source| Error::Manifest {
             path: path.to_owned(),
             source: Box::new(source),
-        })
+        })?;
+        Ok((parsed, bytes))
     }
 
     /// Reads a manifest: UTF-8, or UTF-16 with a byte order mark.

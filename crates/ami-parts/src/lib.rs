@@ -26,8 +26,8 @@ mod staging;
 mod write;
 
 pub use error::Error;
-pub use names::{belongs_to_bundle, manifest_file_name, part_file_name};
-pub use publish::{Published, publish, replaced_files, sync_folder};
-pub use read::{PartFile, PartReader};
+pub use names::{belongs_to_bundle, is_part_of, manifest_file_name, part_file_name};
+pub use publish::{Published, publish, publish_as_named, replaced_files, sync_folder};
+pub use read::{PartFile, PartReader, check_all};
 pub use staging::{Staging, sweep_when_free};
 pub use write::{PART_SIZE, PartWriter, StagedPart, StagedParts};

@@ -20,18 +20,14 @@ pub fn part_file_name(bundle: &str, index: usize, count: usize) -> String {
 
 /// Whether `file` is a name that a part, the manifest or (in the older suite) the temporary file of the bundle `bundle` has.
 pub fn belongs_to_bundle(bundle: &str, file: &str) -> bool {
-    let Some(suffix) = file.strip_prefix(bundle) else {
-        return false;
-    };
-    match suffix {
-        ".manifest.xml" | ".tar.gz.enc" => true,
-        _ => is_part_suffix(suffix),
-    }
+    let suffix = file.strip_prefix(bundle);
+    matches!(suffix, Some(".manifest.xml" | ".tar.gz.enc")) || is_part_of(bundle, file)
 }
 
-fn is_part_suffix(suffix: &str) -> bool {
-    suffix
-        .strip_prefix(".part.")
+/// Whether `file` is a name that a part of the bundle `bundle` has.
+pub fn is_part_of(bundle: &str, file: &str) -> bool {
+    file.strip_prefix(bundle)
+        .and_then(|suffix| suffix.strip_prefix(".part."))
         .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 

@@ -8,8 +8,10 @@
 //! | 4. the new parts, then the manifest, take their names | `replaced`, no manifest | removes the private folder |
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
 
 use crate::error::Error;
 use crate::names;
@@ -18,6 +20,7 @@ use crate::write::StagedParts;
 
 const REPLACING: &str = "replacing";
 const REPLACED: &str = "replaced";
+const STAGED_MANIFEST: &str = "manifest";
 const MANIFEST_SUFFIX: &str = ".manifest.xml";
 
 /// The files of a published bundle.
@@ -58,6 +61,7 @@ pub fn publish(
     let part_names: Vec<String> = (0..parts.len())
         .map(|index| names::part_file_name(bundle, index, parts.len()))
         .collect();
+    let _turn = take_turn(staging.destination())?;
     let moved = set_aside(&staging, bundle).and_then(|()| {
         for (index, name) in part_names.iter().enumerate() {
             let from = staging.path().join(parts.staged_name(index));
@@ -79,6 +83,53 @@ pub fn publish(
             Err(error)
         }
     }
+}
+
+/// Publishes the files `parts` of `folder`, which is in the private folder, under the names that they have, and then the manifest.
+///
+/// Files of these names are replaced. While this runs, or if the process is killed meanwhile, there is no manifest.
+///
+/// # Errors
+/// A file cannot be written, synced or renamed; [`Error::InTheWay`].
+pub fn publish_as_named(
+    staging: &Staging,
+    folder: &Path,
+    parts: &[String],
+    manifest_name: &str,
+    manifest: &[u8],
+) -> Result<(), Error> {
+    let in_destination = |name: &str| staging.destination().join(name);
+    for name in parts.iter().map(String::as_str).chain([manifest_name]) {
+        let path = in_destination(name);
+        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(Error::InTheWay { path });
+        }
+    }
+    let staged_manifest = staging.path().join(STAGED_MANIFEST);
+    let _ = fs::remove_file(&staged_manifest);
+    write_synced(&staged_manifest, manifest)?;
+    let _turn = take_turn(staging.destination())?;
+    let target = in_destination(manifest_name);
+    match fs::remove_file(&target) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &target)(e));
+        }
+        _ => sync_folder(staging.destination())?,
+    }
+    for name in parts {
+        rename(&folder.join(name), &in_destination(name))?;
+    }
+    sync_folder(staging.destination())?;
+    rename(&staged_manifest, &target)?;
+    sync_folder(staging.destination())
+}
+
+/// Waits until nobody else publishes in this folder, for as long as the result lives.
+fn take_turn(destination: &Path) -> Result<File, Error> {
+    let folder = File::open(destination).map_err(Error::io("open", destination))?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, FlockOperation::LockExclusive))
+        .map_err(|e| Error::io("lock", destination)(e.into()))?;
+    Ok(folder)
 }
 
 /// Undoes what a killed run had begun to publish.
@@ -249,6 +300,43 @@ mod tests {
         let error = publish(staging, "x", &parts, b"new manifest").unwrap_err();
         assert!(matches!(error, Error::InTheWay { .. }), "{error}");
         assert_eq!(file_names(folder.path()).unwrap(), ["x.part.7"]);
+    }
+
+    #[test]
+    fn named_files_replace_others_and_what_is_in_the_way_is_said_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        let _ = old_bundle(folder.path());
+        let staging = Staging::new(folder.path()).unwrap();
+        let parts = staging.path().join("parts");
+        fs::create_dir(&parts).unwrap();
+        let names = ["x.part.00".to_owned(), "odd".to_owned()];
+        for name in &names {
+            fs::write(parts.join(name), "new").unwrap();
+        }
+        fs::create_dir(folder.path().join("m")).unwrap();
+        let publish =
+            |manifest| publish_as_named(&staging, &parts, &names, manifest, b"new manifest");
+        assert!(matches!(publish("m"), Err(Error::InTheWay { .. })));
+        fs::remove_dir(folder.path().join("m")).unwrap();
+        assert_eq!(
+            fs::read_to_string(folder.path().join("x.part.00")).unwrap(),
+            "old 0"
+        );
+        publish("x.manifest.xml").unwrap();
+        drop(staging);
+        let expected = [
+            ("odd", "new"),
+            ("x", "an image"),
+            ("x.manifest.xml", "new manifest"),
+            ("x.part.00", "new"),
+            ("x.part.01", "old 1"),
+            ("x.part.11", "old 11"),
+            ("y.part.0", "of another bundle"),
+        ];
+        assert_eq!(
+            contents(folder.path()),
+            expected.map(|(k, v)| (k.into(), v.into())).into()
+        );
     }
 
     /// Plays a run that is killed after each single step of publishing, then the next run.

@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use sha1::{Digest, Sha1};
 
@@ -94,7 +97,7 @@ impl Open {
             part.expect(Sha1::digest(&data).into())?;
             Bytes::Whole { data, position: 0 }
         } else {
-            part.expect(digest_of(&mut file, &part.path)?.0)?;
+            part.expect(digest_of(&mut file, &part.path, |_| {})?.0)?;
             let (file, _) = open(&part.path)?;
             Bytes::Again {
                 file,
@@ -132,13 +135,14 @@ impl Open {
 }
 
 impl PartFile {
-    /// Reads the whole file, compares its SHA-1 with the manifest's, and gives its size in bytes.
+    /// Reads the whole file, compares its SHA-1 with the manifest's, and gives its size in bytes. All that is read is also passed
+    /// to `see`.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Digest`] or [`Error::Io`].
-    pub fn verify(&self) -> Result<u64, Error> {
+    pub fn verify(&self, see: impl FnMut(&[u8])) -> Result<u64, Error> {
         let (mut file, _) = open(&self.path)?;
-        let (digest, size) = digest_of(&mut file, &self.path)?;
+        let (digest, size) = digest_of(&mut file, &self.path, see)?;
         self.expect(digest)?;
         Ok(size)
     }
@@ -155,6 +159,41 @@ impl PartFile {
     }
 }
 
+/// Checks all parts on so many threads; results in the parts' order. `None` if `interrupted` was raised meanwhile.
+pub fn check_all<T: Send>(
+    parts: &[PartFile],
+    threads: NonZeroUsize,
+    interrupted: &AtomicBool,
+    check: impl Fn(&PartFile) -> T + Sync,
+) -> Option<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let serve = || {
+        let mut results = Vec::new();
+        while !interrupted.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(index) else { break };
+            results.push((index, check(part)));
+        }
+        results
+    };
+    let mut results = thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads.get()).map(|_| scope.spawn(serve)).collect();
+        let mut results = serve();
+        for helper in helpers {
+            match helper.join() {
+                Ok(more) => results.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        results
+    });
+    if interrupted.load(Ordering::Relaxed) {
+        return None;
+    }
+    results.sort_by_key(|(index, _)| *index);
+    Some(results.into_iter().map(|(_, result)| result).collect())
+}
+
 fn open(path: &Path) -> Result<(File, u64), Error> {
     let file = File::open(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => Error::Missing {
@@ -166,7 +205,11 @@ fn open(path: &Path) -> Result<(File, u64), Error> {
     Ok((file, metadata.len()))
 }
 
-fn digest_of(file: &mut File, path: &Path) -> Result<([u8; 20], u64), Error> {
+fn digest_of(
+    file: &mut File,
+    path: &Path,
+    mut see: impl FnMut(&[u8]),
+) -> Result<([u8; 20], u64), Error> {
     let mut digest = Sha1::new();
     let mut size = 0;
     let mut buffer = vec![0; STEP];
@@ -176,6 +219,7 @@ fn digest_of(file: &mut File, path: &Path) -> Result<([u8; 20], u64), Error> {
             return Ok((digest.finalize().into(), size));
         }
         digest.update(&buffer[..count]);
+        see(&buffer[..count]);
         size += count as u64;
     }
 }
@@ -249,13 +293,13 @@ mod tests {
             assert_eq!(reader.read(&mut buffer).unwrap(), 4);
             let error = reader.read(&mut buffer).unwrap_err();
             assert!(matches!(&error, Error::Digest { path, .. } if *path == bad.path));
-            assert!(matches!(bad.verify(), Err(Error::Digest { .. })));
+            assert!(matches!(bad.verify(|_| {}), Err(Error::Digest { .. })));
         }
-        assert_eq!(good.verify().unwrap(), 4);
+        assert_eq!(good.verify(|_| {}).unwrap(), 4);
         let missing = PartFile {
             path: folder.path().join("missing"),
             ..good
         };
-        assert!(matches!(missing.verify(), Err(Error::Missing { .. })));
+        assert!(matches!(missing.verify(|_| {}), Err(Error::Missing { .. })));
     }
 }

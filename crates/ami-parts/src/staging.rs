@@ -18,6 +18,9 @@ use crate::publish;
 
 const PREFIX: &str = ".ec2-ami-tools.";
 
+/// Of folders that outlive their run, for the next one to go on with.
+const KEPT_PREFIX: &str = ".ec2-ami-tools-kept.";
+
 /// A locked private folder (mode 0700) in a destination folder; removed with all it holds when dropped.
 #[derive(Debug)]
 pub struct Staging {
@@ -25,6 +28,7 @@ pub struct Staging {
     path: PathBuf,
     /// Holds the lock.
     _lock: File,
+    is_kept: bool,
 }
 
 impl Staging {
@@ -47,9 +51,41 @@ impl Staging {
                     destination: destination.to_owned(),
                     path,
                     _lock: lock,
+                    is_kept: false,
                 });
             }
         }
+    }
+
+    /// The private folder in `destination` that is called by `id`, with what an earlier run has left in it. It stays, whatever
+    /// happens, until [`remove`](Self::remove). `None`: another run has it now.
+    ///
+    /// # Errors
+    /// The destination cannot be read or written.
+    pub fn kept(destination: &Path, id: &str) -> Result<Option<Self>, Error> {
+        let path = destination.join(format!("{KEPT_PREFIX}{id}"));
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("write to", destination)(e));
+            }
+            _ => {}
+        }
+        let metadata = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
+        if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(Error::InTheWay { path });
+        }
+        let lock = lock(&path, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(lock.map(|lock| Self {
+            destination: destination.to_owned(),
+            path,
+            _lock: lock,
+            is_kept: true,
+        }))
+    }
+
+    /// Removes the folder and all that is in it.
+    pub fn remove(mut self) {
+        self.is_kept = false;
     }
 
     /// Gives a file of the private folder its name in the destination, where nothing may have that name.
@@ -87,6 +123,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         // Nothing to tell anybody here: the next run takes away what could not be removed.
         let _ = fs::remove_dir_all(&self.path);
     }
@@ -226,6 +265,21 @@ mod tests {
             rustix::fs::flock(&lock, FlockOperation::Unlock).unwrap();
             sweeper.join().unwrap().unwrap();
         });
+        assert!(entries(destination.path()).is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again_by_one_at_a_time() {
+        let destination = tempfile::tempdir().unwrap();
+        let kept = || Staging::kept(destination.path(), "id").unwrap();
+        let first = kept().unwrap();
+        fs::write(first.path().join("x"), "x").unwrap();
+        assert!(kept().is_none());
+        drop(first);
+        drop(Staging::new(destination.path()).unwrap());
+        let second = kept().unwrap();
+        assert_eq!(entries(second.path()), ["x"]);
+        second.remove();
         assert!(entries(destination.path()).is_empty());
     }
 

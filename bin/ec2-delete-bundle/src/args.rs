@@ -1,0 +1,80 @@
+//! The command's arguments and what its manual says.
+
+use std::path::PathBuf;
+
+use ami_cli::{CommonOptions, Definition, Options, values};
+use ami_s3_cli::S3Options;
+use clap::ArgAction::SetTrue;
+
+const BUNDLE: &str = "The bundle";
+
+pub const DEFINITION: Definition = Definition {
+    name: "ec2-delete-bundle",
+    summary: "deletes an EC2 bundle from S3",
+    usage: "-b BUCKET (-m MANIFEST | -p NAME) [OPTIONS]",
+    description: &[
+        "Deletes a bundle's files from S3, after it has shown them and asked: with --manifest the manifest and the parts that it \
+         names, with --prefix all manifests and parts of a bundle of that name. Nothing else in the bucket is touched.",
+        "The manifest goes first, so that what is left after an interruption does not look like a bundle. An image that was \
+         registered from it can no longer be started.",
+        "Credentials are found as by ec2-upload-bundle(1).",
+    ],
+    mandatory: &["bucket"],
+    lifts_mandatory: &[],
+    new_options: &["profile", "endpoint-url", "parallel", "json"],
+    exit_codes: &[
+        ("0", "The files are gone; or the answer was no."),
+        (
+            "1",
+            "The command line is wrong, or there are no credentials.",
+        ),
+        (
+            "3",
+            "S3 or the network failed; with --clear, the bucket is not empty.",
+        ),
+        ("254", "Any other failure: a manifest that cannot be used."),
+        ("255", "Interrupted."),
+    ],
+    files: &[],
+    examples: &[
+        (
+            "Delete what the manifest names",
+            "ec2-delete-bundle -b my-bucket/images -m image.manifest.xml",
+        ),
+        (
+            "Delete by name, without a question, and the bucket if that leaves it empty",
+            "ec2-delete-bundle -b my-bucket -p image -y --clear",
+        ),
+    ],
+    see_also: &["ec2-upload-bundle(1)", "ec2-download-bundle(1)"],
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub s3: S3Options,
+    /// The bundle's manifest, a local file
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, help_heading = BUNDLE)]
+    pub manifest: Option<PathBuf>,
+    /// The bundle's name
+    #[arg(short = 'p', long, value_name = "NAME", value_parser = values::prefix, help_heading = BUNDLE)]
+    pub prefix: Option<String>,
+    /// Delete the bucket too, if it is empty then
+    #[arg(long, action = SetTrue, help_heading = BUNDLE)]
+    pub clear: bool,
+    /// Do not ask
+    #[arg(short = 'y', long, action = SetTrue, help_heading = BUNDLE)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+impl Options for Arguments {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn json(&self) -> bool {
+        self.s3.json
+    }
+}

@@ -1,0 +1,142 @@
+//! Deletes an EC2 bundle from S3.
+
+mod args;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use ami_cli::{Answer, Context, Failure, OrExit, exit};
+use ami_manifest::ParsedManifest;
+use ami_s3::{Bucket, BucketPath};
+use ami_s3_cli::{Session, failure, talk};
+use serde::Serialize;
+
+use crate::args::{Arguments, DEFINITION};
+
+/// What was deleted, for `--json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    deleted: Vec<String>,
+    bucket_deleted: bool,
+}
+
+fn main() -> ExitCode {
+    ami_cli::run(&DEFINITION, delete)
+}
+
+fn delete(arguments: Arguments, context: &Context) -> Result<(), Failure> {
+    let settings = arguments.s3.settings(None, context)?;
+    let Some(path) = arguments.s3.bucket.clone() else {
+        return Err(Failure::usage("missing mandatory parameter: --bucket"));
+    };
+    if arguments.s3.json && !arguments.yes {
+        return Err(Failure::usage("--json asks nothing: it needs --yes"));
+    }
+    let which = match (&arguments.manifest, &arguments.prefix) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(
+                "--prefix and --manifest may not both be provided",
+            ));
+        }
+        (None, None) => {
+            return Err(Failure::usage(
+                "missing mandatory parameter: --manifest or --prefix",
+            ));
+        }
+        (Some(manifest), None) => Which::Named(named(manifest)?),
+        (None, Some(prefix)) => Which::All(prefix.clone()),
+    };
+    talk(&settings, context, async |session| {
+        run(&arguments, path, which, session).await
+    })
+}
+
+/// Which files.
+enum Which {
+    /// These.
+    Named(Vec<String>),
+    /// All that belong to bundles of this name.
+    All(String),
+}
+
+async fn run(
+    arguments: &Arguments,
+    path: BucketPath,
+    which: Which,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
+    let bucket = session.connection.bucket(path);
+    let files = match which {
+        Which::Named(files) => files,
+        Which::All(prefix) => list(&bucket, &prefix).await?,
+    };
+    let mut report = Report {
+        deleted: Vec::new(),
+        bucket_deleted: false,
+    };
+    let goes_on = agree(arguments, &files, session)?;
+    if goes_on {
+        bucket
+            .delete(&files, arguments.s3.parallel(), failure, |file| {
+                report.deleted.push(file.to_owned());
+                session.say(&format!("Deleted {file}"))
+            })
+            .await?;
+    }
+    if goes_on && arguments.clear {
+        let name = &bucket.path().bucket;
+        session.say(&format!("Attempting to delete bucket {name}..."))?;
+        bucket.remove().await.map_err(failure)?;
+        report.bucket_deleted = true;
+    }
+    if arguments.s3.json {
+        return session.context.print_json(&report);
+    }
+    session.say("ec2-delete-bundle complete.")
+}
+
+/// Shows the files and asks.
+fn agree(arguments: &Arguments, files: &[String], session: &Session<'_>) -> Result<bool, Failure> {
+    if files.is_empty() {
+        session.say("No files to delete.")?;
+        return Ok(true);
+    }
+    session.say("Deleting files:")?;
+    for file in files {
+        session.say(&format!("   - {file}"))?;
+    }
+    if arguments.yes {
+        return Ok(true);
+    }
+    match session.context.confirm("Continue [y/N]: ")? {
+        Answer::Yes => Ok(true),
+        Answer::No => Ok(false),
+        Answer::None => {
+            session.say("\nNo response given, skipping the files.")?;
+            Ok(false)
+        }
+    }
+}
+
+/// The manifest, then the parts that it names.
+fn named(manifest: &Path) -> Result<Vec<String>, Failure> {
+    let parsed = ParsedManifest::load(manifest).or_exit(exit::OTHER)?;
+    let name = manifest.file_name().unwrap_or_default();
+    let parts = parsed.manifest.image.parts.into_iter();
+    let parts = parts.map(|part| part.filename);
+    Ok(std::iter::once(name.to_string_lossy().into_owned())
+        .chain(parts)
+        .collect())
+}
+
+/// The files of all bundles of this name, manifests first.
+async fn list(bucket: &Bucket, prefix: &str) -> Result<Vec<String>, Failure> {
+    let mut files = bucket.list(prefix).await.map_err(failure)?;
+    let is_manifest = |file: &String| {
+        let rest = file.strip_prefix(prefix);
+        matches!(rest, Some(".manifest" | ".manifest.xml"))
+    };
+    files.retain(|file| is_manifest(file) || ami_parts::is_part_of(prefix, file));
+    files.sort_by_key(|file| !is_manifest(file));
+    Ok(files)
+}

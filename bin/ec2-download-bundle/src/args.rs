@@ -1,0 +1,109 @@
+//! The command's arguments and what its manual says.
+
+use std::path::PathBuf;
+
+use ami_cli::{CommonOptions, Definition, Options, values};
+use ami_s3_cli::S3Options;
+use clap::ArgAction::SetTrue;
+
+const BUNDLE: &str = "The bundle";
+
+pub const DEFINITION: Definition = Definition {
+    name: "ec2-download-bundle",
+    summary: "downloads an EC2 bundle from S3",
+    usage: "-b BUCKET -k KEY [OPTIONS]",
+    description: &[
+        "Downloads a bundle's manifest and the parts that it names. Every part is compared with the manifest's digest. Only when all \
+         of them are there, the files get their names, in place of others of these names: a manifest in the folder means that the \
+         whole bundle is there.",
+        "A manifest that is encrypted, as old versions of EC2's tools stored them, is decrypted with the private key.",
+        "With --retry, or --resume, a download that was cut off goes on: what it had is kept in a private folder beside the bundle \
+         (.ec2-ami-tools-kept.…), which the next run uses and removes; parts that are in the folder already are not downloaded again.",
+        "Credentials are found as by ec2-upload-bundle(1).",
+    ],
+    mandatory: &["bucket", "privatekey"],
+    lifts_mandatory: &[],
+    new_options: &[
+        "profile",
+        "endpoint-url",
+        "parallel",
+        "resume",
+        "json",
+        "verify",
+        "no-verify",
+    ],
+    exit_codes: &[
+        ("0", "The bundle is in the folder."),
+        (
+            "1",
+            "The command line is wrong, or there are no credentials.",
+        ),
+        ("3", "S3 or the network failed, or what S3 has is damaged."),
+        (
+            "254",
+            "Any other failure: a manifest that cannot be used, a wrong key, too little space.",
+        ),
+        ("255", "Interrupted."),
+    ],
+    files: &[],
+    examples: &[
+        (
+            "Get image.manifest.xml and its parts",
+            "ec2-download-bundle -b my-bucket/images -k pk.pem -d /mnt/bundle --retry",
+        ),
+        (
+            "A bundle of another name",
+            "ec2-download-bundle -b my-bucket -p web-2014 -k pk.pem -d /mnt/bundle",
+        ),
+    ],
+    see_also: &[
+        "ec2-unbundle(1)",
+        "ec2-verify-bundle(1)",
+        "ec2-upload-bundle(1)",
+    ],
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub s3: S3Options,
+    /// The private key that the bundle was made with
+    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, help_heading = BUNDLE)]
+    pub privatekey: Option<PathBuf>,
+    /// The manifest's file name
+    #[arg(short = 'm', long, value_name = "NAME", value_parser = values::prefix, help_heading = BUNDLE)]
+    pub manifest: Option<String>,
+    /// The bundle's name [default: image]
+    #[arg(short = 'p', long, value_name = "NAME", value_parser = values::prefix, help_heading = BUNDLE)]
+    pub prefix: Option<String>,
+    /// The folder for the bundle [default: the working directory]
+    #[arg(short = 'd', long, value_name = "DIR", value_parser = values::existing_folder, help_heading = BUNDLE)]
+    pub directory: Option<PathBuf>,
+    /// Go on where another run stopped; implied by --retry
+    #[arg(long, action = SetTrue, help_heading = BUNDLE)]
+    resume: bool,
+    /// Compare every part with the manifest's digest; this is so anyway
+    #[arg(long, action = SetTrue, help_heading = BUNDLE)]
+    verify: bool,
+    /// Keep damaged parts too, with a warning
+    #[arg(long, action = SetTrue, conflicts_with = "verify", help_heading = BUNDLE)]
+    pub no_verify: bool,
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+impl Arguments {
+    pub fn resumes(&self) -> bool {
+        self.resume || self.s3.retry
+    }
+}
+
+impl Options for Arguments {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn json(&self) -> bool {
+        self.s3.json
+    }
+}

@@ -1,0 +1,200 @@
+//! Downloads an EC2 bundle from S3.
+
+mod args;
+mod landing;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ami_cli::{Context, Failure, OrExit, exit};
+use ami_manifest::{Image, LARGEST_MANIFEST, ParsedManifest, PrivateKey, Sha1Digest};
+use ami_s3::{Bucket, BucketPath, in_order};
+use ami_s3_cli::{Session, failure, talk};
+use serde::Serialize;
+use tracing::debug;
+
+use crate::args::{Arguments, DEFINITION};
+use crate::landing::{Landing, Part};
+
+/// What was downloaded, for `--json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    manifest: PathBuf,
+    downloaded: Vec<String>,
+    skipped: Vec<String>,
+    /// Parts whose digest is not the manifest's; only with `--no-verify`.
+    damaged: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    ami_cli::run(&DEFINITION, download)
+}
+
+fn download(arguments: Arguments, context: &Context) -> Result<(), Failure> {
+    let settings = arguments.s3.settings(None, context)?;
+    let Some(path) = arguments.s3.bucket.clone() else {
+        return Err(Failure::usage("missing mandatory parameter: --bucket"));
+    };
+    let file = match (&arguments.manifest, &arguments.prefix) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(
+                "--prefix and --manifest may not both be provided",
+            ));
+        }
+        (Some(manifest), None) => manifest.clone(),
+        (None, prefix) => ami_parts::manifest_file_name(prefix.as_deref().unwrap_or("image")),
+    };
+    let folder = match &arguments.directory {
+        Some(folder) => folder.clone(),
+        None => std::env::current_dir().or_exit(exit::OTHER)?,
+    };
+    talk(&settings, context, async |session| {
+        run(&arguments, path, &file, &folder, session).await
+    })
+}
+
+async fn run(
+    arguments: &Arguments,
+    path: BucketPath,
+    file: &str,
+    folder: &Path,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
+    let bucket = session.connection.bucket(path);
+    let target = folder.join(file);
+    let manifest = get_manifest(arguments, &bucket, file, &target, session).await?;
+    let parsed = ParsedManifest::parse(&manifest).map_err(|source| ami_manifest::Error::Manifest {
+        path: bucket.path().location(file).into(),
+        source: Box::new(source),
+    });
+    let image = parsed.or_exit(exit::OTHER)?.manifest.image;
+    debug!(
+        name = image.name,
+        parts = image.parts.len(),
+        "manifest read"
+    );
+
+    let landing = Landing::prepare(
+        &manifest,
+        &image,
+        folder,
+        arguments.resumes(),
+        session.context,
+    )?;
+    let damaged = get_parts(arguments, &image, &bucket, &landing, folder, session).await?;
+    for name in &damaged {
+        session.context.warn(&format!(
+            "WARNING: {name} is damaged: its SHA-1 is not the manifest's. It is kept because of --no-verify."
+        ));
+    }
+    let names = |was_there| {
+        let parts = landing
+            .parts
+            .iter()
+            .filter(|part| part.is_there == was_there);
+        parts.map(|part| part.name.clone()).collect()
+    };
+    let report = Report {
+        manifest: target,
+        downloaded: names(false),
+        skipped: names(true),
+        damaged,
+    };
+    landing.publish(file, &manifest)?;
+    if arguments.s3.json {
+        session.context.print_json(&report)?;
+    }
+    Ok(())
+}
+
+async fn get_manifest(
+    arguments: &Arguments,
+    bucket: &Bucket,
+    file: &str,
+    target: &Path,
+    session: &Session<'_>,
+) -> Result<Vec<u8>, Failure> {
+    let (name, key) = (&bucket.path().bucket, bucket.path().key(file));
+    session.say(&format!(
+        "Downloading manifest {key} from {name} to {} ...",
+        target.display()
+    ))?;
+    let bytes = bucket
+        .get(&doing(&key), file, LARGEST_MANIFEST)
+        .await
+        .map_err(failure)?;
+    if !ami_manifest::is_encrypted(&bytes) {
+        return Ok(bytes);
+    }
+    session.say("Decrypting manifest ...")?;
+    let key = arguments.privatekey.clone().unwrap_or_default();
+    let key = PrivateKey::load(&key).or_exit(exit::OTHER)?;
+    ami_manifest::decrypt(&bytes, &key).or_exit(exit::OTHER)
+}
+
+/// Downloads what is not there, and gives the names of the damaged parts, if these are to be kept.
+async fn get_parts(
+    arguments: &Arguments,
+    image: &Image,
+    bucket: &Bucket,
+    landing: &Landing,
+    folder: &Path,
+    session: &Session<'_>,
+) -> Result<Vec<String>, Failure> {
+    session.begin(image.bundled_size, landing.parts.len());
+    // The next that is to be told is announced as soon as those before it are.
+    let announce = |index: usize| match landing.parts.get(index) {
+        Some(Part {
+            name,
+            is_there: true,
+            ..
+        }) => session.say(&format!("Skipping {name}")),
+        Some(Part { name, .. }) => session.say(&format!(
+            "Downloading part {} to {} ...",
+            bucket.path().key(name),
+            folder.join(name).display()
+        )),
+        None => Ok(()),
+    };
+    let mut damaged = Vec::new();
+    announce(0)?;
+    in_order(
+        landing.parts.len(),
+        arguments.s3.parallel(),
+        |index| {
+            let (part, bucket) = (landing.parts[index].clone(), bucket.clone());
+            let (most, verifies) = (image.bundled_size, !arguments.no_verify);
+            async move {
+                if part.is_there {
+                    return Ok(part.digest);
+                }
+                let doing = doing(&bucket.path().key(&part.name));
+                let expected = verifies.then_some(part.digest);
+                let got = bucket
+                    .get_file(&doing, &part.name, most, expected, &part.path)
+                    .await;
+                got.map_err(failure)
+            }
+        },
+        |index, digest| {
+            let part = &landing.parts[index];
+            session.set_files(index + 1);
+            if digest != part.digest {
+                debug!(part = part.name, found = %Sha1Digest(digest), "damaged");
+                damaged.push(part.name.clone());
+            }
+            if !part.is_there {
+                let name = &bucket.path().bucket;
+                session.say(&format!("Downloaded {} from {name}", part.name))?;
+            }
+            announce(index + 1)
+        },
+    )
+    .await?;
+    session.end();
+    Ok(damaged)
+}
+
+fn doing(key: &str) -> String {
+    format!("Failed to download \"{key}\"")
+}

@@ -1,0 +1,149 @@
+//! The command's arguments and what its manual says.
+
+use std::path::PathBuf;
+
+use ami_cli::{CommonOptions, Definition, Options, values};
+use ami_s3::{Acl, Location};
+use ami_s3_cli::S3Options;
+use clap::ArgAction::SetTrue;
+
+const BUNDLE: &str = "The bundle";
+
+pub const DEFINITION: Definition = Definition {
+    name: "ec2-upload-bundle",
+    summary: "uploads an EC2 bundle to S3",
+    usage: "-b BUCKET -m MANIFEST [OPTIONS]",
+    description: &[
+        "Uploads the parts of a bundle and then its manifest: a manifest in S3 means that the whole bundle is there. Before anything is \
+         sent, every part is compared with the manifest's digest; S3 compares what it gets with each file's MD5.",
+        "The bucket is used where it is. One that is not there is made, in the region that --location or --region says or else in \
+         us-east-1, so that ACLs can be set: EC2 reads bundles by the ACL aws-exec-read. A bucket that exists elsewhere than asked \
+         for is an error, except that --region us-east-1 takes any.",
+        "Credentials are those of -a, -s and -t (or AWS_DELEGATION_TOKEN), or else what the AWS SDK finds: environment variables, \
+         profiles, single sign-on, a web identity, a container's role, the instance's role. --debug says which, never their values.",
+        "With --retry, or --resume, an upload that was cut off goes on: parts that S3 has with the right size and MD5 are not sent again.",
+    ],
+    mandatory: &["bucket", "manifest"],
+    lifts_mandatory: &[],
+    new_options: &["profile", "endpoint-url", "parallel", "resume", "json"],
+    exit_codes: &[
+        (
+            "0",
+            "The bundle is in S3; or the answer to a question was no.",
+        ),
+        (
+            "1",
+            "The command line is wrong, or there are no credentials.",
+        ),
+        ("3", "S3 or the network failed, or a part is missing."),
+        ("5", "A question was not answered in time."),
+        (
+            "10",
+            "The bucket is in another location than the one that was given.",
+        ),
+        (
+            "254",
+            "Any other failure: a damaged part, a manifest that cannot be used.",
+        ),
+        ("255", "Interrupted."),
+    ],
+    files: &[
+        (
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, ~/.aws",
+            "Credentials, as for AWS's own tools.",
+        ),
+        (
+            "HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
+            "The proxy to go through, and for whom not to.",
+        ),
+        (
+            "AWS_CA_BUNDLE",
+            "A file with the certificates of authorities to trust in place of the system's.",
+        ),
+        (
+            "AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL",
+            "As --endpoint-url.",
+        ),
+    ],
+    examples: &[
+        (
+            "Upload with the instance's role or a profile",
+            "ec2-upload-bundle -b my-bucket/images -m /mnt/image.manifest.xml --retry",
+        ),
+        (
+            "To a new bucket in Ireland",
+            "ec2-upload-bundle -b my-bucket -m /mnt/image.manifest.xml --location EU",
+        ),
+    ],
+    see_also: &[
+        "ec2-bundle-image(1)",
+        "ec2-bundle-vol(1)",
+        "ec2-download-bundle(1)",
+        "ec2-delete-bundle(1)",
+    ],
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub s3: S3Options,
+    /// The bundle's manifest
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, help_heading = BUNDLE)]
+    pub manifest: Option<PathBuf>,
+    /// The folder that has the parts [default: the manifest's]
+    #[arg(short = 'd', long, value_name = "DIR", value_parser = values::existing_folder, help_heading = BUNDLE)]
+    pub directory: Option<PathBuf>,
+    /// Where to make the bucket, or where it must be: EU, US or a region
+    #[arg(long, value_name = "LOCATION", value_parser = location, help_heading = BUNDLE)]
+    location: Option<Option<Location>>,
+    /// Who may read it besides you: aws-exec-read (EC2) or public-read
+    #[arg(long, value_name = "ACL", default_value = "aws-exec-read", value_parser = acl, help_heading = BUNDLE)]
+    pub acl: Acl,
+    /// Skip the parts before this one, counted from 0
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = BUNDLE)]
+    pub part: Option<i64>,
+    /// Upload the parts alone
+    #[arg(long, action = SetTrue, help_heading = BUNDLE)]
+    pub skipmanifest: bool,
+    /// Skip what S3 has already; implied by --retry
+    #[arg(long, action = SetTrue, help_heading = BUNDLE)]
+    resume: bool,
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+impl Arguments {
+    pub fn location(&self) -> Option<&Location> {
+        self.location.as_ref().and_then(Option::as_ref)
+    }
+
+    pub fn resumes(&self) -> bool {
+        self.resume || self.s3.retry
+    }
+}
+
+impl Options for Arguments {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn json(&self) -> bool {
+        self.s3.json
+    }
+}
+
+/// The older suite takes an empty location for none.
+fn location(text: &str) -> Result<Option<Location>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some)
+}
+
+fn acl(text: &str) -> Result<Acl, String> {
+    match text {
+        "aws-exec-read" => Ok(Acl::AwsExecRead),
+        "public-read" => Ok(Acl::PublicRead),
+        _ => Err(String::new()),
+    }
+}

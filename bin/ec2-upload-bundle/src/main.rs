@@ -1,0 +1,216 @@
+//! Uploads an EC2 bundle to S3.
+
+mod args;
+mod bundle;
+
+use std::process::ExitCode;
+
+use ami_cli::{Context, Failure, OrExit, exit};
+use ami_manifest::ParsedManifest;
+use ami_s3::{Bucket, BucketPath, Content, DEFAULT_REGION, Error, Location, in_order};
+use ami_s3_cli::{Session, failure, talk};
+use serde::Serialize;
+use tracing::debug;
+
+use crate::args::{Arguments, DEFINITION};
+use crate::bundle::{Bundle, Sent};
+
+/// What was uploaded, for `--json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// BUCKET/KEY, which EC2's RegisterImage takes; none with `--skipmanifest`.
+    manifest: Option<String>,
+    region: String,
+    bucket_created: bool,
+    uploaded: Vec<String>,
+    skipped: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    ami_cli::run(&DEFINITION, upload)
+}
+
+fn upload(arguments: Arguments, context: &Context) -> Result<(), Failure> {
+    let asked = arguments.location().map(Location::region);
+    let settings = arguments.s3.settings(asked, context)?;
+    let Some(path) = arguments.s3.bucket.clone() else {
+        return Err(Failure::usage("missing mandatory parameter: --bucket"));
+    };
+    if !path.is_dns_safe() {
+        context.warn(&format!(
+            "The bucket name {:?} is not DNS-safe: S3 takes 3 to 63 lower-case letters, digits, hyphens and dots (S3 user guide, \
+             \"Bucket naming rules\").",
+            path.bucket
+        ));
+        context.confirm_to_go_on()?;
+    }
+    talk(&settings, context, async |session| {
+        run(&arguments, path, session).await
+    })
+}
+
+async fn run(
+    arguments: &Arguments,
+    path: BucketPath,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
+    let bucket = session.connection.bucket(path);
+    let found = find(arguments, &bucket).await.map_err(failure)?;
+    let asked = asked(arguments);
+    let region = match found.as_ref().or(asked.as_ref()) {
+        Some(location) => location.region().to_owned(),
+        None => session.connection.region().to_owned(),
+    };
+    let manifest = arguments.manifest.clone().unwrap_or_default();
+    let (parsed, bytes) = ParsedManifest::load_bytes(&manifest).or_exit(exit::OTHER)?;
+    if let Some(kernel) = &parsed.manifest.machine.kernel_id {
+        warn_of_other_region(kernel, &region, session).await?;
+    }
+    let folder = arguments.directory.as_deref();
+    let bundle = Bundle::check(
+        &parsed.manifest.image,
+        bytes,
+        manifest,
+        folder,
+        session.context,
+    )?;
+
+    if found.is_none() {
+        session.say("Creating bucket...")?;
+        let _ = bucket.create(asked.as_ref()).await.map_err(failure)?;
+    }
+    let BucketPath { bucket: name, .. } = bucket.path();
+    session.say(&format!(
+        "Uploading bundled image parts to the S3 bucket {name} ..."
+    ))?;
+    let sent = send_parts(arguments, &bundle, &bucket, found.is_some(), session).await?;
+    let manifest = if arguments.skipmanifest {
+        session.say("Skipping manifest.")?;
+        None
+    } else {
+        session.say("Uploading manifest ...")?;
+        let (file, doing) = bundle.manifest_name();
+        let content = Content::Bytes(bundle.manifest.clone());
+        let put = bucket.put(
+            &doing,
+            &file,
+            &content,
+            &bundle.manifest_print,
+            arguments.acl,
+        );
+        put.await.map_err(failure)?;
+        session.say("Uploaded manifest.")?;
+        let location = bucket.path().location(&file);
+        session.say(&format!("Manifest uploaded to: {location}"))?;
+        Some(location)
+    };
+    if arguments.s3.json {
+        let names = |which| {
+            sent.iter()
+                .filter(|(_, sent)| *sent == which)
+                .map(|(name, _)| name.clone())
+                .collect()
+        };
+        return session.context.print_json(&Report {
+            manifest,
+            region,
+            bucket_created: found.is_none(),
+            uploaded: names(Sent::Now),
+            skipped: names(Sent::Skipped),
+        });
+    }
+    session.say("Bundle upload completed.")
+}
+
+/// Where the bucket is to be: us-east-1 as a region takes a bucket that is elsewhere, as a location it does not.
+fn asked(arguments: &Arguments) -> Option<Location> {
+    let region = arguments
+        .s3
+        .region()
+        .filter(|region| *region != DEFAULT_REGION);
+    let of_region = || region.map(|region| Location::of_answer(Some(region)));
+    arguments.location().cloned().or_else(of_region)
+}
+
+async fn find(arguments: &Arguments, bucket: &Bucket) -> Result<Option<Location>, Error> {
+    let found = bucket.locate().await?;
+    match (&found, asked(arguments)) {
+        (Some(actual), Some(asked)) if *actual != asked => Err(Error::Location {
+            bucket: bucket.path().bucket.clone(),
+            actual: actual.name().to_owned(),
+            asked: asked.name().to_owned(),
+        }),
+        _ => Ok(found),
+    }
+}
+
+/// A kernel is of one region: an image that names one can be started there alone.
+async fn warn_of_other_region(
+    kernel: &str,
+    region: &str,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
+    if session.context.is_batch() {
+        return Ok(());
+    }
+    match ami_imds::region().await {
+        Ok(Some(here)) if here != region => {
+            session.context.warn(&format!(
+                "This instance is in {here}, the bucket in {region}. The manifest names the kernel {kernel}, which {region} does not \
+                 have; ec2-migrate-manifest can give the one that it has instead."
+            ));
+            session.context.confirm_to_go_on()
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            debug!("{error}: where this instance is stays unknown");
+            Ok(())
+        }
+    }
+}
+
+async fn send_parts(
+    arguments: &Arguments,
+    bundle: &Bundle,
+    bucket: &Bucket,
+    may_have_some: bool,
+    session: &Session<'_>,
+) -> Result<Vec<(String, Sent)>, Failure> {
+    let first = arguments.part.unwrap_or(0);
+    let is_left_out =
+        |index: usize| i64::try_from(bundle.parts[index].index).is_ok_and(|index| index < first);
+    let bytes = (0..bundle.parts.len())
+        .filter(|index| !is_left_out(*index))
+        .map(|index| bundle.parts[index].print.size)
+        .sum();
+    session.begin(bytes, bundle.parts.len());
+    let resumes = arguments.resumes() && may_have_some;
+    let mut all = Vec::new();
+    in_order(
+        bundle.parts.len(),
+        arguments.s3.parallel(),
+        |index| {
+            let (part, bucket, acl) = (bundle.parts[index].clone(), bucket.clone(), arguments.acl);
+            let is_left_out = is_left_out(index);
+            async move {
+                if is_left_out {
+                    return Ok(Sent::Skipped);
+                }
+                part.send(&bucket, acl, resumes).await.map_err(failure)
+            }
+        },
+        |index, sent| {
+            let name = bundle.parts[index].name.clone();
+            session.set_files(index + 1);
+            session.say(&match sent {
+                Sent::Now => format!("Uploaded {name}"),
+                Sent::Skipped => format!("Skipping {name}"),
+            })?;
+            all.push((name, sent));
+            Ok(())
+        },
+    )
+    .await?;
+    session.end();
+    Ok(all)
+}

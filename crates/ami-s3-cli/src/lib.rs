@@ -1,0 +1,13 @@
+//! What the commands that talk to S3 share: options, connection, reporting.
+//!
+//! - [`S3Options`], [`Secret`]: who asks, where, and how many things at once.
+//! - [`talk`]: opens the [`Session`] in which a command's story runs, and tells of retries, progress and interruption meanwhile.
+//! - [`failure`]: which exit code an error of S3 has.
+//!
+//! Not here: how S3 is talked to (`ami-s3`), and each command's story (`bin/`).
+
+mod options;
+mod session;
+
+pub use options::{S3Options, Secret};
+pub use session::{Session, failure, talk};

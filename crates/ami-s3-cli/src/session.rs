@@ -1,0 +1,161 @@
+//! A command's time with S3.
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ami_cli::{Context, Failure, OrExit, Progress, exit};
+use ami_s3::{Connection, Error, Event, Settings};
+use tokio::runtime::Builder;
+
+/// How often the bar moves, and it is looked whether the command was interrupted.
+const TICK: Duration = Duration::from_millis(50);
+
+/// TLS and digests of several transfers need some; more would wait for the network.
+const MOST_WORKERS: usize = 8;
+
+/// The connection, and the way to the person.
+pub struct Session<'a> {
+    /// To S3.
+    pub connection: Connection,
+    /// To the person; [`say`](Self::say) is for status lines.
+    pub context: &'a Context,
+    moved: Arc<AtomicU64>,
+    progress: RefCell<Option<Progress>>,
+}
+
+impl Session<'_> {
+    /// Prints a status line.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn say(&self, line: &str) -> Result<(), Failure> {
+        self.aside(|| self.context.say(line))
+    }
+
+    /// Shows a bar of so many bytes of so many files from now on.
+    pub fn begin(&self, bytes: u64, files: usize) {
+        let progress = Progress::files(bytes, files as u64);
+        progress.set_files(0);
+        let _ = self.progress.replace(Some(progress));
+    }
+
+    /// Notes how many files are done.
+    pub fn set_files(&self, done: usize) {
+        if let Some(progress) = &*self.progress.borrow() {
+            progress.set_files(done as u64);
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        drop(self.progress.take());
+    }
+
+    fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &*self.progress.borrow() {
+            Some(progress) => progress.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn tell(&self, event: Event) -> Result<(), Failure> {
+        if let Event::Retrying { reason } = event {
+            self.aside(|| self.context.warn(&reason));
+            // The older suite's words, which scripts may read. It did not wait either.
+            self.say("Retrying in 5s ...")?;
+        }
+        Ok(())
+    }
+
+    fn tick(&self) -> Result<(), Failure> {
+        if self.context.interrupted().load(Ordering::Relaxed) {
+            self.end();
+            return Err(Failure::interrupted());
+        }
+        if let Some(progress) = &*self.progress.borrow() {
+            progress.set(self.moved.load(Ordering::Relaxed));
+        }
+        Ok(())
+    }
+}
+
+/// Connects, runs the story, and meanwhile tells of retries, moves the bar and watches for interruption, which drops the story
+/// where it stands.
+///
+/// # Errors
+/// The story's; that of connecting; an interruption.
+pub fn talk(
+    settings: &Settings,
+    context: &Context,
+    story: impl AsyncFnOnce(&Session<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(cores.min(MOST_WORKERS))
+        .enable_all()
+        .build()
+        .or_exit(exit::OTHER)?;
+    let result = runtime.block_on(async {
+        let opened = unless_interrupted(context, Connection::open(settings)).await?;
+        let (connection, mut events) = opened.map_err(failure)?;
+        let session = Session {
+            moved: connection.bytes_moved(),
+            connection,
+            context,
+            progress: RefCell::default(),
+        };
+        let mut story = pin!(story(&session));
+        let mut tick = tokio::time::interval(TICK);
+        let result = loop {
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => session.tell(event)?,
+                result = &mut story => break result,
+                _ = tick.tick() => session.tick()?,
+            }
+        };
+        session.end();
+        while let Ok(event) = events.try_recv() {
+            session.tell(event)?;
+        }
+        result
+    });
+    // What is dropped need not be waited for.
+    runtime.shutdown_background();
+    result
+}
+
+async fn unless_interrupted<T>(
+    context: &Context,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut work => return Ok(result),
+            _ = tick.tick() => if context.interrupted().load(Ordering::Relaxed) {
+                return Err(Failure::interrupted());
+            },
+        }
+    }
+}
+
+/// The exit code of an error of S3, and its line.
+pub fn failure(error: Error) -> Failure {
+    match error {
+        Error::NoCredentials => Failure::usage(
+            "missing mandatory parameter: --access-key (and there are no credentials in the environment, in a profile or of a role)",
+        ),
+        Error::Service { .. } | Error::Network { .. } | Error::Content { .. } => {
+            Failure::new(exit::SERVICE, error)
+        }
+        Error::Location { .. } => Failure::new(exit::LOCATION, error),
+        error => Failure::new(exit::OTHER, error),
+    }
+}

@@ -1,0 +1,151 @@
+//! Who is asking: credentials that were given, or the SDK's chain.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::credential_feature::AwsCredentialFeature;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use tracing::debug;
+use zeroize::Zeroizing;
+
+use crate::address::DEFAULT_REGION;
+use crate::error::Error;
+use crate::http::AroundProxies;
+
+/// Where credentials come from.
+#[derive(Clone)]
+pub enum Identity {
+    /// They were given.
+    Given {
+        /// The access key's ID.
+        access_key: String,
+        /// The secret key.
+        secret_key: Zeroizing<String>,
+        /// The token of temporary credentials.
+        token: Option<Zeroizing<String>>,
+    },
+    /// The SDK's default chain: environment, profiles, web identity, container, instance role.
+    Chain {
+        /// The profile to use, if not the one of the environment.
+        profile: Option<String>,
+    },
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Given { .. } => "given credentials",
+            Self::Chain { .. } => "chain of credentials",
+        })
+    }
+}
+
+/// Credentials, and the region that the same sources name.
+pub(crate) struct Resolved {
+    pub(crate) provider: SharedCredentialsProvider,
+    pub(crate) region: Option<String>,
+    /// Whether asking again may give others.
+    pub(crate) can_be_renewed: bool,
+}
+
+pub(crate) async fn resolve(
+    identity: &Identity,
+    http: &SharedHttpClient,
+) -> Result<Resolved, Error> {
+    let profile = match identity {
+        Identity::Given {
+            access_key,
+            secret_key,
+            token,
+        } => {
+            debug!("credentials: given on the command line");
+            let token = token.as_ref().map(|token| token.to_string());
+            let given = Credentials::new(access_key, secret_key.to_string(), token, None, "given");
+            return Ok(Resolved {
+                provider: SharedCredentialsProvider::new(given),
+                region: environment_region(),
+                can_be_renewed: false,
+            });
+        }
+        Identity::Chain { profile } => profile,
+    };
+    let configuration = load(profile.as_deref(), http).await;
+    let provider = configuration
+        .credentials_provider()
+        .ok_or(Error::NoCredentials)?;
+    match provider.provide_credentials().await {
+        Ok(found) => debug!("credentials: {}", source(&found)),
+        Err(CredentialsError::CredentialsNotLoaded(why)) => {
+            debug!("no credentials: {why:?}");
+            return Err(Error::NoCredentials);
+        }
+        Err(error) => {
+            return Err(Error::Credentials {
+                reason: root_cause(&error),
+            });
+        }
+    }
+    Ok(Resolved {
+        region: configuration.region().map(|region| region.to_string()),
+        provider,
+        can_be_renewed: true,
+    })
+}
+
+async fn load(profile: Option<&str>, http: &SharedHttpClient) -> SdkConfig {
+    let client = AroundProxies {
+        proxied: http.clone(),
+        direct: ami_imds::http_client(),
+    };
+    let regions = aws_config::meta::region::RegionProviderChain::default_provider()
+        .or_else(Region::from_static(DEFAULT_REGION));
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(client)
+        .region(regions);
+    if let Some(profile) = profile {
+        loader = loader.profile_name(profile);
+    }
+    loader.load().await
+}
+
+fn environment_region() -> Option<String> {
+    ["AWS_REGION", "AWS_DEFAULT_REGION"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+}
+
+/// Which link of the chain it was.
+fn source(credentials: &Credentials) -> &'static str {
+    use AwsCredentialFeature as From;
+    let features = credentials.get_property::<Vec<AwsCredentialFeature>>();
+    let features = features.map(Vec::as_slice).unwrap_or_default();
+    let is_from = |feature: &From| features.contains(feature);
+    if is_from(&From::CredentialsImds) {
+        "from the instance's role (instance metadata)"
+    } else if is_from(&From::CredentialsHttp) {
+        "from the container's role"
+    } else if is_from(&From::CredentialsStsAssumeRoleWebId) {
+        "from a web identity token"
+    } else if is_from(&From::CredentialsSso) || is_from(&From::CredentialsProfileSso) {
+        "from a single sign-on session"
+    } else if is_from(&From::CredentialsStsAssumeRole) {
+        "from a role that a profile assumes"
+    } else if is_from(&From::CredentialsProcess) || is_from(&From::CredentialsProfileProcess) {
+        "from a program that a profile names"
+    } else if is_from(&From::CredentialsProfile) {
+        "from a profile"
+    } else if is_from(&From::CredentialsEnvVars) {
+        "from environment variables"
+    } else {
+        "from the SDK's chain"
+    }
+}
+
+/// The innermost reason: the layers above it only repeat that something failed.
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}

@@ -1,0 +1,159 @@
+//! The HTTP clients: TLS with the right roots, proxies, and a way around them for instance metadata.
+
+use std::path::Path;
+
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use openssl::x509::X509;
+use tracing::debug;
+
+use crate::error::Error;
+
+/// AWS SDKs and tools reference guide, "General configuration settings": a file of PEM certificates to trust in place of the system's.
+const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+/// A client for S3 and for AWS's other services, through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.
+pub(crate) fn client() -> Result<SharedHttpClient, Error> {
+    let context = TlsContext::builder()
+        .with_trust_store(trust_store()?)
+        .build()
+        .map_err(|error| Error::Network {
+            doing: "cannot use TLS".to_owned(),
+            reason: error.to_string(),
+            hint: "",
+        })?;
+    Ok(
+        Builder::new().build_with_connector_fn(move |settings, components| {
+            let mut builder = Connector::builder().proxy_config(ProxyConfig::from_env());
+            let _ = builder.set_connector_settings(settings.cloned());
+            if let Some(components) = components {
+                let _ = builder.set_sleep_impl(components.sleep_impl());
+            }
+            builder
+                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+                .tls_context(context.clone())
+                .build()
+        }),
+    )
+}
+
+fn trust_store() -> Result<TrustStore, Error> {
+    if let Some(path) = std::env::var_os(CA_BUNDLE).filter(|path| !path.is_empty()) {
+        return Ok(TrustStore::empty().with_pem_certificate(certificates(Path::new(&path))?));
+    }
+    if !rustls_native_certs::load_native_certs().certs.is_empty() {
+        return Ok(TrustStore::default());
+    }
+    debug!("this system has no certificates of authorities: those that are built in are used");
+    let mut store = TrustStore::empty();
+    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        if let Ok(pem) = X509::from_der(root).and_then(|root| root.to_pem()) {
+            let _ = store.add_pem_certificate(pem);
+        }
+    }
+    Ok(store)
+}
+
+/// Reads the file now: the TLS library would panic over a bad one later.
+fn certificates(path: &Path) -> Result<Vec<u8>, Error> {
+    let useless = |reason| Error::CertificateFile {
+        variable: CA_BUNDLE,
+        path: path.to_owned(),
+        reason,
+    };
+    let pem = std::fs::read(path).map_err(|_| useless("cannot be read"))?;
+    match X509::stack_from_pem(&pem) {
+        Ok(all) if !all.is_empty() => Ok(pem),
+        _ => Err(useless("holds no certificates in PEM")),
+    }
+}
+
+/// For the chain of credentials: metadata never goes through a proxy, which would answer for its own instance.
+#[derive(Debug)]
+pub(crate) struct AroundProxies {
+    pub(crate) proxied: SharedHttpClient,
+    pub(crate) direct: SharedHttpClient,
+}
+
+impl HttpClient for AroundProxies {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(Choice {
+            proxied: self.proxied.http_connector(settings, components),
+            direct: self.direct.http_connector(settings, components),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Choice {
+    proxied: SharedHttpConnector,
+    direct: SharedHttpConnector,
+}
+
+impl HttpConnector for Choice {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if is_metadata(request.uri()) {
+            self.direct.call(request)
+        } else {
+            self.proxied.call(request)
+        }
+    }
+}
+
+/// Metadata of instances, wherever it was moved to, and of containers at their link-local addresses.
+fn is_metadata(uri: &str) -> bool {
+    let rest = uri.strip_prefix("http://").unwrap_or_default();
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    path.starts_with("latest/api/token")
+        || path.starts_with("latest/meta-data/")
+        || host.starts_with("169.254.")
+        || host.starts_with("[fd00:ec2::")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_told_from_services() {
+        for uri in [
+            "http://169.254.169.254/latest/api/token",
+            "http://127.0.0.1:1338/latest/meta-data/iam/security-credentials/",
+            "http://169.254.170.2/v2/credentials/x",
+            "http://[fd00:ec2::23]/v1/credentials",
+        ] {
+            assert!(is_metadata(uri), "{uri}");
+        }
+        for uri in [
+            "https://sts.eu-west-1.amazonaws.com/",
+            "http://127.0.0.1:5000/",
+            "https://latest/meta-data/",
+        ] {
+            assert!(!is_metadata(uri), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_an_error_that_names_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let said = certificates(file.path()).unwrap_err().to_string();
+        assert_eq!(
+            said,
+            format!(
+                "AWS_CA_BUNDLE names {}, which holds no certificates in PEM",
+                file.path().display()
+            )
+        );
+    }
+}

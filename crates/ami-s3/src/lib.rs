@@ -1,0 +1,33 @@
+//! Bundles in S3: the connection, buckets and objects.
+//!
+//! The AWS SDK does the talking; here is what the suite adds to it: which credentials are used, where a bucket is, what is worth
+//! another try and how long, what is sent to servers that are not AWS's, and errors that say what to do. This crate is apart because
+//! the SDK takes minutes to compile.
+//!
+//! - [`Connection::open`] with [`Settings`]: credentials, region, signature, retries. [`Event`]s tell of what happens on the way.
+//! - [`BucketPath`], [`Location`], [`Endpoint`]: where a bundle is. [`Bucket`]: what can be done there.
+//! - [`in_order()`]: several transfers at once, told in their order.
+//!
+//! Not here: the bundle and its manifest (`ami-manifest`, `ami-parts`), and what the commands say (`ami-s3-cli`, `bin/`).
+
+mod address;
+mod bucket;
+mod connection;
+mod credentials;
+mod error;
+mod failure;
+mod http;
+mod listing;
+mod object;
+mod parallel;
+mod redirect;
+mod sigv2;
+mod watch;
+
+pub use address::{BucketPath, DEFAULT_REGION, Endpoint, Location, NoBucket, is_region};
+pub use connection::{Bucket, Connection, Settings, Signature};
+pub use credentials::Identity;
+pub use error::Error;
+pub use object::{Acl, Content, Fingerprint};
+pub use parallel::in_order;
+pub use watch::Event;

@@ -1,0 +1,191 @@
+//! Many objects at once: listing and deleting.
+
+use aws_sdk_s3::operation::delete_object::DeleteObjectError;
+use aws_sdk_s3::operation::delete_objects::DeleteObjectsError;
+use aws_sdk_s3::operation::list_objects::ListObjectsError;
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use tracing::debug;
+
+use crate::connection::{Attempt, Bucket, Trouble};
+use crate::error::{Error, hint};
+use crate::parallel::in_order;
+
+/// S3 API reference, `DeleteObjects`: the most keys in a request.
+const BATCH: usize = 1000;
+
+impl Bucket {
+    /// The names of all files in the bucket's folder that begin with `begin`, in S3's order.
+    ///
+    /// The first version of the listing: servers that know no other are still in use.
+    ///
+    /// # Errors
+    /// S3's reason.
+    pub async fn list(&self, begin: &str) -> Result<Vec<String>, Error> {
+        let mut files = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let behind = &marker;
+            let page = self
+                .perform("Error talking to S3", 0, |attempt: Attempt| async move {
+                    let request = attempt
+                        .client
+                        .list_objects()
+                        .bucket(&self.path().bucket)
+                        .prefix(self.path().key(begin))
+                        .set_marker(behind.clone());
+                    request
+                        .customize()
+                        .config_override(attempt.config())
+                        .interceptor(attempt.watch::<ListObjectsError>())
+                        .send()
+                        .await
+                        .map_err(|error| attempt.explain(error))
+                })
+                .await?;
+            let keys: Vec<&str> = page
+                .contents()
+                .iter()
+                .filter_map(|object| object.key())
+                .collect();
+            files.extend(
+                keys.iter()
+                    .filter_map(|key| self.path().file(key))
+                    .map(str::to_owned),
+            );
+            let next = page.next_marker().or(keys.last().copied());
+            match next {
+                Some(next)
+                    if page.is_truncated() == Some(true) && marker.as_deref() != Some(next) =>
+                {
+                    marker = Some(next.to_owned());
+                }
+                _ => return Ok(files),
+            }
+        }
+    }
+
+    /// Deletes files, and passes each name to `done` when it is gone, in order. One that is not there counts as gone.
+    ///
+    /// The first goes alone before all others. Where the server does not know how to delete many at once, it is done one by one.
+    ///
+    /// # Errors
+    /// S3's reason for the first that could not be deleted, which `explain` makes the caller's error of; or what `done` returns.
+    pub async fn delete<E: Send + 'static>(
+        &self,
+        files: &[String],
+        parallel: usize,
+        explain: fn(Error) -> E,
+        mut done: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some((first, rest)) = files.split_first() else {
+            return Ok(());
+        };
+        self.delete_one(first).await.map_err(explain)?;
+        done(first)?;
+        for batch in rest.chunks(BATCH) {
+            if batch.len() > 1 {
+                match self.delete_batch(batch).await {
+                    Ok(()) => {
+                        for file in batch {
+                            done(file)?;
+                        }
+                        continue;
+                    }
+                    Err(error) if error.is_not_implemented() => {
+                        debug!("{error}; deleting one by one")
+                    }
+                    Err(error) => return Err(explain(error)),
+                }
+            }
+            let delete = |index: usize| {
+                let (bucket, file) = (self.clone(), batch[index].clone());
+                async move { bucket.delete_one(&file).await.map_err(explain) }
+            };
+            in_order(batch.len(), parallel, delete, |index, ()| {
+                done(&batch[index])
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_one(&self, file: &str) -> Result<(), Error> {
+        self.perform(&doing(file), 0, |attempt: Attempt| async move {
+            let request = attempt
+                .client
+                .delete_object()
+                .bucket(&self.path().bucket)
+                .key(self.path().key(file));
+            let deleted = request
+                .customize()
+                .config_override(attempt.config())
+                .interceptor(attempt.watch::<DeleteObjectError>())
+                .send()
+                .await;
+            deleted.map(drop).map_err(|error| attempt.explain(error))
+        })
+        .await
+    }
+
+    async fn delete_batch(&self, files: &[String]) -> Result<(), Error> {
+        let first = files.first().map(String::as_str).unwrap_or_default();
+        self.perform(&doing(first), 0, |attempt: Attempt| async move {
+            let keys = files.iter().map(|file| {
+                ObjectIdentifier::builder()
+                    .key(self.path().key(file))
+                    .build()
+            });
+            let keys: Result<Vec<_>, _> = keys.collect();
+            let delete = keys.and_then(|keys| {
+                Delete::builder()
+                    .set_objects(Some(keys))
+                    .quiet(true)
+                    .build()
+            });
+            let delete = delete.map_err(|error| Error::Content {
+                doing: doing(first),
+                reason: error.to_string(),
+            })?;
+            let request = attempt
+                .client
+                .delete_objects()
+                .bucket(&self.path().bucket)
+                .delete(delete);
+            let answer = request
+                .customize()
+                .config_override(attempt.config())
+                .interceptor(attempt.watch::<DeleteObjectsError>())
+                .send()
+                .await
+                .map_err(|error| attempt.explain(error))?;
+            let Some(failed) = answer.errors().first() else {
+                return Ok(());
+            };
+            let (code, message) = (
+                failed.code().unwrap_or("Error"),
+                failed.message().unwrap_or_default(),
+            );
+            let file = failed
+                .key()
+                .and_then(|key| self.path().file(key))
+                .unwrap_or(first);
+            let error = Error::Service {
+                doing: doing(file),
+                code: code.to_owned(),
+                status: 200,
+                message: message.to_owned(),
+                hint: hint(code, 200),
+            };
+            let is_passing = matches!(code, "InternalError" | "SlowDown" | "ServiceUnavailable");
+            Err(Trouble::of(
+                error,
+                is_passing.then(|| format!("Server.{code}(200): {message}")),
+            ))
+        })
+        .await
+    }
+}
+
+fn doing(file: &str) -> String {
+    format!("Failed to delete \"{file}\"")
+}
