@@ -4,6 +4,7 @@ pub mod bundles;
 pub mod images;
 pub mod imds;
 pub mod mounts;
+pub mod s3;
 pub mod traces;
 pub mod volumes;
 

@@ -6,6 +6,9 @@ use std::process::ExitCode;
 
 use clap::Command;
 use clap_complete::Shell;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::context::Context;
 use crate::definition::{Definition, Options};
@@ -129,14 +132,15 @@ fn dump(definition: &Definition, mut command: Command, format: &OsString) -> Res
     print(&String::from_utf8_lossy(&script))
 }
 
+/// Only what this suite says itself: libraries say more than anybody wants to read, and might say what nobody should.
 fn log_to_stderr() {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
+    let own = ["ami_", "ec2_"].map(|begin| (begin, LevelFilter::DEBUG));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false)
-        .finish();
+        .with_filter(Targets::from_iter(own));
     // There is no other: this is called once.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
 }

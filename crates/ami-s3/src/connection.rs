@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::failure::explain;
 use crate::http;
 use crate::redirect::Redirect;
-use crate::sigv2::{Chooser, Version2};
+use crate::sigv2::Version2;
 use crate::watch::{Event, Tries, Watch};
 
 /// As in the older suite, with `--retry`.
@@ -182,10 +182,7 @@ impl Connection {
             builder = builder.endpoint_url(server).force_path_style(true);
         }
         if self.0.signature == Signature::V2 {
-            builder = builder
-                .push_auth_scheme(Version2)
-                .auth_scheme_resolver(Chooser)
-                .force_path_style(true);
+            builder = builder.push_auth_scheme(Version2).force_path_style(true);
         }
         Client::from_conf(builder.build())
     }

@@ -5,11 +5,9 @@
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
-use aws_sdk_s3::config::auth::{Params, ResolveAuthScheme};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::auth::{
-    AuthScheme, AuthSchemeEndpointConfig, AuthSchemeId, AuthSchemeOption, AuthSchemeOptionsFuture,
-    Sign,
+    AuthScheme, AuthSchemeEndpointConfig, AuthSchemeId, Sign,
 };
 use aws_smithy_runtime_api::client::identity::{Identity, SharedIdentityResolver};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
@@ -21,10 +19,8 @@ use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
 
-const SCHEME: AuthSchemeId = AuthSchemeId::new("s3-signature-version-2");
-
-/// Whose credentials are used: the SDK knows them under this name.
-const SIGV4: AuthSchemeId = AuthSchemeId::new("sigv4");
+/// The name of the scheme whose place it takes: endpoints name the schemes that may be used there.
+const SCHEME: AuthSchemeId = AuthSchemeId::new("sigv4");
 
 /// Parts of a query that name what is asked for, and so are signed; in this order.
 const SUBRESOURCES: [&str; 6] = [
@@ -36,22 +32,7 @@ const SUBRESOURCES: [&str; 6] = [
     "versioning",
 ];
 
-/// Lets every operation be signed in version 2.
-#[derive(Debug)]
-pub(crate) struct Chooser;
-
-impl ResolveAuthScheme for Chooser {
-    fn resolve_auth_scheme<'a>(
-        &'a self,
-        _: &'a Params,
-        _: &'a ConfigBag,
-        _: &'a RuntimeComponents,
-    ) -> AuthSchemeOptionsFuture<'a> {
-        AuthSchemeOptionsFuture::ready(Ok(vec![AuthSchemeOption::from(SCHEME)]))
-    }
-}
-
-/// The scheme that [`Chooser`] chooses.
+/// Takes the place of the SDK's signer.
 #[derive(Debug)]
 pub(crate) struct Version2;
 
@@ -64,7 +45,7 @@ impl AuthScheme for Version2 {
         &self,
         resolvers: &dyn GetIdentityResolver,
     ) -> Option<SharedIdentityResolver> {
-        resolvers.identity_resolver(SIGV4)
+        resolvers.identity_resolver(SCHEME)
     }
 
     fn signer(&self) -> &dyn Sign {
