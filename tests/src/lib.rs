@@ -3,8 +3,12 @@
 pub mod bundles;
 pub mod images;
 pub mod imds;
+pub mod moto;
 pub mod mounts;
+pub mod proxy;
+pub mod recorded;
 pub mod s3;
+pub mod tls;
 pub mod traces;
 pub mod volumes;
 
@@ -63,15 +67,26 @@ pub const METADATA_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 /// See [`METADATA_ENDPOINT`].
 pub const NO_METADATA: &str = "http://127.0.0.1:9";
 
+/// Takes out of a command's environment what would make it another one on other machines.
+pub fn isolate(command: &mut Command) -> &mut Command {
+    let variables = std::env::vars_os().map(|(name, _)| name);
+    let is_ours = |name: &std::ffi::OsString| {
+        let name = name.to_string_lossy().to_ascii_uppercase();
+        name.starts_with("AWS_") || name.starts_with("EC2_") || name.ends_with("_PROXY")
+    };
+    for name in variables.filter(is_ours) {
+        let _ = command.env_remove(name);
+    }
+    command
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env(METADATA_ENDPOINT, NO_METADATA)
+}
+
 /// One of the suite's commands with arguments.
 pub fn command<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Command {
     let mut command = Command::new(command_path(name));
-    let _ = command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .env_remove("EC2_AMITOOL_HOME")
-        .env_remove("EC2_HOME")
-        .env(METADATA_ENDPOINT, NO_METADATA);
+    let _ = isolate(&mut command).args(arguments).stdin(Stdio::null());
     command
 }
 
@@ -201,6 +216,18 @@ pub fn sha256(path: &Path) -> String {
         .stdin(fs::File::open(path).unwrap());
     let printed = outcome(&mut openssl).stdout;
     printed.split(' ').next().unwrap().to_owned()
+}
+
+/// The SHA-1 of bytes, in hex.
+pub fn sha1(bytes: &[u8]) -> String {
+    let digest = openssl::hash::hash(openssl::hash::MessageDigest::sha1(), bytes);
+    hex::encode(digest.unwrap())
+}
+
+/// The MD5 of bytes as `Content-MD5` has it.
+pub fn md5_base64(bytes: &[u8]) -> String {
+    let digest = openssl::hash::hash(openssl::hash::MessageDigest::md5(), bytes);
+    openssl::base64::encode_block(&digest.unwrap())
 }
 
 /// How much of a file is allocated, in bytes.

@@ -95,7 +95,7 @@ pub struct Arguments {
     pub directory: Option<PathBuf>,
     /// Where to make the bucket, or where it must be: EU, US or a region
     #[arg(long, value_name = "LOCATION", value_parser = location, help_heading = BUNDLE)]
-    location: Option<Option<Location>>,
+    location: Option<Place>,
     /// Who may read it besides you: aws-exec-read (EC2) or public-read
     #[arg(long, value_name = "ACL", default_value = "aws-exec-read", value_parser = acl, help_heading = BUNDLE)]
     pub acl: Acl,
@@ -114,7 +114,9 @@ pub struct Arguments {
 
 impl Arguments {
     pub fn location(&self) -> Option<&Location> {
-        self.location.as_ref().and_then(Option::as_ref)
+        self.location
+            .as_ref()
+            .and_then(|Place(location)| location.as_ref())
     }
 
     pub fn resumes(&self) -> bool {
@@ -132,12 +134,15 @@ impl Options for Arguments {
     }
 }
 
-/// The older suite takes an empty location for none.
-fn location(text: &str) -> Result<Option<Location>, String> {
+/// A location, or none: the older suite takes an empty text for that.
+#[derive(Debug, Clone)]
+struct Place(Option<Location>);
+
+fn location(text: &str) -> Result<Place, String> {
     if text.is_empty() {
-        return Ok(None);
+        return Ok(Place(None));
     }
-    text.parse().map(Some)
+    text.parse().map(|location| Place(Some(location)))
 }
 
 fn acl(text: &str) -> Result<Acl, String> {

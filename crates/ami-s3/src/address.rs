@@ -109,9 +109,9 @@ impl Location {
         }
     }
 
-    /// What to ask for when a bucket is made there.
+    /// What to ask for when a bucket is made there: the region, which its own endpoint takes as all others do.
     pub(crate) fn constraint(&self) -> Option<&str> {
-        Some(self.0.as_str()).filter(|_| self.region() != DEFAULT_REGION)
+        Some(self.region()).filter(|region| *region != DEFAULT_REGION)
     }
 
     /// As it was given, or as the older suite shows it.
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(Location::of_answer(None), location("US"));
         assert_eq!(Location::of_answer(Some("")).name(), "US");
         assert_eq!(location("US").constraint(), None);
-        assert_eq!(location("EU").constraint(), Some("EU"));
+        assert_eq!(location("EU").constraint(), Some("eu-west-1"));
         assert_eq!(location("us-west-2").constraint(), Some("us-west-2"));
         assert!("moon-1".parse::<Location>().is_err());
     }

@@ -50,6 +50,9 @@ const WAITS: Duration = Duration::from_secs(60);
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
+/// Errors that may pass, which the SDK takes for final: somebody else changes the bucket; bytes were lost or changed on their way.
+const PASSING: [&str; 3] = ["OperationAborted", "BadDigest", "IncompleteBody"];
+
 /// How requests are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Signature {
@@ -273,7 +276,19 @@ impl Attempt {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        explain(&self.doing, error).into()
+        let error = explain(&self.doing, error);
+        let again = match &error {
+            Error::Service {
+                code,
+                status,
+                message,
+                ..
+            } if PASSING.contains(&code.as_str()) => {
+                Some(format!("Server.{code}({status}): {message}"))
+            }
+            _ => None,
+        };
+        Trouble { error, again }
     }
 
     pub(crate) fn doing(&self) -> &str {
@@ -394,6 +409,7 @@ impl Bucket {
                 if is_expired && connection.can_be_renewed && !renewed {
                     debug!("the credentials have expired: asking for new ones");
                     renewed = true;
+                    tries.forget_last();
                     // A new client has an empty cache of credentials.
                     self.change(place.generation, place.target.clone());
                     continue;

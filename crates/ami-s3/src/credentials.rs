@@ -74,8 +74,11 @@ pub(crate) async fn resolve(
     let provider = configuration
         .credentials_provider()
         .ok_or(Error::NoCredentials)?;
-    match provider.provide_credentials().await {
-        Ok(found) => debug!("credentials: {}", source(&found)),
+    let can_be_renewed = match provider.provide_credentials().await {
+        Ok(found) => {
+            debug!("credentials: {}", source(&found));
+            found.expiry().is_some()
+        }
         Err(CredentialsError::CredentialsNotLoaded(why)) => {
             debug!("no credentials: {why:?}");
             return Err(Error::NoCredentials);
@@ -85,11 +88,11 @@ pub(crate) async fn resolve(
                 reason: root_cause(&error),
             });
         }
-    }
+    };
     Ok(Resolved {
         region: configuration.region().map(|region| region.to_string()),
         provider,
-        can_be_renewed: true,
+        can_be_renewed,
     })
 }
 

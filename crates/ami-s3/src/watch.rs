@@ -75,7 +75,7 @@ impl Tries {
         self.made.load(Ordering::Relaxed)
     }
 
-    /// A try after a redirect is none of its own.
+    /// Where the last answer sends the request, if it does.
     pub(crate) fn redirect(&self) -> Option<Redirect> {
         let redirect = self
             .redirect
@@ -83,10 +83,15 @@ impl Tries {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if redirect.is_some() {
-            let _ = self.made.fetch_sub(1, Ordering::Relaxed);
-            let _ = self.take_failure();
+            self.forget_last();
         }
         redirect
+    }
+
+    /// What is done again for a reason of its own is no further try.
+    pub(crate) fn forget_last(&self) {
+        let _ = self.made.fetch_sub(1, Ordering::Relaxed);
+        let _ = self.take_failure();
     }
 
     pub(crate) fn failed(&self, reason: String) {

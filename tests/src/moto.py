@@ -1,0 +1,87 @@
+"""An S3 and EC2 server for the tests, and boto3 to look at what it holds: one JSON object a line in, one out."""
+
+import hashlib
+import json
+import sys
+
+import boto3
+import requests
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+host, port = server.get_host_and_port()
+URL = f"http://{host}:{port}"
+S3 = boto3.client(
+    "s3",
+    endpoint_url=URL,
+    region_name="us-east-1",
+    aws_access_key_id="x",
+    aws_secret_access_key="y",
+    config=Config(s3={"addressing_style": "path"}),
+)
+
+
+def reset():
+    requests.post(f"{URL}/moto-api/reset", timeout=30).raise_for_status()
+
+
+def bucket(name, region=None):
+    place = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region else {}
+    S3.create_bucket(Bucket=name, **place)
+
+
+def put(name, key, path=None, text=None):
+    if path is not None:
+        with open(path, "rb") as file:
+            body = file.read()
+    else:
+        body = text.encode()
+    S3.put_object(Bucket=name, Key=key, Body=body)
+
+
+def many(name, pattern, count):
+    for index in range(count):
+        S3.put_object(Bucket=name, Key=pattern % index, Body=b"x")
+
+
+def state():
+    found = {}
+    for entry in S3.list_buckets()["Buckets"]:
+        name = entry["Name"]
+        keys = []
+        for page in S3.get_paginator("list_objects_v2").paginate(Bucket=name):
+            for item in page.get("Contents", []):
+                etag = item["ETag"].strip('"')
+                keys.append(f"{item['Key']} ({item['Size']} bytes, etag {etag})")
+        location = S3.get_bucket_location(Bucket=name)["LocationConstraint"]
+        found[name] = {"location": location, "keys": keys}
+    return found
+
+
+def look(name, key):
+    answer = S3.get_object(Bucket=name, Key=key)
+    body = answer["Body"].read()
+    grants = [
+        [grant["Grantee"].get("URI") or grant["Grantee"].get("ID"), grant["Permission"]]
+        for grant in S3.get_object_acl(Bucket=name, Key=key)["Grants"]
+    ]
+    return {
+        "size": len(body),
+        "sha1": hashlib.sha1(body).hexdigest(),
+        "type": answer["ContentType"],
+        "grants": grants,
+    }
+
+
+def ownership(name):
+    rules = S3.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"]["Rules"]
+    return [rule["ObjectOwnership"] for rule in rules]
+
+
+print(json.dumps({"host": host, "port": port}), flush=True)
+for line in sys.stdin:
+    call = json.loads(line)
+    answer = globals()[call["call"]](*call.get("words", []), **call.get("named", {}))
+    print(json.dumps(answer), flush=True)

@@ -1,0 +1,85 @@
+//! `moto`: an S3 server that knows ACLs, locations and listings, and `boto3` to look at what it holds.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+
+/// A server with an empty store; it ends with this value.
+pub struct Moto {
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+/// Python in the environment that `make test` makes.
+pub fn python() -> PathBuf {
+    let home = std::env::var_os("HOME").unwrap_or_else(|| "/root".into());
+    let cache = std::env::var_os("AMI_TOOLS_CACHE");
+    let cache = cache.map_or_else(
+        || PathBuf::from(home).join(".cache/ami-tools"),
+        PathBuf::from,
+    );
+    let python = cache.join("python-tests/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: run scripts/python-tools tests",
+        python.display()
+    );
+    python
+}
+
+impl Moto {
+    /// Starts one.
+    pub fn start() -> Self {
+        let mut child = Command::new(python())
+            .arg("-c")
+            .arg(include_str!("moto.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .env("NO_PROXY", "*")
+            .spawn()
+            .unwrap();
+        let to = child.stdin.take().unwrap();
+        let from = BufReader::new(child.stdout.take().unwrap());
+        let mut moto = Self {
+            address: ([127, 0, 0, 1], 0).into(),
+            child,
+            to,
+            from,
+        };
+        let port = moto.answer()["port"].as_u64().unwrap();
+        moto.address.set_port(u16::try_from(port).unwrap());
+        moto
+    }
+
+    /// Calls one of `moto.py`'s functions.
+    pub fn call(&mut self, name: &str, words: &[&str]) -> Value {
+        self.call_with(name, words, json!({}))
+    }
+
+    /// The same, with named arguments.
+    pub fn call_with(&mut self, name: &str, words: &[&str], named: Value) -> Value {
+        let call = json!({"call": name, "words": words, "named": named});
+        writeln!(self.to, "{call}").unwrap();
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Value {
+        let mut line = String::new();
+        let _ = self.from.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("moto.py: {e}: {line:?}"))
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
