@@ -7,7 +7,8 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
 RELEASE  = $(CARGO_TARGET_DIR)/release
-COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-unbundle ec2-verify-bundle ec2-ami-tools-version
+COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-upload-bundle ec2-download-bundle ec2-unbundle ec2-verify-bundle \
+           ec2-delete-bundle ec2-ami-tools-version
 VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PACKAGE  = ec2-ami-tools-$(VERSION)-$(shell uname -m)
 
@@ -21,6 +22,7 @@ build: ## build the commands
 
 test: ## install what the tests need, as root, and run everything
 	scripts/install-prerequisites build test
+	scripts/python-tools tests
 	$(MAKE) build
 	$(CARGO) test --workspace --release --locked --no-fail-fast
 	$(MAKE) fuzz
@@ -43,10 +45,11 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
 
 bench: ## measure beside the older suite's pipeline; writes docs/benchmarks.md
 	scripts/install-prerequisites build bench
+	scripts/python-tools bench
 	$(MAKE) build
 	$(RELEASE)/ami-bench
 
-demo: ## image, bundle, verify and unbundle a volume, as root
+demo: ## a volume's whole way to S3 and back, as root
 	scripts/install-prerequisites build demo
 	$(MAKE) build
 	scripts/demo $(RELEASE)

@@ -41,11 +41,11 @@ pub fn serve(root: &Path, port: u16) -> SocketAddr {
                     continue;
                 };
                 let service = service.clone();
-                let _ = tokio::spawn(async move {
+                drop(tokio::spawn(async move {
                     let server = Builder::new(TokioExecutor::new());
                     // A client that goes away is no problem of the server's.
                     let _ = server.serve_connection(TokioIo::new(socket), service).await;
-                });
+                }));
             }
         })
     });

@@ -6,11 +6,14 @@ use std::path::Path;
 
 use end_to_end::{folder, run, shell};
 
-const COMMANDS: [&str; 5] = [
+const COMMANDS: [&str; 8] = [
     "ec2-bundle-vol",
     "ec2-bundle-image",
+    "ec2-upload-bundle",
+    "ec2-download-bundle",
     "ec2-unbundle",
     "ec2-verify-bundle",
+    "ec2-delete-bundle",
     "ec2-ami-tools-version",
 ];
 
