@@ -1,11 +1,13 @@
 //! Measures the commands beside those that a user would run instead, in one run, and writes docs/benchmarks.md with a plot.
 //!
-//! usage: `ami-bench [IMAGE HUGE MANY]`; without arguments, on the data that scripts/bench-image makes.
+//! usage: `ami-bench [IMAGE HUGE MANY]`; without arguments, on the data that scripts/bench-image makes. `ami-bench transfers` measures
+//! uploads and downloads alone.
 
 mod measure;
 mod pipelines;
 mod plot;
 mod report;
+mod transfers;
 mod volumes;
 
 use std::error::Error;
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 use crate::measure::{Measured, best_of, shell};
 use crate::pipelines::Workshop;
 use crate::report::{Data, Report};
+use crate::transfers::Transfers;
 use crate::volumes::Volume;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -33,6 +36,20 @@ fn main() -> ExitCode {
 fn bench() -> Result<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [image, huge, many] = match &arguments[..] {
+        [only] if only == Path::new("transfers") => {
+            let Transfers {
+                up_one,
+                up,
+                up_aws,
+                down_one,
+                down,
+                down_aws,
+            } = Transfers::measure(&cache()?)?;
+            println!(
+                "up   {up_one:?}\n     {up:?}\n aws {up_aws:?}\ndown {down_one:?}\n     {down:?}\n aws {down_aws:?}"
+            );
+            return Ok(());
+        }
         [image, huge, many] => [image.clone(), huge.clone(), many.clone()],
         _ => standard_images()?,
     };
@@ -69,6 +86,8 @@ fn bench() -> Result<()> {
     drop(volume);
     let our_many = Volume::new(&many)?.copy(fs::metadata(&many)?.len() >> 20)?;
 
+    let transfers = Transfers::measure(&cache()?)?;
+
     let report = Report {
         data: Data::of(&image)?,
         a_bundle,
@@ -84,6 +103,7 @@ fn bench() -> Result<()> {
         our_copy,
         our_volume,
         our_many,
+        transfers,
         our_size: our_bundle.size,
         a_size: a_parts.size,
     };
@@ -97,12 +117,16 @@ fn bench() -> Result<()> {
     Ok(())
 }
 
-fn standard_images() -> Result<[PathBuf; 3]> {
-    let folder = match std::env::var_os("AMI_BENCH_CACHE") {
+fn cache() -> Result<PathBuf> {
+    Ok(match std::env::var_os("AMI_BENCH_CACHE") {
         Some(folder) => PathBuf::from(folder),
         None => PathBuf::from(std::env::var_os("HOME").ok_or("HOME is not set")?)
             .join(".cache/ami-tools/bench"),
-    };
+    })
+}
+
+fn standard_images() -> Result<[PathBuf; 3]> {
+    let folder = cache()?;
     let _ = shell(&format!("scripts/bench-image '{}'", folder.display()))?;
     Ok(["disk.img", "huge.img", "many.img"].map(|name| folder.join(name)))
 }

@@ -332,6 +332,9 @@ fn serve(
             }
         };
         to_server.write_all(&head.raw)?;
+        if head.header("expect").is_some() {
+            to_client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
         let stop = match action {
             Some(Action::ResetUpload(stop) | Action::StallUpload(stop)) => stop as u64,
             _ => u64::MAX,
@@ -354,8 +357,13 @@ fn serve(
             }
             return Ok(());
         }
-        let Some(answer) = Head::read(from_server)? else {
-            return Ok(());
+        let answer = loop {
+            match Head::read(from_server)? {
+                None => return Ok(()),
+                // It has been told to go on already.
+                Some(answer) if answer.first.contains(" 100 ") => {}
+                Some(answer) => break answer,
+            }
         };
         thread::sleep(slowness.latency);
         match &action {
@@ -368,8 +376,12 @@ fn serve(
         }
         let mut pace = Pace::new(slowness.rate);
         let see = |bytes: usize| count(&|request| request.answer += bytes as u64);
+        if answer.header("transfer-encoding").is_some() {
+            pass_chunks(from_server, &mut to_client, &mut pace, see)?;
+            continue;
+        }
         let Some(length) = answer.length() else {
-            // Chunks, or to the end: what comes is passed on, and the connection is not used again.
+            // To the end: what comes is passed on, and the connection is not used again.
             let _ = pass(from_server, &mut to_client, u64::MAX, &mut pace, see);
             return Ok(());
         };
@@ -498,6 +510,27 @@ fn pass(
         left -= count as u64;
     }
     Ok(length - left)
+}
+
+/// `transfer-encoding: chunked`, without trailers.
+fn pass_chunks(
+    from: &mut impl BufRead,
+    to: &mut impl Write,
+    pace: &mut Pace,
+    see: impl Fn(usize) + Copy,
+) -> std::io::Result<()> {
+    loop {
+        let mut line = Vec::new();
+        let _ = from.read_until(b'\n', &mut line)?;
+        to.write_all(&line)?;
+        let size = String::from_utf8_lossy(&line);
+        let size = u64::from_str_radix(size.trim(), 16).map_err(std::io::Error::other)?;
+        // The chunk, and the end of its line.
+        let _ = pass(from, to, size + 2, pace, see)?;
+        if size == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Until the client gives up: it closes its side.

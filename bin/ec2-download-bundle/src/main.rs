@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use ami_cli::{Context, Failure, OrExit, exit};
 use ami_manifest::{Image, LARGEST_MANIFEST, ParsedManifest, PrivateKey, Sha1Digest};
-use ami_s3::{Bucket, BucketPath, in_order};
+use ami_s3::{Arrived, Bucket, BucketPath, Expected, in_order};
 use ami_s3_cli::{Session, failure, talk};
 use serde::Serialize;
 use tracing::debug;
@@ -156,42 +156,49 @@ async fn get_parts(
         )),
         None => Ok(()),
     };
-    let mut damaged = Vec::new();
+    let (mut all, mut damaged) = (Vec::new(), Vec::new());
     announce(0)?;
     in_order(
         landing.parts.len(),
         arguments.s3.parallel(),
         |index| {
             let (part, bucket) = (landing.parts[index].clone(), bucket.clone());
-            let (most, verifies) = (image.bundled_size, !arguments.no_verify);
+            let expected = Expected {
+                most: image.bundled_size,
+                usual: image.bundled_size / image.parts.len().max(1) as u64,
+                sha1: (!arguments.no_verify).then_some(part.digest),
+            };
             async move {
                 if part.is_there {
-                    return Ok(part.digest);
+                    return Ok(None);
                 }
                 let doing = doing(&bucket.path().key(&part.name));
-                let expected = verifies.then_some(part.digest);
                 let got = bucket
-                    .get_file(&doing, &part.name, most, expected, &part.path)
+                    .get_file(&doing, &part.name, &expected, &part.path)
                     .await;
-                got.map_err(failure)
+                got.map(Some).map_err(failure)
             }
         },
-        |index, digest| {
+        |index, arrived: Option<Arrived>| {
             let part = &landing.parts[index];
             session.set_files(index + 1);
-            if digest != part.digest {
-                debug!(part = part.name, found = %Sha1Digest(digest), "damaged");
-                damaged.push(part.name.clone());
-            }
-            if !part.is_there {
+            if let Some(arrived) = arrived {
+                if arrived.sha1 != part.digest {
+                    debug!(part = part.name, found = %Sha1Digest(arrived.sha1), "damaged");
+                    damaged.push(part.name.clone());
+                }
                 let name = &bucket.path().bucket;
                 session.say(&format!("Downloaded {} from {name}", part.name))?;
+                all.push(arrived);
             }
             announce(index + 1)
         },
     )
     .await?;
     session.end();
+    for arrived in all {
+        arrived.synced().await.map_err(failure)?;
+    }
     Ok(damaged)
 }
 

@@ -148,6 +148,17 @@ impl Connection {
         &self.0.start.region
     }
 
+    /// How often something is tried.
+    pub(crate) fn tries(&self) -> u32 {
+        self.0.tries
+    }
+
+    /// Tells that something is tried again.
+    pub(crate) fn tell_retry(&self, reason: String) {
+        // Where nobody listens, nobody wants to know.
+        let _ = self.0.events.send(Event::Retrying { reason });
+    }
+
     /// A bucket to work with; nothing is sent.
     pub fn bucket(&self, path: BucketPath) -> Bucket {
         let target = self.0.start.clone();

@@ -28,6 +28,6 @@ pub use address::{BucketPath, DEFAULT_REGION, Endpoint, Location, NoBucket, is_r
 pub use connection::{Bucket, Connection, Settings, Signature};
 pub use credentials::Identity;
 pub use error::Error;
-pub use object::{Acl, Content, Fingerprint};
+pub use object::{Acl, Arrived, Content, Expected, Fingerprint};
 pub use parallel::in_order;
 pub use watch::Event;

@@ -1,7 +1,8 @@
 //! Objects: the files of a bundle in a bucket.
 
 use std::fs::File;
-use std::io::Write;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ami_parts::PartFile;
@@ -14,6 +15,7 @@ use aws_sdk_s3::types::{ChecksumMode, ObjectCannedAcl, ServerSideEncryption};
 use md5::Md5;
 use openssl::base64::encode_block;
 use sha1::{Digest, Sha1};
+use tokio::task::JoinHandle;
 
 use crate::connection::{Attempt, Bucket, Trouble};
 use crate::credentials::root_cause;
@@ -21,6 +23,9 @@ use crate::error::Error;
 
 /// How much of a file is read at a time (bytes).
 const READ: usize = 256 * 1024;
+
+/// The first half of a part of the usual 10 MiB (bytes).
+const HALF: u64 = 5 << 20;
 
 /// Who may read what is uploaded, besides its owner (S3 user guide, "Canned ACL").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,6 +92,38 @@ impl Fingerprint {
 
     fn etag(&self) -> String {
         self.md5.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// What is known of a file before it comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// The most bytes that it can have.
+    pub most: u64,
+    /// About how many bytes files of its kind have.
+    pub usual: u64,
+    /// Its SHA-1, if it must have that.
+    pub sha1: Option<[u8; 20]>,
+}
+
+/// A file that has come, and is on its way to the disk while the next ones come.
+#[derive(Debug)]
+pub struct Arrived {
+    /// Its SHA-1.
+    pub sha1: [u8; 20],
+    path: PathBuf,
+    syncing: JoinHandle<std::io::Result<()>>,
+}
+
+impl Arrived {
+    /// Waits until it outlasts a power cut.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub async fn synced(self) -> Result<(), Error> {
+        let result = self.syncing.await;
+        let result = result.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        result.map_err(Error::io("sync", &self.path))
     }
 }
 
@@ -197,7 +234,7 @@ impl Bucket {
     pub async fn get(&self, doing: &str, file: &str, most: u64) -> Result<Vec<u8>, Error> {
         self.perform(doing, 0, |attempt: Attempt| async move {
             let mut bytes = Vec::new();
-            let object = self.open(&attempt, file).await?;
+            let object = self.open(&attempt, file, None).await?;
             receive(&attempt, object, most, |chunk| {
                 bytes.extend_from_slice(chunk);
                 Ok(())
@@ -208,8 +245,9 @@ impl Bucket {
         .await
     }
 
-    /// Downloads a file of at most `most` bytes to `path`, where nothing may be, and gives its SHA-1. It is synced. If a digest is
-    /// `expected` and another comes, it is tried again as any failure is.
+    /// Downloads a file to `path`. If a digest is expected and another comes, it is tried again as any failure is.
+    ///
+    /// Of files that are expected to be large, two halves come at once, on connections of their own: S3 limits each.
     ///
     /// # Errors
     /// S3's reason; [`Error::Content`] for a wrong digest, and then the file is not there; [`Error::Io`] if it cannot be written.
@@ -217,37 +255,24 @@ impl Bucket {
         &self,
         doing: &str,
         file: &str,
-        most: u64,
-        expected: Option<[u8; 20]>,
+        expected: &Expected,
         path: &Path,
-    ) -> Result<[u8; 20], Error> {
-        let result = self
-            .perform(doing, most, |attempt: Attempt| async move {
-                let object = self.open(&attempt, file).await?;
-                let mut target = File::create(path).map_err(Error::io("create", path))?;
-                let mut digest = Sha1::new();
-                receive(&attempt, object, most, |chunk| {
-                    digest.update(chunk);
-                    target.write_all(chunk).map_err(Error::io("write", path))
-                })
-                .await?;
-                let found: [u8; 20] = digest.finalize().into();
-                if let Some(expected) = expected
-                    && expected != found
-                {
-                    let (found, expected) = (hex(&found), hex(&expected));
-                    let reason = format!(
-                        "its SHA-1 is {found}, the manifest says {expected}: what S3 has is damaged"
-                    );
-                    return Err(Trouble::again(attempt.doing(), reason));
+    ) -> Result<Arrived, Error> {
+        let mut tries_left = self.connection().tries();
+        let result = loop {
+            tries_left -= 1;
+            match self.try_get_file(doing, file, expected, path).await {
+                Ok(Err(reason)) if tries_left > 0 => {
+                    self.connection().tell_retry(format!("{doing}: {reason}"));
                 }
-                let synced = tokio::task::spawn_blocking(move || target.sync_all()).await;
-                synced
-                    .unwrap_or_else(|error| Err(std::io::Error::other(error)))
-                    .map_err(Error::io("write", path))?;
-                Ok(found)
-            })
-            .await;
+                Ok(Err(reason)) => {
+                    let doing = doing.to_owned();
+                    break Err(Error::Content { doing, reason });
+                }
+                Ok(Ok(arrived)) => break Ok(arrived),
+                Err(error) => break Err(error),
+            }
+        };
         if result.is_err() {
             // It may not be there either.
             let _ = std::fs::remove_file(path);
@@ -255,12 +280,102 @@ impl Bucket {
         result
     }
 
-    async fn open(&self, attempt: &Attempt, file: &str) -> Result<GetObjectOutput, Trouble> {
+    /// The inner error says what is wrong with what has come.
+    async fn try_get_file(
+        &self,
+        doing: &str,
+        file: &str,
+        expected: &Expected,
+        path: &Path,
+    ) -> Result<Result<Arrived, String>, Error> {
+        let target = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path);
+        let target = target.map_err(Error::io("create", path))?;
+        let get = async |range: Option<Range<u64>>| {
+            self.get_range(doing, file, expected.most, range, &target, path)
+                .await
+        };
+        if expected.usual > HALF {
+            // A file that is smaller than usual has no second half; a server without ranges sends all at once, and it twice.
+            let (first, second) = tokio::join!(get(Some(0..HALF)), get(Some(HALF..u64::MAX)));
+            let _ = (first?, second?);
+        } else {
+            get(None).await?;
+        }
+        let hashing = target.try_clone().map_err(Error::io("read", path))?;
+        let sha1 = in_background(move || digest_of(hashing))
+            .await
+            .map_err(Error::io("read", path))?;
+        Ok(match expected.sha1 {
+            Some(expected) if expected != sha1 => Err(format!(
+                "its SHA-1 is {}, the manifest says {}: what S3 has is damaged",
+                hex(&sha1),
+                hex(&expected)
+            )),
+            _ => Ok(Arrived {
+                sha1,
+                path: path.to_owned(),
+                syncing: tokio::task::spawn_blocking(move || target.sync_all()),
+            }),
+        })
+    }
+
+    /// Writes the range, or all of the file, to where it belongs.
+    async fn get_range(
+        &self,
+        doing: &str,
+        file: &str,
+        most: u64,
+        range: Option<Range<u64>>,
+        target: &File,
+        path: &Path,
+    ) -> Result<(), Error> {
+        let range = &range;
+        let got = self
+            .perform(doing, most, |attempt: Attempt| async move {
+                let object = self.open(&attempt, file, range.as_ref()).await?;
+                let is_range = object.content_range().is_some();
+                let mut position = range
+                    .as_ref()
+                    .filter(|_| is_range)
+                    .map_or(0, |range| range.start);
+                receive(&attempt, object, most, |chunk| {
+                    target
+                        .write_all_at(chunk, position)
+                        .map_err(Error::io("write", path))?;
+                    position += chunk.len() as u64;
+                    Ok(())
+                })
+                .await
+            })
+            .await;
+        match got {
+            // Nothing is there.
+            Err(Error::Service { status: 416, .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn open(
+        &self,
+        attempt: &Attempt,
+        file: &str,
+        range: Option<&Range<u64>>,
+    ) -> Result<GetObjectOutput, Trouble> {
+        let range = range.map(|range| match range.end {
+            u64::MAX => format!("bytes={}-", range.start),
+            end => format!("bytes={}-{}", range.start, end - 1),
+        });
         let request = attempt
             .client
             .get_object()
             .bucket(&self.path().bucket)
-            .key(self.path().key(file));
+            .key(self.path().key(file))
+            .set_range(range);
         request
             .customize()
             .config_override(attempt.config())
@@ -268,6 +383,29 @@ impl Bucket {
             .send()
             .await
             .map_err(|error| attempt.explain(error))
+    }
+}
+
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    let result = tokio::task::spawn_blocking(work).await;
+    result.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+/// It has just been written: this reads memory.
+fn digest_of(file: File) -> std::io::Result<[u8; 20]> {
+    let mut digest = Sha1::new();
+    let mut buffer = vec![0; READ];
+    let mut position = 0;
+    loop {
+        match file.read_at(&mut buffer, position)? {
+            0 => return Ok(digest.finalize().into()),
+            count => {
+                digest.update(&buffer[..count]);
+                position += count as u64;
+            }
+        }
     }
 }
 

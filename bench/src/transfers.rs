@@ -1,0 +1,191 @@
+//! A bundle to S3 and back, by ours and by AWS's own command, through a proxy that is as slow as a network.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use end_to_end::proxy::{Proxy, Slowness};
+use end_to_end::s3::{ACCESS_KEY, SECRET_KEY};
+
+use crate::Result;
+use crate::measure::{Measured, best_of, measured, shell};
+
+/// What every round trip takes besides, and the most bytes a second of a connection.
+const NETWORK: Slowness = Slowness {
+    latency: Duration::from_millis(30),
+    rate: 20_000_000,
+};
+
+/// Of bytes that do not compress: a bundle of 100 parts of 10 MiB.
+const IMAGE: &str = "1000M";
+
+/// What was measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Transfers {
+    /// One part at a time.
+    pub up_one: Measured,
+    /// Eight at a time.
+    pub up: Measured,
+    /// `aws s3 cp --recursive`.
+    pub up_aws: Measured,
+    /// One part at a time.
+    pub down_one: Measured,
+    /// Eight at a time.
+    pub down: Measured,
+    /// `aws s3 cp --recursive`.
+    pub down_aws: Measured,
+}
+
+/// A server, its store, a bundle, and the proxy before the server.
+struct Scene {
+    folder: PathBuf,
+    commands: PathBuf,
+    aws: PathBuf,
+    server: Child,
+    url: String,
+}
+
+impl Transfers {
+    /// Makes a bundle in `folder` and moves it about.
+    pub fn measure(folder: &Path) -> Result<Self> {
+        let scene = Scene::new(folder)?;
+        eprintln!("Uploads ...");
+        let up_one = scene.upload(1)?;
+        let up = best_of(3, || scene.upload(8))?;
+        let up_aws = best_of(3, || scene.upload_by_aws())?;
+        eprintln!("Downloads ...");
+        let down_one = scene.download(1)?;
+        let down = best_of(3, || scene.download(8))?;
+        let down_aws = best_of(3, || scene.download_by_aws())?;
+        Ok(Self {
+            up_one,
+            up,
+            up_aws,
+            down_one,
+            down,
+            down_aws,
+        })
+    }
+}
+
+impl Scene {
+    fn new(folder: &Path) -> Result<Self> {
+        let commands = std::env::current_exe()?
+            .parent()
+            .ok_or("no folder of commands")?
+            .to_owned();
+        let folder = folder.join("bench-transfers");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("store"))?;
+        let aws = shell("scripts/python-tools bench")?;
+        let _ = shell(&format!(
+            "cd '{}'; mkdir bundle
+             openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=x -keyout key -out crt
+             truncate -s {IMAGE} zero
+             openssl enc -aes-128-ctr -nosalt -K 00 -iv 00 -in zero -out image; rm zero
+             '{}/ec2-bundle-image' -k key -c crt --ec2cert crt -u 123456789012 -r x86_64 --batch -i image -d bundle > /dev/null
+             rm image",
+            folder.display(),
+            commands.display()
+        ))?;
+        let mut server = Command::new(commands.join("s3-server"))
+            .arg(folder.join("store"))
+            .arg("0")
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        let stdout = server.stdout.take().ok_or("no output")?;
+        let _ = BufReader::new(stdout).read_line(&mut line)?;
+        let address: SocketAddr = line.trim().trim_start_matches("http://").parse()?;
+        Ok(Self {
+            url: Proxy::start(address, NETWORK).url(),
+            aws: Path::new(&aws).join("bin/aws"),
+            folder,
+            commands,
+            server,
+        })
+    }
+
+    fn measured(&self, script: &str) -> Result<Measured> {
+        measured(&format!(
+            "cd '{}'; export AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_DEFAULT_REGION=us-east-1
+             {script}",
+            self.folder.display()
+        ))
+    }
+
+    fn ours(&self, name: &str, arguments: &str) -> String {
+        format!(
+            "'{}/{name}' -b bench.bucket --url {} --batch {arguments} > /dev/null",
+            self.commands.display(),
+            self.url
+        )
+    }
+
+    fn by_aws(&self, arguments: &str) -> String {
+        format!(
+            "'{}' --endpoint-url {} s3 cp --only-show-errors --recursive {arguments}",
+            self.aws.display(),
+            self.url
+        )
+    }
+
+    /// What has arrived is the bundle.
+    fn checked(&self, folder: &str, run: Result<Measured>) -> Result<Measured> {
+        let run = run?;
+        let _ = shell(&format!(
+            "cd '{}'; for file in bundle/*; do cmp $file '{folder}'/${{file##*/}}; done",
+            self.folder.display()
+        ))?;
+        Ok(run)
+    }
+
+    fn clear(&self, folder: &str) -> Result<()> {
+        let script = format!(
+            "cd '{}'; rm -rf '{folder}'; mkdir -p '{folder}'; sync",
+            self.folder.display()
+        );
+        shell(&script).map(drop)
+    }
+
+    fn upload(&self, parallel: usize) -> Result<Measured> {
+        self.clear("store/bench.bucket")?;
+        let upload = self.ours(
+            "ec2-upload-bundle",
+            &format!("-m bundle/image.manifest.xml --parallel {parallel}"),
+        );
+        self.checked("store/bench.bucket", self.measured(&upload))
+    }
+
+    fn upload_by_aws(&self) -> Result<Measured> {
+        self.clear("store/bench.bucket")?;
+        let upload = self.by_aws("bundle s3://bench.bucket/");
+        self.checked("store/bench.bucket", self.measured(&upload))
+    }
+
+    fn download(&self, parallel: usize) -> Result<Measured> {
+        self.clear("back")?;
+        let download = self.ours(
+            "ec2-download-bundle",
+            &format!("-k key -d back --parallel {parallel}"),
+        );
+        self.checked("back", self.measured(&download))
+    }
+
+    fn download_by_aws(&self) -> Result<Measured> {
+        self.clear("back")?;
+        let download = self.by_aws("s3://bench.bucket/ back");
+        self.checked("back", self.measured(&download))
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
