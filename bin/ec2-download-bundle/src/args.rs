@@ -85,7 +85,7 @@ pub struct Arguments {
     /// Compare every part with the manifest's digest; this is so anyway
     #[arg(long, action = SetTrue, help_heading = BUNDLE)]
     verify: bool,
-    /// Keep damaged parts too, with a warning
+    /// Keep damaged parts too, and name them
     #[arg(long, action = SetTrue, conflicts_with = "verify", help_heading = BUNDLE)]
     pub no_verify: bool,
     #[command(flatten)]
