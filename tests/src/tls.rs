@@ -1,12 +1,13 @@
 //! TLS in front of a server, with an authority that only the test knows; and a proxy that makes tunnels.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
-use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
+use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslStream};
 
 /// Serves TLS as `localhost` in front of `server`; `folder` gets `ca.pem`, the certificate to trust.
 pub fn terminate(server: SocketAddr, folder: &Path) -> SocketAddr {
@@ -45,25 +46,21 @@ pub fn terminate(server: SocketAddr, folder: &Path) -> SocketAddr {
     address
 }
 
-/// One request and its answer after the other: both are small, and end where the length says.
-fn exchange(client: &mut (impl Read + Write), server: &mut TcpStream) {
+/// Passes on what either side says, each being looked at in turn.
+fn exchange(client: &mut SslStream<TcpStream>, server: &mut TcpStream) {
+    let moment = Some(Duration::from_millis(5));
+    client.get_ref().set_read_timeout(moment).unwrap();
+    server.set_read_timeout(moment).unwrap();
     let mut buffer = vec![0; 1 << 16];
-    server
-        .set_read_timeout(Some(std::time::Duration::from_millis(100)))
-        .unwrap();
-    loop {
-        let Ok(count @ 1..) = client.read(&mut buffer) else {
-            return;
-        };
-        if server.write_all(&buffer[..count]).is_err() {
-            return;
-        }
-        // What the server has not said by now it says after more of the request.
-        while let Ok(count @ 1..) = server.read(&mut buffer) {
-            if client.write_all(&buffer[..count]).is_err() {
-                return;
-            }
-        }
+    while step(client, server, &mut buffer) && step(server, client, &mut buffer) {}
+}
+
+/// Whether both are still there.
+fn step(from: &mut impl Read, to: &mut impl Write, buffer: &mut [u8]) -> bool {
+    match from.read(buffer) {
+        Ok(0) => false,
+        Ok(count) => to.write_all(&buffer[..count]).is_ok(),
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
     }
 }
 

@@ -412,9 +412,11 @@ fn a_killed_upload_goes_on_and_sends_nothing_twice_but_what_was_on_its_way() {
 
     proxy.set_rules(Vec::new());
     let result = ok(upload(&["--resume"]));
-    assert_eq!(
-        result.stdout.matches("Skipping image.part.").count(),
-        arrived.len()
+    // What was on its way may have arrived since.
+    let skipped = result.stdout.matches("Skipping image.part.").count();
+    assert!(
+        (arrived.len()..=arrived.len() + 2).contains(&skipped),
+        "{skipped}"
     );
     assert!(bundle_files(&store) == whole);
     let (sent_again, _) = proxy.bytes();
@@ -473,7 +475,7 @@ fn a_killed_download_goes_on_and_gets_nothing_twice_but_what_was_on_its_way() {
         fs::write(store.join(name), bytes).unwrap();
     }
     let slowness = Slowness {
-        latency: Duration::from_millis(60),
+        latency: Duration::from_millis(150),
         rate: 0,
     };
     let proxy = Proxy::start(server.address, slowness);
@@ -488,7 +490,7 @@ fn a_killed_download_goes_on_and_gets_nothing_twice_but_what_was_on_its_way() {
                 "-d",
                 to.path().to_str().unwrap(),
                 "--parallel",
-                "2",
+                "1",
             ][..],
             more,
         ]
@@ -496,13 +498,13 @@ fn a_killed_download_goes_on_and_gets_nothing_twice_but_what_was_on_its_way() {
         with_keys("ec2-download-bundle", &proxy.url(), &more)
     };
     let mut child = start(download(&["--retry"]));
-    wait_until(&mut child, "five parts had come", || {
+    wait_until(&mut child, "two parts had come", || {
         proxy
             .requests()
             .iter()
             .filter(|request| request.answer == 1800)
             .count()
-            >= 5
+            >= 2
     });
     let meanwhile = outcome(&mut download(&["--resume"]));
     assert_eq!(meanwhile.code, 254, "{meanwhile:?}");
@@ -524,13 +526,13 @@ fn a_killed_download_goes_on_and_gets_nothing_twice_but_what_was_on_its_way() {
     proxy.set_rules(Vec::new());
     let result = ok(download(&["--resume"]));
     let skipped = result.stdout.matches("Skipping image.part.").count();
-    assert!(skipped >= 3, "{skipped}");
+    assert!(skipped >= 1, "{skipped}");
     assert!(contents(to.path()) == whole);
     let (_, got_again) = proxy.bytes();
     let size: u64 = whole.values().map(|bytes| bytes.len() as u64).sum();
     let manifests = 3 * whole["image.manifest.xml"].len() as u64;
     assert!(
-        got + got_again <= size + 4 * 1800 + manifests,
+        got + got_again <= size + 2 * 1800 + manifests,
         "{got} and {got_again} of {size}"
     );
 
