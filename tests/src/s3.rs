@@ -1,7 +1,10 @@
-//! An S3 server that checks signatures: `s3s-fs` over a folder.
+//! An S3 server that checks signatures: `s3s-fs` over a folder; and a small bundle to send to it.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -9,6 +12,9 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
+
+use crate::moto::Moto;
+use crate::{Outcome, command, golden, key, names, outcome};
 
 /// The access key that the server knows.
 pub const ACCESS_KEY: &str = "AKIATESTOFBUNDLES";
@@ -78,4 +84,60 @@ impl Server {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
+}
+
+/// The bucket of most tests.
+pub const BUCKET: &str = "bundles.test";
+
+/// Twelve parts, 1,800 bytes each but the last.
+pub fn small_parts() -> PathBuf {
+    golden("bundles/unbundle-variants/small-parts-12")
+}
+
+/// The manifest of [`small_parts`].
+pub fn manifest() -> String {
+    let manifest = small_parts().join("image.manifest.xml");
+    manifest.to_str().unwrap().to_owned()
+}
+
+/// The private key that it was made with.
+pub fn private_key() -> String {
+    key("user2048.key").to_str().unwrap().to_owned()
+}
+
+/// The bundle's files, without what a server may keep beside them.
+pub fn bundle_files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files: BTreeMap<_, _> = names(folder)
+        .into_iter()
+        .filter(|name| name.starts_with("image."))
+        .map(|name| (name.clone(), fs::read(folder.join(name)).unwrap()))
+        .collect();
+    let _ = files.remove("recipe.sh");
+    files
+}
+
+/// A command with the server's keys in its environment.
+pub fn with_keys(name: &str, url: &str, more: &[&str]) -> Command {
+    let mut arguments = vec!["-b", BUCKET, "--url", url, "--batch"];
+    arguments.extend(more);
+    let mut command = command(name, &arguments);
+    let _ = command
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    command
+}
+
+/// Runs a command that must succeed.
+pub fn ok(mut command: Command) -> Outcome {
+    let result = outcome(&mut command);
+    assert_eq!(result.code, 0, "{result:?}");
+    result
+}
+
+/// As the person of moto, who needs no right keys.
+pub fn for_moto(moto: &Moto, name: &str, bucket: &str, more: &[&str]) -> Outcome {
+    let url = format!("http://{}", moto.address);
+    let mut arguments = vec!["-b", bucket, "--url", &url, "--batch", "-a", "x", "-s", "y"];
+    arguments.extend(more);
+    outcome(&mut command(name, &arguments))
 }

@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use end_to_end::proxy::{Action, Proxy, Rule, Slowness};
-use end_to_end::s3::{ACCESS_KEY, SECRET_KEY, Server};
+use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
 use end_to_end::{Outcome, bundle, command, contents, folder, golden, images, key, names, outcome};
 use tempfile::TempDir;
-
-const BUCKET: &str = "bundles.test";
 
 /// A server with a proxy before it, and a bundle with two parts of 10 MB and a smaller one.
 struct Scene {
