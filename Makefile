@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR
 
 RELEASE  = $(CARGO_TARGET_DIR)/release
 COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-upload-bundle ec2-download-bundle ec2-unbundle ec2-verify-bundle \
-           ec2-delete-bundle ec2-ami-tools-version
+           ec2-delete-bundle ec2-migrate-manifest ec2-migrate-bundle ec2-create-signing-cert ec2-ami-tools-version
 VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PACKAGE  = ec2-ami-tools-$(VERSION)-$(shell uname -m)
 

@@ -25,15 +25,40 @@ fn element(xml: &str, name: &str) -> String {
 
 /// The AES key and IV of a bundle in hex, by OpenSSL's command.
 pub fn secrets(manifest: &Path, private_key: &Path) -> [String; 2] {
+    secrets_for("user", manifest, private_key)
+}
+
+/// The same, as they are encrypted for `user` or `ec2`.
+pub fn secrets_for(reader: &str, manifest: &Path, private_key: &Path) -> [String; 2] {
     let xml = fs::read_to_string(manifest).unwrap();
-    ["user_encrypted_key", "user_encrypted_iv"].map(|name| {
+    ["key", "iv"].map(|name| {
         let script = format!(
             "echo {} | xxd -r -p | openssl pkeyutl -decrypt -inkey '{}'",
-            element(&xml, name),
+            element(&xml, &format!("{reader}_encrypted_{name}")),
             private_key.display()
         );
         shell(&script, Path::new("/"))
     })
+}
+
+/// Checks a manifest's signature with OpenSSL's command.
+pub fn verify(manifest: &Path, certificate: &Path) {
+    let xml = fs::read_to_string(manifest).unwrap();
+    let element = |name: &str| {
+        let begin = xml.find(&format!("<{name}>")).unwrap();
+        let end = xml.find(&format!("</{name}>")).unwrap();
+        &xml[begin..end + name.len() + 3]
+    };
+    let work = tempfile::tempdir().unwrap();
+    let signed = [element("machine_configuration"), element("image")].concat();
+    fs::write(work.path().join("signed"), signed).unwrap();
+    let script = format!(
+        "openssl x509 -in '{}' -noout -pubkey > key; echo {} | xxd -r -p > signature
+         openssl dgst -sha1 -verify key -signature signature signed",
+        certificate.display(),
+        self::element(&xml, "signature")
+    );
+    assert_eq!(shell(&script, work.path()), "Verified OK");
 }
 
 /// Checks a bundle with OpenSSL and coreutils, and unpacks it with gunzip and GNU tar, into `destination`.

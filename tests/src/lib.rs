@@ -7,6 +7,7 @@ pub mod moto;
 pub mod mounts;
 pub mod proxy;
 pub mod recorded;
+pub mod recorded_s3;
 pub mod s3;
 pub mod tls;
 pub mod traces;

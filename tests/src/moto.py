@@ -2,11 +2,18 @@
 
 import hashlib
 import json
+import os
 import sys
+
+# Images are those that a test puts there; regions may be called anything.
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+os.environ["MOTO_ALLOW_NONEXISTENT_REGION"] = "true"
 
 import boto3
 import requests
 from botocore.config import Config
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.amis import Ami
 from moto.server import ThreadedMotoServer
 
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -78,6 +85,21 @@ def look(name, key):
 def ownership(name):
     rules = S3.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"]["Rules"]
     return [rule["ObjectOwnership"] for rule in rules]
+
+
+def images(region, found):
+    """Puts images into a region: each an ID, a location, an owner, a type."""
+    backend = ec2_backends["123456789012"][region]
+    for image, location, owner, kind in found:
+        backend.amis[image] = Ami(
+            backend,
+            image,
+            owner_id=owner,
+            owner_alias="amazon" if owner == "amazon" else None,
+            public=True,
+            image_type=kind,
+            image_location=location,
+        )
 
 
 print(json.dumps({"host": host, "port": port}), flush=True)

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use end_to_end::imds::{Service, Version};
 use end_to_end::moto::Moto;
-use end_to_end::proxy::{Action, Proxy, Rule, Slowness};
 use end_to_end::recorded::{
-    Found, Meant, Surroundings, cases, check_reasons, compare, leveled, recorded, run_case,
+    Meant, Surroundings, cases, check_reasons, compare, leveled, recorded, run_case,
 };
-use end_to_end::{golden, text};
-use serde_json::{Value, json};
+use end_to_end::recorded_s3::run_with_server;
+use end_to_end::text;
+use serde_json::Value;
 
 const COMMANDS: [&str; 3] = [
     "ec2-upload-bundle",
@@ -157,129 +157,11 @@ const MEANT_ALONE: Meant = &[
     ),
 ];
 
-/// Puts into the server what was there before a case; gives the faults.
-fn prepare(case: &Value, moto: &mut Moto, url: &str) -> Vec<Rule> {
-    let _ = moto.call("reset", &[]);
-    let mut rules = Vec::new();
-    let bundles = golden("bundles");
-    let real = |word: &str| word.replace("$BUNDLES", bundles.to_str().unwrap());
-    for step in case["prepare"].as_array().into_iter().flatten() {
-        let words: Vec<String> = step.as_array().unwrap()[1..]
-            .iter()
-            .filter_map(Value::as_str)
-            .map(real)
-            .collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match text(&step[0]) {
-            "bucket" => drop(moto.call("bucket", &words)),
-            "putdir" => {
-                let [bucket, prefix, folder] = words[..] else {
-                    panic!("{step}")
-                };
-                for name in end_to_end::names(folder.as_ref()) {
-                    if matches!(name.as_str(), "recipe.sh" | "info.json" | "tar-headers.bin") {
-                        continue;
-                    }
-                    let _ = moto.call(
-                        "put",
-                        &[
-                            bucket,
-                            &format!("{prefix}{name}"),
-                            &format!("{folder}/{name}"),
-                        ],
-                    );
-                }
-            }
-            "put" => {
-                let [bucket, key, content] = words[..] else {
-                    panic!("{step}")
-                };
-                let named = match content.strip_prefix("text:") {
-                    Some(content) => json!({"text": content}),
-                    None => json!({"path": content}),
-                };
-                let _ = moto.call_with("put", &[bucket, key], named);
-            }
-            "many" => {
-                let count = &step[3];
-                let _ = moto.call_with("many", &words[..2], json!({"count": count}));
-            }
-            "faults" => rules.extend(
-                step[1]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|fault| rule(fault, url)),
-            ),
-            other => panic!("{other}"),
-        }
-    }
-    rules
-}
-
-fn rule(fault: &Value, url: &str) -> Rule {
-    let host = url.strip_prefix("http://").unwrap();
-    // Where the recorded server was.
-    let here = |text: &str| text.replace("127.0.0.1:5056", host);
-    let times = u32::try_from(fault["times"].as_i64().unwrap()).ok();
-    let kind = fault["type"].as_str().unwrap_or("application/xml");
-    let mut headers = vec![("Content-Type".to_owned(), kind.to_owned())];
-    for (name, value) in fault["headers"].as_object().into_iter().flatten() {
-        headers.push((name.clone(), here(text(value))));
-    }
-    Rule::new(
-        text(&fault["method"]),
-        text(&fault["match"]),
-        times,
-        Action::Answer {
-            status: u16::try_from(fault["status"].as_u64().unwrap()).unwrap(),
-            headers,
-            body: here(text(&fault["body"])),
-        },
-    )
-}
-
-/// The recorded server was also at the port that no URL names.
-fn at_our_port(case: &Value, url: &str) -> Value {
-    let mut case = case.clone();
-    let port = url.rsplit(':').next().unwrap();
-    for word in case["args"].as_array_mut().unwrap() {
-        if text(word) == "http://localhost" {
-            *word = format!("http://localhost:{port}").into();
-        }
-    }
-    case
-}
-
-fn with_buckets(mut found: Found, moto: &mut Moto, before: &Value) -> Found {
-    let after = moto.call("state", &[]);
-    found.buckets = if after == *before {
-        "unchanged".into()
-    } else {
-        after
-    };
-    found
-}
-
 #[test]
 fn every_case_with_a_server_is_as_recorded_or_differs_as_meant() {
-    let mut moto = Moto::start();
-    let proxy = Proxy::start(moto.address, Slowness::default());
     let cases = cases("s3.jsonl", &COMMANDS);
     assert!(cases.len() > 100, "{}", cases.len());
-    let results = cases.into_iter().map(|case| {
-        let rules = prepare(&case, &mut moto, &proxy.url());
-        let before = moto.call("state", &[]);
-        proxy.set_rules(rules);
-        let surroundings = Surroundings {
-            url: &proxy.url(),
-            ..Surroundings::default()
-        };
-        let found = run_case(&at_our_port(&case, &proxy.url()), surroundings);
-        let found = with_buckets(found, &mut moto, &before);
-        (recorded(&case), found, case)
-    });
-    compare(results, MEANT);
+    compare(run_with_server(cases), MEANT);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use end_to_end::{folder, run, shell};
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 11] = [
     "ec2-bundle-vol",
     "ec2-bundle-image",
     "ec2-upload-bundle",
@@ -14,6 +14,9 @@ const COMMANDS: [&str; 8] = [
     "ec2-unbundle",
     "ec2-verify-bundle",
     "ec2-delete-bundle",
+    "ec2-migrate-manifest",
+    "ec2-migrate-bundle",
+    "ec2-create-signing-cert",
     "ec2-ami-tools-version",
 ];
 

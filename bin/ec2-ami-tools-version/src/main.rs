@@ -8,6 +8,7 @@ const DEFINITION: Definition = Definition {
     name: "ec2-ami-tools-version",
     summary: "prints the version of the EC2 AMI tools",
     usage: "",
+    notice: None,
     description: &[
         "Prints the release of the older suite whose behaviour these commands have, and the date of the manifest's format, on the \
          first line, which scripts read; then what these commands are and their own version. Arguments do not matter.",

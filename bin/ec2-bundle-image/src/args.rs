@@ -11,6 +11,7 @@ pub const DEFINITION: Definition = Definition {
     name: "ec2-bundle-image",
     summary: "makes an EC2 bundle of a disk image",
     usage: "-c CERT -k KEY -u ACCOUNT -i IMAGE [OPTIONS]",
+    notice: None,
     description: &[
         "Compresses and encrypts a disk image, cuts the result into parts of 10 MiB, and writes a signed manifest: the form in \
          which EC2 takes instance store-backed AMIs. It works on all processors at once and needs no space but that of the bundle.",

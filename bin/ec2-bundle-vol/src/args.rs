@@ -16,6 +16,7 @@ pub const DEFINITION: Definition = Definition {
     name: "ec2-bundle-vol",
     summary: "copies a volume into an image that boots, and makes an EC2 bundle of it",
     usage: "-c CERT -k KEY -u ACCOUNT [OPTIONS]",
+    notice: None,
     description: &[
         "Run as root on an instance, it copies the root volume, or another mounted volume, into an image file with a file system of \
          the same kind, label and UUID, installs the volume's own boot loader in it, and bundles it. It needs the programs that make \

@@ -12,6 +12,7 @@ pub const DEFINITION: Definition = Definition {
     name: "ec2-delete-bundle",
     summary: "deletes an EC2 bundle from S3",
     usage: "-b BUCKET (-m MANIFEST | -p NAME) [OPTIONS]",
+    notice: None,
     description: &[
         "Deletes a bundle's files from S3, after it has shown them and asked: with --manifest the manifest and the parts that it \
          names, with --prefix all manifests and parts of a bundle of that name. Nothing else in the bucket is touched.",

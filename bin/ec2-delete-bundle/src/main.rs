@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 }
 
 fn delete(arguments: Arguments, context: &Context) -> Result<(), Failure> {
-    let settings = arguments.s3.settings(None, context)?;
+    let settings = arguments.s3.settings(arguments.s3.region(), context)?;
     let Some(path) = arguments.s3.bucket.clone() else {
         return Err(Failure::usage("missing mandatory parameter: --bucket"));
     };

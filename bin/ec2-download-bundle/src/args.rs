@@ -12,6 +12,7 @@ pub const DEFINITION: Definition = Definition {
     name: "ec2-download-bundle",
     summary: "downloads an EC2 bundle from S3",
     usage: "-b BUCKET -k KEY [OPTIONS]",
+    notice: None,
     description: &[
         "Downloads a bundle's manifest and the parts that it names. Every part is compared with the manifest's digest. Only when all \
          of them are there, the files get their names, in place of others of these names: a manifest in the folder means that the \

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn download(arguments: Arguments, context: &Context) -> Result<(), Failure> {
-    let settings = arguments.s3.settings(None, context)?;
+    let settings = arguments.s3.settings(arguments.s3.region(), context)?;
     let Some(path) = arguments.s3.bucket.clone() else {
         return Err(Failure::usage("missing mandatory parameter: --bucket"));
     };

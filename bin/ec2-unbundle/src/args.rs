@@ -10,6 +10,7 @@ pub const DEFINITION: Definition = Definition {
     name: "ec2-unbundle",
     summary: "makes the disk image of an EC2 bundle again",
     usage: "-k KEY -m MANIFEST [OPTIONS]",
+    notice: None,
     description: &[
         "Decrypts and decompresses the parts of a bundle into the disk image that was bundled. It reads bundles of every version of \
          the older suite and of other bundlers, and manifests of every version.",

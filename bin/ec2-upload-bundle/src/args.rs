@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use ami_cli::{CommonOptions, Definition, Options, values};
-use ami_s3::{Acl, Location};
-use ami_s3_cli::S3Options;
+use ami_s3_cli::{PlaceOptions, S3Options};
 use clap::ArgAction::SetTrue;
 
 const BUNDLE: &str = "The bundle";
@@ -13,6 +12,7 @@ pub const DEFINITION: Definition = Definition {
     name: "ec2-upload-bundle",
     summary: "uploads an EC2 bundle to S3",
     usage: "-b BUCKET -m MANIFEST [OPTIONS]",
+    notice: None,
     description: &[
         "Uploads the parts of a bundle and then its manifest: a manifest in S3 means that the whole bundle is there. Before anything is \
          sent, every part is compared with the manifest's digest; S3 compares what it gets with each file's MD5.",
@@ -93,12 +93,8 @@ pub struct Arguments {
     /// The folder that has the parts [default: the manifest's]
     #[arg(short = 'd', long, value_name = "DIR", value_parser = values::existing_folder, help_heading = BUNDLE)]
     pub directory: Option<PathBuf>,
-    /// Where to make the bucket, or where it must be: EU, US or a region
-    #[arg(long, value_name = "LOCATION", value_parser = location, help_heading = BUNDLE)]
-    location: Option<Place>,
-    /// Who may read it besides you: aws-exec-read (EC2) or public-read
-    #[arg(long, value_name = "ACL", default_value = "aws-exec-read", value_parser = acl, help_heading = BUNDLE)]
-    pub acl: Acl,
+    #[command(flatten)]
+    pub place: PlaceOptions,
     /// Skip the parts before this one, counted from 0
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = BUNDLE)]
     pub part: Option<i64>,
@@ -113,12 +109,6 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn location(&self) -> Option<&Location> {
-        self.location
-            .as_ref()
-            .and_then(|Place(location)| location.as_ref())
-    }
-
     pub fn resumes(&self) -> bool {
         self.resume || self.s3.retry
     }
@@ -131,24 +121,5 @@ impl Options for Arguments {
 
     fn json(&self) -> bool {
         self.s3.json
-    }
-}
-
-/// A location, or none: the older suite takes an empty text for that.
-#[derive(Debug, Clone)]
-struct Place(Option<Location>);
-
-fn location(text: &str) -> Result<Place, String> {
-    if text.is_empty() {
-        return Ok(Place(None));
-    }
-    text.parse().map(|location| Place(Some(location)))
-}
-
-fn acl(text: &str) -> Result<Acl, String> {
-    match text {
-        "aws-exec-read" => Ok(Acl::AwsExecRead),
-        "public-read" => Ok(Acl::PublicRead),
-        _ => Err(String::new()),
     }
 }

@@ -5,10 +5,11 @@ mod bundle;
 
 use std::process::ExitCode;
 
+use ami_aws::DEFAULT_REGION;
 use ami_cli::{Context, Failure, OrExit, exit};
 use ami_manifest::ParsedManifest;
-use ami_s3::{Bucket, BucketPath, Content, DEFAULT_REGION, Error, Location, in_order};
-use ami_s3_cli::{Session, failure, talk};
+use ami_s3::{Bucket, BucketPath, Content, Location, in_order};
+use ami_s3_cli::{Session, failure, talk, warn_of_name};
 use serde::Serialize;
 use tracing::debug;
 
@@ -31,17 +32,14 @@ fn main() -> ExitCode {
 }
 
 fn upload(arguments: Arguments, context: &Context) -> Result<(), Failure> {
-    let asked = arguments.location().map(Location::region);
-    let settings = arguments.s3.settings(asked, context)?;
+    let asked = arguments.place.location().map(Location::region);
+    let settings = arguments
+        .s3
+        .settings(arguments.s3.region().or(asked), context)?;
     let Some(path) = arguments.s3.bucket.clone() else {
         return Err(Failure::usage("missing mandatory parameter: --bucket"));
     };
-    if !path.is_dns_safe() {
-        context.warn(&format!(
-            "The bucket name {:?} is not DNS-safe: S3 takes 3 to 63 lower-case letters, digits, hyphens and dots (S3 user guide, \
-             \"Bucket naming rules\").",
-            path.bucket
-        ));
+    if warn_of_name(&path, context) {
         context.confirm_to_go_on()?;
     }
     talk(&settings, context, async |session| {
@@ -55,8 +53,8 @@ async fn run(
     session: &Session<'_>,
 ) -> Result<(), Failure> {
     let bucket = session.connection.bucket(path);
-    let found = find(arguments, &bucket).await.map_err(failure)?;
     let asked = asked(arguments);
+    let found = bucket.locate_at(asked.as_ref()).await.map_err(failure)?;
     let region = match found.as_ref().or(asked.as_ref()) {
         Some(location) => location.region().to_owned(),
         None => session.connection.region().to_owned(),
@@ -96,7 +94,7 @@ async fn run(
             &file,
             &content,
             &bundle.manifest_print,
-            arguments.acl,
+            arguments.place.acl,
         );
         put.await.map_err(failure)?;
         session.say("Uploaded manifest.")?;
@@ -129,19 +127,7 @@ fn asked(arguments: &Arguments) -> Option<Location> {
         .region()
         .filter(|region| *region != DEFAULT_REGION);
     let of_region = || region.map(|region| Location::of_answer(Some(region)));
-    arguments.location().cloned().or_else(of_region)
-}
-
-async fn find(arguments: &Arguments, bucket: &Bucket) -> Result<Option<Location>, Error> {
-    let found = bucket.locate().await?;
-    match (&found, asked(arguments)) {
-        (Some(actual), Some(asked)) if *actual != asked => Err(Error::Location {
-            bucket: bucket.path().bucket.clone(),
-            actual: actual.name().to_owned(),
-            asked: asked.name().to_owned(),
-        }),
-        _ => Ok(found),
-    }
+    arguments.place.location().cloned().or_else(of_region)
 }
 
 /// A kernel is of one region: an image that names one can be started there alone.
@@ -190,7 +176,11 @@ async fn send_parts(
         bundle.parts.len(),
         arguments.s3.parallel(),
         |index| {
-            let (part, bucket, acl) = (bundle.parts[index].clone(), bucket.clone(), arguments.acl);
+            let (part, bucket, acl) = (
+                bundle.parts[index].clone(),
+                bucket.clone(),
+                arguments.place.acl,
+            );
             let is_left_out = is_left_out(index);
             async move {
                 if is_left_out {

@@ -10,6 +10,7 @@ pub const DEFINITION: Definition = Definition {
     name: "ec2-verify-bundle",
     summary: "says of an EC2 bundle what holds and what does not",
     usage: "-m MANIFEST [OPTIONS]",
+    notice: None,
     description: &[
         "Checks a bundle without writing anything. Always: that the manifest is well formed, that every part is there, that the parts \
          have the size that the manifest says, and that each has its digest. With --cert: that the manifest was signed by the owner of \

@@ -18,6 +18,7 @@ use crate::bundle_files::first_same_file;
 use crate::context::Context;
 use crate::ec2_certificate::ec2_certificate;
 use crate::failure::{Failure, OrExit, exit};
+use crate::keys::private_key_of;
 use crate::options::{BundleOptions, CompressionOptions, IdentityOptions, RunningOptions};
 use crate::progress::Progress;
 use crate::values::Mapping;
@@ -83,11 +84,6 @@ enum PlanError {
     #[error("the specified image {image} is too large", image = .0.display())]
     TooLarge(PathBuf),
     #[error(
-        "the certificate {certificate} is not that of the private key {key}: EC2 would refuse the bundle",
-        certificate = .certificate.display(), key = .key.display()
-    )]
-    NotOfKey { certificate: PathBuf, key: PathBuf },
-    #[error(
         "there may be too little space in {folder}: {free} bytes are free, the bundle can take up to {needed}; \
          free some, choose another --destination, or try all the same with --no-size-checks",
         folder = .folder.display()
@@ -140,14 +136,7 @@ impl<'a> BundlePlan<'a> {
         .or_exit(exit::MISSING_FILE)?;
         debug!(path = %ec2_path.display(), "EC2's certificate");
         let ec2_certificate = Certificate::load(&ec2_path).or_exit(exit::OTHER)?;
-        let key = PrivateKey::load(key_path).or_exit(exit::OTHER)?;
-        if !certificate.belongs_to(&key) {
-            let error = PlanError::NotOfKey {
-                certificate: certificate_path.to_owned(),
-                key: key_path.to_owned(),
-            };
-            return Err(Failure::new(exit::OTHER, error));
-        }
+        let key = private_key_of(&certificate, certificate_path, key_path)?;
         let bundle_key = BundleKey::generate().or_exit(exit::OTHER)?;
         let mapping = options.mapping();
         let mapping = mapping.or(inheritance.block_device_mapping.map(Mapping));

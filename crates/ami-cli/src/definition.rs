@@ -14,6 +14,8 @@ pub struct Definition {
     pub summary: &'static str,
     /// What follows the name in the usage line.
     pub usage: &'static str,
+    /// What `--help` says before anything else.
+    pub notice: Option<&'static str>,
     /// Paragraphs of the manual.
     pub description: &'static [&'static str],
     /// Long options without which it cannot run, in the order in which they are asked for.

@@ -9,10 +9,16 @@ pub mod exit {
     pub const USAGE: u8 = 1;
     /// A file that is needed on the way is not there.
     pub const MISSING_FILE: u8 = 2;
+    /// What would be written is there already; of a backup or a key.
+    pub const ALREADY_THERE: u8 = 2;
     /// S3 failed, or the way there, or a local part is missing.
     pub const SERVICE: u8 = 3;
     /// A question was not answered in time.
     pub const TIMEOUT: u8 = 5;
+    /// A kernel or RAM disk has no counterpart in the region.
+    pub const NO_COUNTERPART: u8 = 6;
+    /// EC2 has no such region.
+    pub const UNKNOWN_REGION: u8 = 7;
     /// The bucket is in another location than the one that was given.
     pub const LOCATION: u8 = 10;
     /// The instance's metadata is not to be had.

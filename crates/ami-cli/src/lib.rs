@@ -16,6 +16,7 @@ mod definition;
 mod ec2_certificate;
 mod failure;
 mod interrupt;
+mod keys;
 mod lexer;
 mod manual;
 mod options;
@@ -33,6 +34,7 @@ pub use context::Context;
 pub use definition::{Definition, Options};
 pub use ec2_certificate::{NotFound, ec2_certificate};
 pub use failure::{Failure, OrExit, exit, one_line};
+pub use keys::private_key_of;
 pub use options::{
     BundleOptions, CommonOptions, CompressionOptions, IdentityOptions, RunningOptions,
 };

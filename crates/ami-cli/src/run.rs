@@ -112,7 +112,13 @@ fn help(definition: &Definition, mut command: Command) -> String {
     } else {
         help.to_string()
     };
-    format!("{}\n\n{}", help.trim_end(), definition.examples_text())
+    let notice = definition.notice.map(|notice| format!("{notice}\n\n"));
+    format!(
+        "{}{}\n\n{}",
+        notice.unwrap_or_default(),
+        help.trim_end(),
+        definition.examples_text()
+    )
 }
 
 fn dump(definition: &Definition, mut command: Command, format: &OsString) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 //! - [`ParsedManifest`]: reads every version and dialect, refuses what is damaged or hostile, checks the signature.
 //! - [`Manifest`]: what it says; [`Manifest::to_signed_xml`] writes it.
 //! - [`PrivateKey`], [`Certificate`]: RSA keys from files. [`BundleKey`]: the AES key and IV, and how they travel.
+//! - [`NewIdentity`]: a new key and its certificate.
 //! - [`is_encrypted`], [`decrypt`]: manifests that are themselves encrypted.
 //!
 //! ```no_run
@@ -18,6 +19,7 @@
 mod bundle_key;
 mod encrypted;
 mod error;
+mod generate;
 mod keys;
 mod model;
 mod read;
@@ -27,6 +29,7 @@ mod write;
 pub use bundle_key::{BundleKey, WrappedKey};
 pub use encrypted::{decrypt, is_encrypted};
 pub use error::{Error, KeyProblem, SignatureError};
+pub use generate::NewIdentity;
 pub use keys::{Certificate, PrivateKey};
 pub use model::{Bundler, Image, MachineConfiguration, Manifest, Part, Sha1Digest, Version};
 pub use read::{LARGEST as LARGEST_MANIFEST, ParsedManifest};

@@ -41,6 +41,19 @@ impl ParsedManifest {
     /// # Errors
     /// As of [`load`](Self::load).
     pub fn load_bytes(path: &Path) -> Result<(Self, Vec<u8>), Error> {
+        let bytes = Self::read_file(path)?;
+        let parsed = Self::parse(&bytes).map_err(|source| Error::Manifest {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        Ok((parsed, bytes))
+    }
+
+    /// The bytes of a manifest's file, or as many as are enough to see that it is too large for one.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         let _ = File::open(path)
             .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
@@ -48,11 +61,7 @@ impl ParsedManifest {
                 path: path.to_owned(),
                 source,
             })?;
-        let parsed = Self::parse(&bytes).map_err(|source| Error::Manifest {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })?;
-        Ok((parsed, bytes))
+        Ok(bytes)
     }
 
     /// Reads a manifest: UTF-8, or UTF-16 with a byte order mark.

@@ -1,13 +1,15 @@
 //! What the commands that talk to S3 share: options, connection, reporting.
 //!
-//! - [`S3Options`], [`Secret`]: who asks, where, and how many things at once.
+//! - [`S3Options`]: who asks, where, and how many things at once. [`PlaceOptions`]: where a bundle is put.
 //! - [`talk`]: opens the [`Session`] in which a command's story runs, and tells of retries, progress and interruption meanwhile.
 //! - [`failure`]: which exit code an error of S3 has.
 //!
-//! Not here: how S3 is talked to (`ami-s3`), and each command's story (`bin/`).
+//! Not here: credentials and waiting (`ami-aws-cli`), how S3 is talked to (`ami-s3`), and each command's story (`bin/`).
 
 mod options;
+mod place;
 mod session;
 
-pub use options::{S3Options, Secret};
+pub use options::S3Options;
+pub use place::{PlaceOptions, warn_of_name};
 pub use session::{Session, failure, talk};

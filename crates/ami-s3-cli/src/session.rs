@@ -1,21 +1,13 @@
 //! A command's time with S3.
 
 use std::cell::RefCell;
-use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use ami_cli::{Context, Failure, OrExit, Progress, exit};
+use ami_aws_cli::{TICK, block_on, unless_interrupted};
+use ami_cli::{Context, Failure, Progress, exit};
 use ami_s3::{Connection, Error, Event, Settings};
-use tokio::runtime::Builder;
-
-/// How often the bar moves, and it is looked whether the command was interrupted.
-const TICK: Duration = Duration::from_millis(50);
-
-/// TLS and digests of several transfers need some; more would wait for the network.
-const MOST_WORKERS: usize = 8;
 
 /// The connection, and the way to the person.
 pub struct Session<'a> {
@@ -93,13 +85,7 @@ pub fn talk(
     context: &Context,
     story: impl AsyncFnOnce(&Session<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(cores.min(MOST_WORKERS))
-        .enable_all()
-        .build()
-        .or_exit(exit::OTHER)?;
-    let result = runtime.block_on(async {
+    block_on(async {
         let opened = unless_interrupted(context, Connection::open(settings)).await?;
         let (connection, mut events) = opened.map_err(failure)?;
         let session = Session {
@@ -123,35 +109,13 @@ pub fn talk(
             session.tell(event)?;
         }
         result
-    });
-    // What is dropped need not be waited for.
-    runtime.shutdown_background();
-    result
-}
-
-async fn unless_interrupted<T>(
-    context: &Context,
-    work: impl Future<Output = T>,
-) -> Result<T, Failure> {
-    let mut work = pin!(work);
-    let mut tick = tokio::time::interval(TICK);
-    loop {
-        tokio::select! {
-            biased;
-            result = &mut work => return Ok(result),
-            _ = tick.tick() => if context.interrupted().load(Ordering::Relaxed) {
-                return Err(Failure::interrupted());
-            },
-        }
-    }
+    })
 }
 
 /// The exit code of an error of S3, and its line.
 pub fn failure(error: Error) -> Failure {
     match error {
-        Error::NoCredentials => Failure::usage(
-            "missing mandatory parameter: --access-key (and there are no credentials in the environment, in a profile or of a role)",
-        ),
+        Error::Aws(error) => ami_aws_cli::failure(error),
         Error::Service { .. } | Error::Network { .. } | Error::Content { .. } => {
             Failure::new(exit::SERVICE, error)
         }

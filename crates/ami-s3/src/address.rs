@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use ami_aws::{DEFAULT_REGION, is_region};
+
 /// A bucket and what the keys of a bundle's files begin with, as in `-b BUCKET/a/b`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketPath {
@@ -67,20 +69,6 @@ impl BucketPath {
             && is_end(name.chars().next_back())
             && !["..", ".-", "-."].iter().any(|pair| name.contains(pair))
             && name.parse::<Ipv4Addr>().is_err()
-    }
-}
-
-/// Where buckets are made that nobody gave a place.
-pub const DEFAULT_REGION: &str = "us-east-1";
-
-/// Whether a text looks like the name of a region of any partition, known today or not: `eu-west-1`, `us-gov-east-1`.
-pub fn is_region(text: &str) -> bool {
-    let words: Vec<&str> = text.split('-').collect();
-    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
-    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
-    match words.split_last() {
-        Some((number, names)) => names.len() >= 2 && names.iter().all(is_word) && is_number(number),
-        None => false,
     }
 }
 
@@ -228,30 +216,6 @@ mod tests {
             &"a".repeat(64),
         ] {
             assert!(!is_safe(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn regions_are_told_from_other_words() {
-        for region in [
-            "us-east-1",
-            "ap-southeast-12",
-            "us-gov-west-1",
-            "cn-north-1",
-            "us-isob-east-1",
-        ] {
-            assert!(is_region(region), "{region}");
-        }
-        for text in [
-            "",
-            "moon-1",
-            "us-east",
-            "us-east-1a",
-            "US-EAST-1",
-            "us--1",
-            "us-east-",
-        ] {
-            assert!(!is_region(text), "{text}");
         }
     }
 

@@ -53,6 +53,22 @@ impl Bucket {
         Ok(Some(location))
     }
 
+    /// As [`locate`](Self::locate), of a bucket that must be where it was asked for if it is anywhere.
+    ///
+    /// # Errors
+    /// [`Error::Location`] if it is elsewhere.
+    pub async fn locate_at(&self, asked: Option<&Location>) -> Result<Option<Location>, Error> {
+        let found = self.locate().await?;
+        match (&found, asked) {
+            (Some(actual), Some(asked)) if actual != asked => Err(Error::Location {
+                bucket: self.path().bucket.clone(),
+                actual: actual.name().to_owned(),
+                asked: asked.name().to_owned(),
+            }),
+            _ => Ok(found),
+        }
+    }
+
     /// Every answer about a bucket of AWS, even a refusal, names its region.
     async fn region_from_head(&self) -> Result<Option<String>, Error> {
         self.perform(DOING, 0, |attempt: Attempt| async move {

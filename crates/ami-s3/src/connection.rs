@@ -1,10 +1,11 @@
 //! The connection to S3: who asks, where, how it is signed, tried again and followed to other regions.
 
 use std::marker::PhantomData;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ami_aws::{DEFAULT_REGION, Identity, Partition};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -19,11 +20,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::debug;
 
-use crate::address::{BucketPath, DEFAULT_REGION, Endpoint};
-use crate::credentials::{self, Identity};
+use crate::address::{BucketPath, Endpoint};
 use crate::error::Error;
-use crate::failure::explain;
-use crate::http;
 use crate::redirect::Redirect;
 use crate::sigv2::Version2;
 use crate::watch::{Event, Tries, Watch};
@@ -103,21 +101,19 @@ impl Connection {
     /// Finds the credentials and prepares to ask; nothing is sent to S3 yet. What happens on the way comes from the receiver.
     ///
     /// # Errors
-    /// [`Error::NoCredentials`], [`Error::Credentials`], [`Error::CertificateFile`].
+    /// [`Error::Aws`].
     pub async fn open(settings: &Settings) -> Result<(Self, UnboundedReceiver<Event>), Error> {
-        let http = http::client()?;
-        let found = credentials::resolve(&settings.identity, &http).await?;
+        let http = ami_aws::client()?;
+        let found = ami_aws::resolve(&settings.identity, &http).await?;
         let (url_region, server) = match &settings.endpoint {
             Some(Endpoint::Region(region)) => (Some(region.clone()), None),
             Some(Endpoint::Server(server)) => (None, Some(server.clone())),
             None => (None, None),
         };
         // Elsewhere the default region does not know these credentials.
-        let foreign = found.region.filter(|region| {
-            ["cn-", "us-gov-", "us-iso", "eu-iso", "eusc-"]
-                .iter()
-                .any(|begin| region.starts_with(begin))
-        });
+        let foreign = found
+            .region
+            .filter(|region| Partition::of(region) != Partition::Commercial);
         let region = settings.region.clone().or(url_region).or(foreign);
         let start = Target {
             region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
@@ -141,6 +137,11 @@ impl Connection {
     /// The number of bytes of files that have been sent and received, without those of failed tries.
     pub fn bytes_moved(&self) -> Arc<AtomicU64> {
         self.0.total.clone()
+    }
+
+    /// Counts bytes that have moved in another way.
+    pub(crate) fn count(&self, bytes: u64) {
+        let _ = self.0.total.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The region where it begins, and where buckets are made that nobody gave a place.
@@ -188,10 +189,8 @@ impl Connection {
                     .download_enabled(true)
                     .grace_period(STALL)
                     .build(),
-            )
-            .app_name(
-                AppName::new("ec2-ami-tools").unwrap_or_else(|_| unreachable!("a valid name")),
             );
+        let _ = builder.set_app_name(AppName::new(ami_aws::APP_NAME).ok());
         if let Some(server) = &target.server {
             builder = builder.endpoint_url(server).force_path_style(true);
         }
@@ -287,7 +286,7 @@ impl Attempt {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let error = explain(&self.doing, error);
+        let error = Error::of(&self.doing, error.into());
         let again = match &error {
             Error::Service {
                 code,

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ami_aws::{Answer, Problem};
+
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -48,25 +50,9 @@ pub enum Error {
         /// Where it was asked for.
         asked: String,
     },
-    /// Nothing on this machine says who is asking.
-    #[error("no credentials were found")]
-    NoCredentials,
-    /// Credentials are configured, but cannot be had.
-    #[error("cannot get credentials: {reason}")]
-    Credentials {
-        /// What the source says.
-        reason: String,
-    },
-    /// The file of certificates that `AWS_CA_BUNDLE` names is of no use.
-    #[error("{variable} names {path}, which {reason}")]
-    CertificateFile {
-        /// The environment variable.
-        variable: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    /// No service can be asked.
+    #[error(transparent)]
+    Aws(#[from] ami_aws::Error),
     /// A local file could not be read or written.
     #[error("cannot {action} {path}")]
     Io {
@@ -81,6 +67,37 @@ pub enum Error {
 }
 
 impl Error {
+    /// `doing` begins the error's line.
+    pub(crate) fn of(doing: &str, problem: Problem) -> Self {
+        let doing = doing.to_owned();
+        let (reason, hint) = match problem {
+            Problem::Answer(Answer {
+                code,
+                status,
+                message,
+            }) => {
+                return Self::Service {
+                    doing,
+                    hint: hint(&code, status),
+                    code,
+                    status,
+                    message,
+                };
+            }
+            Problem::Connection(reason) => (reason, "; check the network, the region and --url"),
+            Problem::Timeout => (
+                "no answer in time".to_owned(),
+                "; try again, or with --retry",
+            ),
+            Problem::Other(reason) => (reason, ""),
+        };
+        Self::Network {
+            doing,
+            reason,
+            hint,
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io {

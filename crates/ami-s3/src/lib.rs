@@ -1,6 +1,6 @@
 //! Bundles in S3: the connection, buckets and objects.
 //!
-//! The AWS SDK does the talking; here is what the suite adds to it: which credentials are used, where a bucket is, what is worth
+//! The AWS SDK does the talking; here is what the suite adds to it: where a bucket is, what is worth
 //! another try and how long, what is sent to servers that are not AWS's, and errors that say what to do. This crate is apart because
 //! the SDK takes minutes to compile.
 //!
@@ -8,15 +8,14 @@
 //! - [`BucketPath`], [`Location`], [`Endpoint`]: where a bundle is. [`Bucket`]: what can be done there.
 //! - [`in_order()`]: several transfers at once, told in their order.
 //!
-//! Not here: the bundle and its manifest (`ami-manifest`, `ami-parts`), and what the commands say (`ami-s3-cli`, `bin/`).
+//! Not here: credentials and HTTP (`ami-aws`), the bundle and its manifest (`ami-manifest`,
+//! `ami-parts`), and what the commands say (`ami-s3-cli`, `bin/`).
 
 mod address;
 mod bucket;
 mod connection;
-mod credentials;
+mod copy;
 mod error;
-mod failure;
-mod http;
 mod listing;
 mod object;
 mod parallel;
@@ -24,9 +23,9 @@ mod redirect;
 mod sigv2;
 mod watch;
 
-pub use address::{BucketPath, DEFAULT_REGION, Endpoint, Location, NoBucket, is_region};
+pub use address::{BucketPath, Endpoint, Location, NoBucket};
 pub use connection::{Bucket, Connection, Settings, Signature};
-pub use credentials::Identity;
+pub use copy::Held;
 pub use error::Error;
 pub use object::{Acl, Arrived, Content, Expected, Fingerprint};
 pub use parallel::in_order;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use ami_aws::root_cause;
 use ami_parts::PartFile;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
@@ -18,7 +19,6 @@ use sha1::{Digest, Sha1};
 use tokio::task::JoinHandle;
 
 use crate::connection::{Attempt, Bucket, Trouble};
-use crate::credentials::root_cause;
 use crate::error::Error;
 
 /// How much of a file is read at a time (bytes).
@@ -91,7 +91,7 @@ impl Fingerprint {
     }
 
     fn etag(&self) -> String {
-        self.md5.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(self.md5)
     }
 }
 
@@ -174,29 +174,33 @@ impl Bucket {
         file: &str,
         fingerprint: &Fingerprint,
     ) -> Result<bool, Error> {
-        let asked = self
-            .perform(doing, 0, |attempt: Attempt| async move {
-                let request = attempt
-                    .client
-                    .head_object()
-                    .bucket(&self.path().bucket)
-                    .key(self.path().key(file))
-                    .checksum_mode(ChecksumMode::Enabled);
-                request
-                    .customize()
-                    .config_override(attempt.config())
-                    .interceptor(attempt.watch::<HeadObjectError>())
-                    .send()
-                    .await
-                    .map_err(|error| attempt.explain(error))
-            })
-            .await;
+        let asked = self.head(doing, file).await;
         match asked {
             Ok(answer) => Ok(is_same(fingerprint, &answer)),
             // Who may not list a bucket is told 403 for what is not there.
             Err(error) if error.is_not_found() || error.is_denied() => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// What S3 says of an object.
+    pub(crate) async fn head(&self, doing: &str, file: &str) -> Result<HeadObjectOutput, Error> {
+        self.perform(doing, 0, |attempt: Attempt| async move {
+            let request = attempt
+                .client
+                .head_object()
+                .bucket(&self.path().bucket)
+                .key(self.path().key(file))
+                .checksum_mode(ChecksumMode::Enabled);
+            request
+                .customize()
+                .config_override(attempt.config())
+                .interceptor(attempt.watch::<HeadObjectError>())
+                .send()
+                .await
+                .map_err(|error| attempt.explain(error))
+        })
+        .await
     }
 
     /// Sets who may read an object that is there. Servers without ACLs are left alone.
@@ -313,8 +317,8 @@ impl Bucket {
         Ok(match expected.sha1 {
             Some(expected) if expected != sha1 => Err(format!(
                 "its SHA-1 is {}, the manifest says {}: what S3 has is damaged",
-                hex(&sha1),
-                hex(&expected)
+                hex::encode(sha1),
+                hex::encode(expected)
             )),
             _ => Ok(Arrived {
                 sha1,
@@ -462,22 +466,39 @@ async fn body(content: &Content) -> Result<ByteStream, Error> {
     }
 }
 
-/// With keys of the customer or of KMS the ETag is no MD5; then S3's own comparison with `Content-MD5` stands alone.
 fn check_stored(
     doing: &str,
     fingerprint: &Fingerprint,
     answer: &PutObjectOutput,
 ) -> Result<(), Trouble> {
-    let is_other_kind = answer.sse_customer_algorithm().is_some()
+    let (customer, kind) = (
+        answer.sse_customer_algorithm(),
+        answer.server_side_encryption(),
+    );
+    if is_of_other_kind(customer, kind) {
+        return Ok(());
+    }
+    check_md5(doing, &fingerprint.etag(), answer.e_tag())
+}
+
+/// With keys of the customer or of KMS the ETag is no MD5; then S3's own comparison with `Content-MD5` stands alone.
+pub(crate) fn is_of_other_kind(
+    customer_algorithm: Option<&str>,
+    encryption: Option<&ServerSideEncryption>,
+) -> bool {
+    customer_algorithm.is_some()
         || matches!(
-            answer.server_side_encryption(),
+            encryption,
             Some(ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse)
-        );
-    match md5_of(answer.e_tag()) {
-        Some(etag) if !is_other_kind && etag != fingerprint.etag() => {
+        )
+}
+
+/// Compares an MD5 in hex with what S3 has stored, if its ETag is one.
+pub(crate) fn check_md5(doing: &str, md5: &str, etag: Option<&str>) -> Result<(), Trouble> {
+    match md5_of(etag) {
+        Some(stored) if stored != md5 => {
             let reason = format!(
-                "S3 has stored something else: its MD5 is {etag}, that of the file {}",
-                fingerprint.etag()
+                "S3 has stored something else: its MD5 is {stored}, that of the file {md5}"
             );
             Err(Trouble::again(doing, reason))
         }
@@ -493,12 +514,8 @@ fn is_same(fingerprint: &Fingerprint, answer: &HeadObjectOutput) -> bool {
 }
 
 /// An ETag's digest, in lower case, if it has the form of one.
-fn md5_of(etag: Option<&str>) -> Option<String> {
+pub(crate) fn md5_of(etag: Option<&str>) -> Option<String> {
     let etag = etag?.trim_matches('"').to_ascii_lowercase();
     let is_md5 = etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_hexdigit());
     is_md5.then_some(etag)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

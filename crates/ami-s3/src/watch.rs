@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use ami_aws::{Answer, connection_problem};
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -24,7 +25,6 @@ use openssl::hash::{MessageDigest, hash};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
-use crate::failure::{Answer, connection_problem};
 use crate::redirect::{Redirect, redirect_of};
 
 /// What a person may want to know while it goes on.

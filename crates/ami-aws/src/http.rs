@@ -19,16 +19,29 @@ use crate::error::Error;
 /// AWS SDKs and tools reference guide, "General configuration settings": a file of PEM certificates to trust in place of the system's.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
-/// A client for S3 and for AWS's other services, through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.
-pub(crate) fn client() -> Result<SharedHttpClient, Error> {
+/// The server that the environment names for a service (`S3`, `EC2`) in place of AWS's: the variable's name and value.
+///
+/// AWS SDKs and tools reference guide, "Service-specific endpoints".
+pub fn environment_endpoint(service: &str) -> Option<(String, String)> {
+    let general = "AWS_ENDPOINT_URL".to_owned();
+    let of_service = format!("{general}_{service}");
+    [of_service, general].into_iter().find_map(|name| {
+        let value = std::env::var(&name)
+            .ok()
+            .filter(|value| !value.is_empty())?;
+        Some((name, value))
+    })
+}
+
+/// A client for AWS's services, through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.
+///
+/// # Errors
+/// [`Error::CertificateFile`], [`Error::Tls`].
+pub fn client() -> Result<SharedHttpClient, Error> {
     let context = TlsContext::builder()
         .with_trust_store(trust_store()?)
         .build()
-        .map_err(|error| Error::Network {
-            doing: "cannot use TLS".to_owned(),
-            reason: error.to_string(),
-            hint: "",
-        })?;
+        .map_err(|error| Error::Tls(error.to_string()))?;
     Ok(
         Builder::new().build_with_connector_fn(move |settings, components| {
             let mut builder = Connector::builder().proxy_config(ProxyConfig::from_env());

@@ -9,9 +9,10 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use crate::address::DEFAULT_REGION;
+use crate::answer::root_cause;
 use crate::error::Error;
 use crate::http::AroundProxies;
+use crate::region::DEFAULT_REGION;
 
 /// Where credentials come from.
 #[derive(Clone)]
@@ -42,17 +43,20 @@ impl std::fmt::Debug for Identity {
 }
 
 /// Credentials, and the region that the same sources name.
-pub(crate) struct Resolved {
-    pub(crate) provider: SharedCredentialsProvider,
-    pub(crate) region: Option<String>,
+pub struct Resolved {
+    /// Gives them.
+    pub provider: SharedCredentialsProvider,
+    /// The region, if there is one.
+    pub region: Option<String>,
     /// Whether asking again may give others.
-    pub(crate) can_be_renewed: bool,
+    pub can_be_renewed: bool,
 }
 
-pub(crate) async fn resolve(
-    identity: &Identity,
-    http: &SharedHttpClient,
-) -> Result<Resolved, Error> {
+/// Finds out who is asking.
+///
+/// # Errors
+/// [`Error::NoCredentials`], [`Error::Credentials`].
+pub async fn resolve(identity: &Identity, http: &SharedHttpClient) -> Result<Resolved, Error> {
     let profile = match identity {
         Identity::Given {
             access_key,
@@ -143,12 +147,4 @@ fn source(credentials: &Credentials) -> &'static str {
     } else {
         "from the SDK's chain"
     }
-}
-
-/// The innermost reason: the layers above it only repeat that something failed.
-pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .last()
-        .map(ToString::to_string)
-        .unwrap_or_default()
 }

@@ -1,0 +1,150 @@
+//! The command's arguments and what its manual says.
+
+use ami_cli::{CommonOptions, Definition, Options};
+use ami_migration::MigrationOptions;
+use ami_s3::{Acl, BucketPath, Location};
+use ami_s3_cli::{PlaceOptions, S3Options};
+
+const BUNDLE: &str = "The bundle";
+
+/// How the names of manifests end.
+const SUFFIX: &str = ".manifest.xml";
+
+pub const DEFINITION: Definition = Definition {
+    name: "ec2-migrate-bundle",
+    summary: "copies an EC2 bundle in S3 for another region",
+    usage: "-k KEY -c CERT -m MANIFEST -b BUCKET -d DESTINATION [OPTIONS]",
+    notice: Some("*** This tool is deprecated. ***"),
+    description: &[
+        "This command is deprecated, as it was in the older suite: use EC2's CopyImage on an AMI that is registered, or ec2-download-bundle, ec2-migrate-manifest and \
+         ec2-upload-bundle. It works all the same.",
+        "Reads the manifest of a bundle in S3, checks its signature and that all parts are there, and has S3 copy the parts into another \
+         bucket, several at a time; they do not come to this machine. Then it writes the new manifest there, last: a manifest in S3 means \
+         that the whole bundle is there. The old bundle stays as it is.",
+        "The new manifest is that of ec2-migrate-manifest for --region or else for the region that the bucket is in. It asks nothing: what is \
+         removed or unknown is said on standard error.",
+        "The destination bucket is used where it is. One that is not there is made, in the region that --location or --region says, or else \
+         in us-east-1, when the bundle has turned out to be good.",
+    ],
+    mandatory: &[
+        "manifest",
+        "cert",
+        "privatekey",
+        "bucket",
+        "destination-bucket",
+    ],
+    lifts_mandatory: &[],
+    new_options: &[
+        "delegation-token",
+        "profile",
+        "endpoint-url",
+        "sigv",
+        "parallel",
+        "json",
+    ],
+    exit_codes: &[
+        ("0", "The new bundle is in S3."),
+        (
+            "1",
+            "The command line is wrong, or there are no credentials.",
+        ),
+        (
+            "2",
+            "/tmp/ami-migration-MANIFEST is there, where the older suite is at work or was cut off; or the partition's certificate \
+             is not found.",
+        ),
+        ("3", "S3 or the network failed, or a part is missing."),
+        (
+            "6",
+            "A kernel or RAM disk has no counterpart in the region.",
+        ),
+        ("7", "EC2 has no such region."),
+        (
+            "10",
+            "The destination bucket is in another location than the one that was given.",
+        ),
+        (
+            "254",
+            "Any other failure: a manifest that cannot be used or is not signed by this certificate, the destination bucket or EC2 \
+             cannot be asked.",
+        ),
+        ("255", "Interrupted."),
+    ],
+    files: &[
+        (
+            "$EC2_AMITOOL_HOME/etc/ec2/amitools, /etc/ec2/amitools",
+            "EC2's certificates.",
+        ),
+        (
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, ~/.aws",
+            "Credentials, as for AWS's own tools.",
+        ),
+        (
+            "AMITOOLS_EC2_REGION_ENDPOINT",
+            "One more region of EC2 and its endpoint: REGION@URL.",
+        ),
+        (
+            "AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL",
+            "Servers in place of S3 and EC2.",
+        ),
+    ],
+    examples: &[(
+        "To a bucket in Ireland",
+        "ec2-migrate-bundle -k pk.pem -c cert.pem -m image.manifest.xml -b my-bucket/images -d my-bucket-eu/images --region eu-west-1",
+    )],
+    see_also: &[
+        "ec2-migrate-manifest(1)",
+        "ec2-upload-bundle(1)",
+        "ec2-download-bundle(1)",
+    ],
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub s3: S3Options,
+    /// The bucket and folder for the new bundle
+    #[arg(short = 'd', long, value_name = "BUCKET", help_heading = BUNDLE)]
+    pub destination_bucket: Option<BucketPath>,
+    /// The manifest's file name
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = manifest, help_heading = BUNDLE)]
+    pub manifest: Option<String>,
+    #[command(flatten)]
+    place: PlaceOptions,
+    #[command(flatten)]
+    pub migration: MigrationOptions,
+    #[command(flatten)]
+    common: CommonOptions,
+}
+
+impl Arguments {
+    /// Where the destination bucket is to be, or must be.
+    pub fn location(&self) -> Option<&Location> {
+        self.place.location()
+    }
+
+    /// Who may read the new bundle.
+    pub fn acl(&self) -> Acl {
+        self.place.acl
+    }
+}
+
+impl Options for Arguments {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn json(&self) -> bool {
+        self.s3.json
+    }
+}
+
+fn manifest(text: &str) -> Result<String, String> {
+    if !text.ends_with(SUFFIX) {
+        return Err(String::new());
+    }
+    if text.contains('/') {
+        return Err("'/' character not allowed.".to_owned());
+    }
+    Ok(text.to_owned())
+}

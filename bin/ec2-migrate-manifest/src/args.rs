@@ -1,0 +1,119 @@
+//! The command's arguments and what its manual says.
+
+use std::path::PathBuf;
+
+use ami_aws_cli::CredentialOptions;
+use ami_cli::{CommonOptions, Definition, Options, values};
+use ami_migration::MigrationOptions;
+
+const MANIFEST: &str = "The manifest";
+
+pub const DEFINITION: Definition = Definition {
+    name: "ec2-migrate-manifest",
+    summary: "rewrites the manifest of an EC2 bundle for another region",
+    usage: "-k KEY -c CERT -m MANIFEST --region REGION [OPTIONS]",
+    notice: None,
+    description: &[
+        "Reads the manifest of a bundle, of any version, checks its signature, and writes it anew in its place, signed, in version \
+         2007-10-10. The old one stays beside it as MANIFEST.bak. The parts do not change: upload them to a bucket in the other region \
+         with the new manifest, and register the image there.",
+        "Old images name a kernel and perhaps a RAM disk, which are of one region. EC2 is asked for those of the other region that have the \
+         same owner, type and location, and for nothing where the manifest names none. --kernel and --ramdisk give them; with \
+         --no-mapping EC2 is not asked, and what is not given is removed.",
+        "A bundle's key is encrypted for EC2's certificate, and us-gov-* and cn-* have their own: a move to one of them encrypts it for \
+         that certificate, which the command looks for as ec2-bundle-image does. So does a move to another region if its certificate is on \
+         this machine, or is given with --ec2cert.",
+        "If anything fails, the manifest stays as it was, and there is no backup.",
+    ],
+    mandatory: &["manifest", "cert", "privatekey"],
+    lifts_mandatory: &[],
+    new_options: &["profile", "delegation-token"],
+    exit_codes: &[
+        (
+            "0",
+            "The manifest is migrated; or the answer to a question was no, and nothing was done.",
+        ),
+        (
+            "1",
+            "The command line is wrong, or there are no credentials.",
+        ),
+        (
+            "2",
+            "The backup file is there already; or the partition's certificate is not found.",
+        ),
+        ("5", "A question was not answered in time."),
+        (
+            "6",
+            "A kernel or RAM disk has no counterpart in the region.",
+        ),
+        ("7", "EC2 has no such region."),
+        (
+            "254",
+            "Any other failure: a manifest that cannot be used or is not signed by this certificate, EC2 cannot be asked.",
+        ),
+        ("255", "Interrupted."),
+    ],
+    files: &[
+        ("MANIFEST.bak", "The manifest as it was."),
+        (
+            "$EC2_AMITOOL_HOME/etc/ec2/amitools, /etc/ec2/amitools",
+            "EC2's certificates.",
+        ),
+        (
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, ~/.aws",
+            "Credentials, as for AWS's own tools.",
+        ),
+        (
+            "AMITOOLS_EC2_REGION_ENDPOINT",
+            "One more region and its endpoint: REGION@URL.",
+        ),
+        (
+            "AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL",
+            "A server in place of EC2.",
+        ),
+    ],
+    examples: &[
+        (
+            "For Ireland, with the kernel that is there what the old one was",
+            "ec2-migrate-manifest -k pk.pem -c cert.pem -m image.manifest.xml --region eu-west-1",
+        ),
+        (
+            "With a kernel of one's own choice",
+            "ec2-migrate-manifest -k pk.pem -c cert.pem -m image.manifest.xml --region eu-west-1 --no-mapping --kernel aki-52a34525",
+        ),
+    ],
+    see_also: &[
+        "ec2-migrate-bundle(1)",
+        "ec2-upload-bundle(1)",
+        "ec2-verify-bundle(1)",
+    ],
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The manifest
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, help_heading = MANIFEST)]
+    pub manifest: Option<PathBuf>,
+    /// The region where the bundle is to be used
+    #[arg(long, value_name = "REGION", help_heading = MANIFEST)]
+    region: Option<String>,
+    #[command(flatten)]
+    pub migration: MigrationOptions,
+    #[command(flatten)]
+    pub credentials: CredentialOptions,
+    #[command(flatten)]
+    common: CommonOptions,
+}
+
+impl Arguments {
+    /// The region that was given, if any.
+    pub fn region(&self) -> Option<&str> {
+        self.region.as_deref().filter(|region| !region.is_empty())
+    }
+}
+
+impl Options for Arguments {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+}

@@ -1,0 +1,121 @@
+//! A manifest in place of another, which stays as a backup.
+
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use ami_cli::{Context, Failure, OrExit, exit};
+use tracing::debug;
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("Backup file '{path}' already exists. Please delete or rename it and try again.", path = .0.display())]
+    BackupExists(PathBuf),
+    #[error("cannot write {path}", path = .path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A manifest that can be replaced.
+pub struct Replacement {
+    /// The file itself, where the path that was given is a link.
+    file: PathBuf,
+    backup: PathBuf,
+    old: Vec<u8>,
+    /// What was kept is the manifest as it is: a run that was killed just before it was done.
+    is_backed_up: bool,
+}
+
+impl Replacement {
+    /// Sees where the backup goes, which may not be there yet, unless it is the same.
+    pub fn prepare(path: &Path, old: Vec<u8>) -> Result<Self, Failure> {
+        let mut backup = path.as_os_str().to_owned();
+        backup.push(".bak");
+        let backup = PathBuf::from(backup);
+        let is_backed_up = fs::read(&backup).is_ok_and(|kept| kept == old);
+        if !is_backed_up && fs::symlink_metadata(&backup).is_ok() {
+            return Err(Failure::new(
+                exit::ALREADY_THERE,
+                Error::BackupExists(backup),
+            ));
+        }
+        let file = fs::canonicalize(path).map_err(writing(path));
+        Ok(Self {
+            file: file.or_exit(exit::OTHER)?,
+            backup,
+            old,
+            is_backed_up,
+        })
+    }
+
+    /// A rename needs no leave to write the file itself; who has none did not mean it to change.
+    pub fn check_writable(&self) -> Result<(), Failure> {
+        let opened = File::options().write(true).open(&self.file);
+        opened
+            .map(drop)
+            .map_err(writing(&self.file))
+            .or_exit(exit::OTHER)
+    }
+
+    /// Keeps the old one and puts the new one in its place, both with the old one's owner and mode; or leaves all as it was.
+    pub fn replace(&self, new: &[u8], context: &Context) -> Result<(), Failure> {
+        let folder = folder_of(&self.file);
+        let staging = context.staging(folder).or_exit(exit::OTHER)?;
+        let staged = staging.path().join("new");
+        self.write_alike(&staged, new)?;
+        let is_new_backup = !self.is_backed_up;
+        if is_new_backup {
+            self.back_up(context)?;
+        }
+        let replaced = fs::rename(&staged, &self.file).map_err(writing(&self.file));
+        if replaced.is_err() && is_new_backup {
+            let _ = fs::remove_file(&self.backup);
+        }
+        replaced.or_exit(exit::OTHER)?;
+        ami_parts::sync_folder(folder).or_exit(exit::OTHER)
+    }
+
+    fn back_up(&self, context: &Context) -> Result<(), Failure> {
+        let staging = context
+            .staging(folder_of(&self.backup))
+            .or_exit(exit::OTHER)?;
+        self.write_alike(&staging.path().join("backup"), &self.old)?;
+        let name = self
+            .backup
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let named = staging.give_name("backup", &name).or_exit(exit::OTHER)?;
+        debug!(path = %named.display(), "kept");
+        Ok(())
+    }
+
+    fn write_alike(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        let write = || {
+            let old = fs::metadata(&self.file)?;
+            let mut file = File::create_new(path)?;
+            file.write_all(bytes)?;
+            // Only root may give files away.
+            let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
+            file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))?;
+            file.sync_all()
+        };
+        write().map_err(writing(path)).or_exit(exit::OTHER)
+    }
+}
+
+fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Write { path, source }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,106 @@
+//! What a service says of an error, and what else is in the way: the SDK has many forms of both.
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+/// The most bytes of an answer that is no XML which an error shows.
+const MOST_TEXT: usize = 300;
+
+/// What a service says of an error.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its name for the error, or `Error` where it gave none.
+    pub code: String,
+    /// HTTP's status.
+    pub status: u16,
+    /// Its own words.
+    pub message: String,
+}
+
+impl Answer {
+    /// `code` and `message` are what the SDK has understood of `response`.
+    pub fn new(code: Option<&str>, message: Option<&str>, response: &HttpResponse) -> Self {
+        let status = response.status().as_u16();
+        let message = message
+            .map(str::to_owned)
+            .unwrap_or_else(|| text_of(response));
+        // A body that was not sent, as to HEAD, says nothing.
+        let code = code.filter(|code| !code.is_empty()).unwrap_or("Error");
+        Self {
+            code: code.to_owned(),
+            status,
+            message,
+        }
+    }
+}
+
+/// The body of an answer that is no error document, as far as it is text.
+fn text_of(response: &HttpResponse) -> String {
+    let bytes = response.body().bytes().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MOST_TEXT)])
+        .trim()
+        .to_owned();
+    if !text.is_empty() {
+        return text;
+    }
+    match response.status().as_u16() {
+        403 => "access denied".to_owned(),
+        404 => "not found".to_owned(),
+        _ => "the server gave no reason".to_owned(),
+    }
+}
+
+/// Why a request did not succeed.
+#[derive(Debug, Clone)]
+pub enum Problem {
+    /// The service refused, or failed.
+    Answer(Answer),
+    /// There was no way to it, or back.
+    Connection(String),
+    /// Nothing came for too long.
+    Timeout,
+    /// Something else: the reason.
+    Other(String),
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for Problem
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        match error {
+            SdkError::ServiceError(context) => {
+                let (code, message) = (context.err().code(), context.err().message());
+                Self::Answer(Answer::new(code, message, context.raw()))
+            }
+            SdkError::ResponseError(context) => {
+                Self::Answer(Answer::new(None, None, context.raw()))
+            }
+            SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+                Some(error) => Self::Connection(connection_problem(error)),
+                None => Self::Other("the request could not be sent".to_owned()),
+            },
+            SdkError::TimeoutError(_) => Self::Timeout,
+            error => Self::Other(root_cause(&error)),
+        }
+    }
+}
+
+/// What was wrong with a connection, with the innermost reason.
+pub fn connection_problem(error: &ConnectorError) -> String {
+    let cause = root_cause(error);
+    if error.is_timeout() {
+        format!("no answer in time ({cause})")
+    } else {
+        cause
+    }
+}
+
+/// The innermost reason: the layers above it only repeat that something failed.
+pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}

@@ -1,0 +1,22 @@
+//! What S3 and EC2 are both reached with: credentials, HTTP, regions, errors.
+//!
+//! - [`resolve`]: credentials that were given, or the SDK's chain. [`client`]: TLS with the right roots, and proxies.
+//! - [`is_region`], [`Partition`]: names of regions, and what they are part of.
+//! - [`Answer`], [`Problem`]: what a service says of an error, and what else is in the way.
+//!
+//! Not here: the services themselves (`ami-s3`, `ami-ec2`), whose SDKs take minutes to compile.
+
+mod answer;
+mod credentials;
+mod error;
+mod http;
+mod region;
+
+pub use answer::{Answer, Problem, connection_problem, root_cause};
+pub use credentials::{Identity, Resolved, resolve};
+pub use error::Error;
+pub use http::{client, environment_endpoint};
+pub use region::{DEFAULT_REGION, Partition, is_region};
+
+/// What services are told that asks.
+pub const APP_NAME: &str = "ec2-ami-tools";

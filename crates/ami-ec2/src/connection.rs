@@ -1,0 +1,195 @@
+//! The way to EC2 in each region, and what is asked there.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use ami_aws::{APP_NAME, DEFAULT_REGION, Identity, Partition, Resolved};
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_sdk_ec2::config::timeout::TimeoutConfig;
+use aws_sdk_ec2::config::{AppName, BehaviorVersion, Builder, Region};
+use aws_sdk_ec2::types::{Filter, Image};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use tracing::debug;
+
+use crate::error::Error;
+
+const MOST_TRIES: u32 = 5;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// What an answer has at most (EC2 API reference, `DescribeImages`).
+const PAGE: i32 = 1000;
+
+/// A region that EC2 does not name, and where it is asked: `REGION@URL`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionEndpoint {
+    /// The region's name.
+    pub region: String,
+    /// Its endpoint.
+    pub url: String,
+}
+
+impl FromStr for RegionEndpoint {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (region, url) = text.split_once('@').unwrap_or_default();
+        let has_scheme = url.starts_with("http://") || url.starts_with("https://");
+        if region.is_empty() || !has_scheme {
+            return Err("REGION@URL is needed, as in test-1@http://127.0.0.1:8000");
+        }
+        Ok(Self {
+            region: region.to_owned(),
+            url: url.to_owned(),
+        })
+    }
+}
+
+/// The way to EC2.
+pub struct Ec2 {
+    http: SharedHttpClient,
+    credentials: Resolved,
+    /// A server in place of AWS's, for all regions.
+    server: Option<String>,
+    additional: Option<RegionEndpoint>,
+}
+
+impl Ec2 {
+    /// Finds the credentials and prepares to ask; nothing is sent to EC2 yet. `AWS_ENDPOINT_URL_EC2` and `AWS_ENDPOINT_URL` name a
+    /// server in place of AWS's.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn open(
+        identity: &Identity,
+        additional: Option<RegionEndpoint>,
+    ) -> Result<Self, Error> {
+        let http = ami_aws::client()?;
+        let credentials = ami_aws::resolve(identity, &http).await?;
+        Ok(Self {
+            http,
+            credentials,
+            server: ami_aws::environment_endpoint("EC2").map(|(_, url)| url),
+            additional,
+        })
+    }
+
+    fn client(&self, region: &str) -> Client {
+        let of_region = self
+            .additional
+            .as_ref()
+            .filter(|additional| additional.region == region)
+            .map(|additional| &additional.url);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(ANSWER)
+            .build();
+        let mut builder = Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(self.http.clone())
+            .credentials_provider(self.credentials.provider.clone())
+            .region(Region::new(region.to_owned()))
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(MOST_TRIES));
+        let _ = builder
+            .set_app_name(AppName::new(APP_NAME).ok())
+            .set_endpoint_url(of_region.or(self.server.as_ref()).cloned());
+        Client::from_conf(builder.build())
+    }
+
+    /// The regions that these credentials can use, of the partition that `target` is in, and the additional one.
+    pub(crate) async fn regions(&self, target: &str) -> Result<Vec<String>, Error> {
+        let partition = Partition::of(target);
+        let first = partition.first_region();
+        let region = first
+            .or(self.credentials.region.as_deref())
+            .unwrap_or(DEFAULT_REGION);
+        debug!(region, "EC2: asking for regions");
+        let answer = self.client(region).describe_regions().send().await;
+        let answer =
+            answer.map_err(|error| Error::of("Failed to list regions", region, error.into()))?;
+        let names = answer
+            .regions()
+            .iter()
+            .filter_map(|region| region.region_name());
+        let additional = self
+            .additional
+            .iter()
+            .map(|additional| additional.region.as_str());
+        let mut regions: Vec<String> = names.chain(additional).map(str::to_owned).collect();
+        regions.sort();
+        regions.dedup();
+        Ok(regions)
+    }
+
+    /// The images of a region that have these IDs; those it does not have are left out.
+    pub(crate) async fn images(&self, region: &str, ids: &[String]) -> Result<Vec<Image>, Error> {
+        // As parameters of their own, IDs that are not there would be an error.
+        let filter = Filter::builder()
+            .name("image-id")
+            .set_values(Some(ids.to_vec()))
+            .build();
+        let mut images = self.describe(region, Vec::new(), filter).await?;
+        images.retain(|image| ids.iter().any(|id| image.image_id() == Some(id)));
+        Ok(images)
+    }
+
+    /// The images of these owners in a region whose IDs begin so: `aki-` are kernels, `ari-` RAM disks.
+    pub(crate) async fn images_of(
+        &self,
+        region: &str,
+        owners: Vec<String>,
+        begin: &str,
+    ) -> Result<Vec<Image>, Error> {
+        let filter = Filter::builder()
+            .name("image-id")
+            .values(format!("{begin}*"))
+            .build();
+        self.describe(region, owners, filter).await
+    }
+
+    async fn describe(
+        &self,
+        region: &str,
+        owners: Vec<String>,
+        filter: Filter,
+    ) -> Result<Vec<Image>, Error> {
+        debug!(region, ?owners, ?filter, "EC2: asking for images");
+        let mut pages = self
+            .client(region)
+            .describe_images()
+            // The last kernels were published in 2014.
+            .include_deprecated(true)
+            .set_owners((!owners.is_empty()).then_some(owners))
+            .filters(filter)
+            .into_paginator()
+            .page_size(PAGE)
+            .items()
+            .send();
+        let mut images = Vec::new();
+        while let Some(image) = pages.next().await {
+            let failed = |error: aws_sdk_ec2::error::SdkError<_, _>| {
+                Error::of("Failed to look up images", region, error.into())
+            };
+            images.push(image.map_err(failed)?);
+        }
+        Ok(images)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_additional_region_has_a_name_and_a_url() {
+        let parse = |text: &str| text.parse::<RegionEndpoint>();
+        let endpoint = parse("test-region@http://127.0.0.2:8902").unwrap();
+        assert_eq!(endpoint.region, "test-region");
+        assert_eq!(endpoint.url, "http://127.0.0.2:8902");
+        for text in ["", "test-region", "@http://h", "test-region@", "r@ftp://h"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Copying objects between buckets, which S3 does by itself.
+
+use aws_sdk_s3::operation::copy_object::CopyObjectError;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::connection::{Attempt, Bucket};
+use crate::error::Error;
+use crate::object::{Acl, check_md5, is_of_other_kind, md5_of};
+
+/// What stays as it is in the name of a copy's source (S3 API reference, `CopyObject`: "must be URL-encoded").
+const PLAIN: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
+/// What a bucket says of a file that it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes.
+    pub size: u64,
+    /// Its MD5 in hex, where the bucket says it.
+    md5: Option<String>,
+}
+
+impl From<HeadObjectOutput> for Held {
+    fn from(answer: HeadObjectOutput) -> Self {
+        let is_of_other_kind = is_of_other_kind(
+            answer.sse_customer_algorithm(),
+            answer.server_side_encryption(),
+        );
+        let md5 = md5_of(answer.e_tag()).filter(|_| !is_of_other_kind);
+        let size = answer.content_length().unwrap_or_default();
+        Self {
+            size: u64::try_from(size).unwrap_or_default(),
+            md5,
+        }
+    }
+}
+
+impl Bucket {
+    /// What the bucket says of a file. `doing` begins an error's line.
+    ///
+    /// # Errors
+    /// S3's reason; also when it is not there.
+    pub async fn held(&self, doing: &str, file: &str) -> Result<Held, Error> {
+        self.head(doing, file).await.map(Held::from)
+    }
+
+    /// Has S3 copy a file from `source` here, and compares the copy's MD5, where both buckets say it.
+    ///
+    /// # Errors
+    /// S3's reason; [`Error::Content`] if the copy is another.
+    pub async fn copy_from(
+        &self,
+        doing: &str,
+        source: &Bucket,
+        file: &str,
+        held: &Held,
+        acl: Acl,
+    ) -> Result<(), Error> {
+        let location = source.path().location(file);
+        let location = &utf8_percent_encode(&location, &PLAIN).to_string();
+        self.perform(doing, held.size, |attempt: Attempt| async move {
+            let request = attempt
+                .client
+                .copy_object()
+                .copy_source(location)
+                .bucket(&self.path().bucket)
+                .key(self.path().key(file))
+                .acl(acl.into());
+            let answer = request
+                .customize()
+                .config_override(attempt.config())
+                .interceptor(attempt.watch::<CopyObjectError>())
+                .send()
+                .await
+                .map_err(|error| attempt.explain(error))?;
+            let is_of_other_kind = is_of_other_kind(
+                answer.sse_customer_algorithm(),
+                answer.server_side_encryption(),
+            );
+            let copied = answer.copy_object_result().and_then(|copy| copy.e_tag());
+            match &held.md5 {
+                Some(md5) if !is_of_other_kind => check_md5(doing, md5, copied),
+                _ => Ok(()),
+            }
+        })
+        .await?;
+        self.connection().count(held.size);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_of_a_copy_is_encoded_but_for_slashes() {
+        let encoded = utf8_percent_encode("my.bucket/a b/ü+%_~x-1.part.0", &PLAIN).to_string();
+        assert_eq!(encoded, "my.bucket/a%20b/%C3%BC%2B%25_~x-1.part.0");
+    }
+}

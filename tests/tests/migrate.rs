@@ -1,0 +1,527 @@
+//! `ec2-migrate-manifest` and `ec2-migrate-bundle`: what a migrated manifest says, for whom its key is encrypted, and that nothing is lost.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use end_to_end::bundles::{secrets, secrets_for, verify};
+use end_to_end::moto::Moto;
+use end_to_end::traces::assert_no_trace;
+use end_to_end::{
+    Outcome, command, contents, folder, golden, json, key, names, outcome, run, sha256, text,
+};
+use serde_json::{Value, json};
+
+const COMMAND: &str = "ec2-migrate-manifest";
+
+/// A manifest of the older suite in a folder of its own.
+fn copy_of(bundle: &str, work: &Path) -> PathBuf {
+    let manifest = work.join("image.manifest.xml");
+    let original = golden(&format!("bundles/{bundle}/image.img.manifest.xml"));
+    let _ = fs::copy(original, &manifest).unwrap();
+    manifest
+}
+
+fn migration(manifest: &Path, more: &[&str]) -> Command {
+    let mut command = command::<&str>(COMMAND, &[]);
+    let _ = command
+        .arg("-k")
+        .arg(key("user2048.key"))
+        .arg("-c")
+        .arg(key("user2048.crt"))
+        .arg("-m")
+        .arg(manifest)
+        .args(more);
+    command
+}
+
+fn migrate(manifest: &Path, more: &[&str]) -> Outcome {
+    outcome(&mut migration(manifest, more))
+}
+
+/// A folder with certificates for all partitions, and the private keys of the first two: of the tests' own user and EC2.
+fn certificates() -> tempfile::TempDir {
+    let home = folder();
+    let below = home.path().join("etc/ec2/amitools");
+    fs::create_dir_all(&below).unwrap();
+    for (file, certificate) in [
+        ("cert-ec2.pem", "ec2.crt"),
+        ("cert-ec2-gov.pem", "other.crt"),
+        ("cert-ec2-cn-north-1.pem", "user4096.crt"),
+    ] {
+        let _ = fs::copy(key(certificate), below.join(file)).unwrap();
+    }
+    home
+}
+
+#[test]
+fn migrated_manifests_are_those_of_the_older_suite_byte_for_byte() {
+    let cases = names(&golden("bundles/migrated"));
+    assert_eq!(cases.len(), 11);
+    for name in cases {
+        let case = golden(&format!("bundles/migrated/{name}"));
+        let info = json(&case.join("info.json"));
+        let work = folder();
+        let manifest = work.path().join("m.manifest.xml");
+        let before = fs::read(case.join("before.manifest.xml")).unwrap();
+        fs::write(&manifest, &before).unwrap();
+        let words: Vec<String> = info["command"].as_array().unwrap()[1..]
+            .iter()
+            .map(|word| {
+                text(word)
+                    .replace("$DIR", work.path().to_str().unwrap())
+                    .replace("$KEYS", golden("keys").to_str().unwrap())
+            })
+            .collect();
+        let result = run(COMMAND, &words);
+        if info["signing_key"] != info["user_key"] {
+            // EC2 would refuse it.
+            assert_eq!(result.code, 254, "{name}");
+            assert!(result.stderr.contains("is not that of the private key"));
+            assert_eq!(contents(work.path()).len(), 1);
+            assert_eq!(fs::read(&manifest).unwrap(), before);
+            continue;
+        }
+        assert_eq!(result.code, 0, "{name}: {}", result.stderr);
+        let after = fs::read(case.join("after.manifest.xml")).unwrap();
+        assert_eq!(fs::read(&manifest).unwrap(), after, "{name}");
+        assert_eq!(
+            fs::read(manifest.with_extension("xml.bak")).unwrap(),
+            before
+        );
+        verify(&manifest, &key("user2048.crt"));
+        assert_no_trace(work.path());
+    }
+}
+
+#[test]
+fn another_partition_can_read_the_key_and_so_can_the_user() {
+    let home = certificates();
+    let expected = secrets(
+        &golden("bundles/a-raw64k/image.img.manifest.xml"),
+        &key("user2048.key"),
+    );
+    for (region, private_key) in [
+        ("us-gov-east-1", "other.key"),
+        ("cn-northwest-1", "user4096.key"),
+        ("eu-central-1", "ec2.key"),
+    ] {
+        let work = folder();
+        let manifest = copy_of("a-raw64k", work.path());
+        let result = outcome(
+            migration(&manifest, &["--region", region]).env("EC2_AMITOOL_HOME", home.path()),
+        );
+        assert_eq!((result.code, result.stderr.as_str()), (0, ""), "{region}");
+        assert!(
+            result
+                .stdout
+                .ends_with(&format!("It is now suitable for use in {region}.\n"))
+        );
+        assert_eq!(secrets_for("ec2", &manifest, &key(private_key)), expected);
+        assert_eq!(secrets(&manifest, &key("user2048.key")), expected);
+        verify(&manifest, &key("user2048.crt"));
+
+        let parts = golden("bundles/a-raw64k");
+        let unbundled = outcome(
+            command::<&str>("ec2-unbundle", &[])
+                .arg("-k")
+                .arg(key("user2048.key"))
+                .arg("-m")
+                .arg(&manifest)
+                .arg("-s")
+                .arg(&parts)
+                .arg("-d")
+                .arg(work.path()),
+        );
+        assert_eq!(unbundled.code, 0, "{}", unbundled.stderr);
+        let info = json(&parts.join("info.json"));
+        assert_eq!(
+            sha256(&work.path().join("image.img")),
+            text(&info["image"]["sha256"])
+        );
+    }
+}
+
+#[test]
+fn a_certificate_that_is_given_is_used_anywhere() {
+    let work = folder();
+    let manifest = copy_of("a-raw64k", work.path());
+    let given = key("user4096.crt");
+    let result = migrate(
+        &manifest,
+        &["--no-mapping", "--ec2cert", given.to_str().unwrap()],
+    );
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    let expected = secrets(&manifest, &key("user2048.key"));
+    assert_eq!(
+        secrets_for("ec2", &manifest, &key("user4096.key")),
+        expected
+    );
+}
+
+#[test]
+fn without_a_partitions_certificate_nothing_is_done() {
+    let work = folder();
+    let manifest = copy_of("a-raw64k", work.path());
+    let before = contents(work.path());
+    let result = migrate(&manifest, &["--region", "cn-north-1"]);
+    assert_eq!(result.code, 2);
+    assert!(
+        result.stderr.starts_with(
+            "ERROR: EC2's certificate cert-ec2-cn-north-1.pem was not found; looked in "
+        ),
+        "{}",
+        result.stderr
+    );
+    assert_eq!(contents(work.path()), before);
+}
+
+#[test]
+fn owner_and_mode_stay_and_a_link_still_leads_there() {
+    let work = folder();
+    let place = work.path().join("place");
+    fs::create_dir(&place).unwrap();
+    let manifest = copy_of("a-raw64k", &place);
+    fs::set_permissions(&manifest, Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::chown(&manifest, Some(65534), Some(65534)).unwrap();
+    let link = work.path().join("link.manifest.xml");
+    symlink(&manifest, &link).unwrap();
+    assert_eq!(migrate(&link, &["--no-mapping"]).code, 0);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    for path in [&manifest, &work.path().join("link.manifest.xml.bak")] {
+        let metadata = fs::symlink_metadata(path).unwrap();
+        let found = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+        assert_eq!(found, (0o640, 65534, 65534), "{}", path.display());
+    }
+    assert_eq!(names(&place), ["image.manifest.xml"]);
+}
+
+/// A run that was killed between the backup and the new manifest leaves a backup that is the manifest.
+#[test]
+fn a_backup_that_is_the_manifest_is_not_in_the_way() {
+    let work = folder();
+    let manifest = copy_of("e-meta", work.path());
+    let backup = manifest.with_extension("xml.bak");
+    let _ = fs::copy(&manifest, &backup).unwrap();
+    let old = fs::read(&manifest).unwrap();
+    let both = ["--no-mapping", "--kernel", "aki-1", "--ramdisk", "ari-1"];
+    assert_eq!(migrate(&manifest, &both).code, 0);
+    assert_eq!(fs::read(&backup).unwrap(), old);
+    let migrated = fs::read(&manifest).unwrap();
+    assert_ne!(migrated, old);
+
+    let again = migrate(&manifest, &both);
+    assert_eq!(again.code, 2);
+    assert_eq!(
+        (fs::read(&manifest).unwrap(), fs::read(&backup).unwrap()),
+        (migrated, old)
+    );
+}
+
+#[test]
+fn a_manifest_that_was_edited_is_refused_and_stays() {
+    let work = folder();
+    let manifest = copy_of("e-meta", work.path());
+    let edited = fs::read_to_string(&manifest)
+        .unwrap()
+        .replace("sda2", "sdb");
+    fs::write(&manifest, &edited).unwrap();
+    let result = migrate(&manifest, &["--no-mapping", "--batch"]);
+    assert_eq!((result.code, result.stdout.as_str()), (254, ""));
+    assert!(
+        result.stderr.starts_with("ERROR: Bad manifest '"),
+        "{}",
+        result.stderr
+    );
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), edited);
+    assert_eq!(names(work.path()).len(), 1);
+}
+
+fn images(moto: &mut Moto, region: &str, images: Value) {
+    let _ = moto.call_with("images", &[region], json!({"found": images}));
+}
+
+/// The two images that `e-meta` names, and their counterparts in Ireland.
+fn with_images() -> Moto {
+    let mut moto = Moto::start();
+    images(
+        &mut moto,
+        "us-west-2",
+        json!([
+            [
+                "aki-1a2b3c4d",
+                "pub/k/pv-grub.manifest.xml",
+                "137112412989",
+                "kernel"
+            ],
+            [
+                "ari-5e6f7a8b",
+                "pub/r/initrd.manifest.xml",
+                "111111111111",
+                "ramdisk"
+            ],
+        ]),
+    );
+    images(
+        &mut moto,
+        "eu-west-1",
+        json!([
+            [
+                "aki-00000001",
+                "pub-eu/k/other.manifest.xml",
+                "137112412989",
+                "kernel"
+            ],
+            [
+                "ari-00000002",
+                "pub-eu/k/pv-grub.manifest.xml",
+                "137112412989",
+                "ramdisk"
+            ],
+            [
+                "aki-00000003",
+                "pub-eu/k/pv-grub.manifest.xml",
+                "222222222222",
+                "kernel"
+            ],
+            [
+                "aki-00000004",
+                "pub-eu/k/pv-grub.manifest.xml",
+                "137112412989",
+                "kernel"
+            ],
+            [
+                "ari-00000005",
+                "/pub-eu/r/initrd.manifest.xml",
+                "111111111111",
+                "ramdisk"
+            ],
+        ]),
+    );
+    moto
+}
+
+fn with_role(command: &mut Command, moto: &Moto) -> Outcome {
+    outcome(
+        command
+            .env("AWS_ENDPOINT_URL", format!("http://{}", moto.address))
+            .env("AWS_ACCESS_KEY_ID", "AKIDOFTHETESTS")
+            .env("AWS_SECRET_ACCESS_KEY", "very/secret+key"),
+    )
+}
+
+#[test]
+fn the_counterparts_are_found_wherever_the_images_are() {
+    let moto = with_images();
+    let work = folder();
+    let manifest = copy_of("e-meta", work.path());
+    let mut command = migration(&manifest, &["--region", "eu-west-1", "--debug"]);
+    let result = with_role(&mut command, &moto);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    let xml = fs::read_to_string(&manifest).unwrap();
+    assert!(
+        xml.contains("<kernel_id>aki-00000004</kernel_id><ramdisk_id>ari-00000005</ramdisk_id>")
+    );
+    verify(&manifest, &key("user2048.crt"));
+    for secret in ["very/secret+key", "AKIDOFTHETESTS"] {
+        assert!(!result.stderr.contains(secret), "{}", result.stderr);
+    }
+    assert!(
+        result
+            .stderr
+            .contains("aki-1a2b3c4d is aki-00000004 in eu-west-1")
+    );
+}
+
+#[test]
+fn one_that_is_given_is_not_looked_for() {
+    let moto = with_images();
+    let work = folder();
+    let manifest = copy_of("e-meta", work.path());
+    let more = ["--region", "eu-west-1", "--ramdisk", "ari-00000002"];
+    let result = with_role(&mut migration(&manifest, &more), &moto);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    let xml = fs::read_to_string(&manifest).unwrap();
+    assert!(
+        xml.contains("<kernel_id>aki-00000004</kernel_id><ramdisk_id>ari-00000002</ramdisk_id>")
+    );
+}
+
+#[test]
+fn what_is_not_there_is_said_and_nothing_is_done() {
+    let moto = with_images();
+    let work = folder();
+    let manifest = copy_of("e-meta", work.path());
+    let before = contents(work.path());
+    for (region, code, said) in [
+        (
+            "nowhere",
+            7,
+            "ERROR: Invalid region: nowhere is none that these credentials can use (",
+        ),
+        (
+            "ap-south-1",
+            6,
+            "ERROR: Mapping for 'aki-1a2b3c4d' not found: ap-south-1 has none of the same owner, type and location; ",
+        ),
+    ] {
+        let result = with_role(&mut migration(&manifest, &["--region", region]), &moto);
+        assert_eq!(result.code, code, "{}", result.stderr);
+        assert!(result.stderr.starts_with(said), "{}", result.stderr);
+        assert_eq!(contents(work.path()), before);
+    }
+    let mut empty = Moto::start();
+    let _ = empty.call("reset", &[]);
+    let result = with_role(
+        &mut migration(&manifest, &["--region", "eu-west-1"]),
+        &empty,
+    );
+    assert_eq!(
+        (result.code, result.stderr.as_str()),
+        (
+            6,
+            "ERROR: 'aki-1a2b3c4d' not found in any region; give another with --kernel or --ramdisk\n"
+        )
+    );
+    assert_eq!(contents(work.path()), before);
+}
+
+#[test]
+fn an_additional_region_that_is_none_is_a_mistake() {
+    let work = folder();
+    let manifest = copy_of("e-meta", work.path());
+    let more = ["--region", "test-1", "-a", "x", "-s", "y"];
+    let result = outcome(migration(&manifest, &more).env("AMITOOLS_EC2_REGION_ENDPOINT", "test-1"));
+    assert_eq!(result.code, 1);
+    assert!(
+        result.stderr.contains(
+            "AMITOOLS_EC2_REGION_ENDPOINT has invalid value 'test-1': REGION@URL is needed"
+        ),
+        "{}",
+        result.stderr
+    );
+}
+
+/// A server with a bundle of four parts in `from.here/a b/c+d`, and the bundle.
+fn with_bundle() -> (Moto, tempfile::TempDir) {
+    let mut moto = Moto::start();
+    let (work, made) = (folder(), folder());
+    let image = made.path().join("image.img");
+    end_to_end::images::incompressible(&image, 30 << 20);
+    let _ = end_to_end::bundle(&image, work.path(), &["--kernel", "aki-1a2b3c4d"]);
+    let _ = moto.call("bucket", &["from.here", "us-west-2"]);
+    for name in names(work.path()) {
+        let path = work.path().join(&name);
+        let key = format!("a b/c+d/{name}");
+        let _ = moto.call("put", &["from.here", &key, path.to_str().unwrap()]);
+    }
+    (moto, work)
+}
+
+fn bundle_migration(moto: &Moto, more: &[&str]) -> Command {
+    let mut command = command::<&str>("ec2-migrate-bundle", &[]);
+    let _ = command
+        .arg("-k")
+        .arg(key("user2048.key"))
+        .arg("-c")
+        .arg(key("user2048.crt"))
+        .args(["-m", "image.img.manifest.xml", "-b", "from.here/a b/c+d"])
+        .args(more);
+    let _ = command.env("AWS_ENDPOINT_URL", format!("http://{}", moto.address));
+    command
+}
+
+#[test]
+fn a_bundle_is_copied_with_its_new_manifest_and_can_be_unbundled() {
+    let (mut moto, bundled) = with_bundle();
+    images(
+        &mut moto,
+        "us-west-2",
+        json!([[
+            "aki-1a2b3c4d",
+            "pub/k.manifest.xml",
+            "137112412989",
+            "kernel"
+        ]]),
+    );
+    images(
+        &mut moto,
+        "eu-west-1",
+        json!([[
+            "aki-99999999",
+            "pub-eu/k.manifest.xml",
+            "137112412989",
+            "kernel"
+        ]]),
+    );
+    let more = [
+        "-d",
+        "to.there/new",
+        "--region",
+        "eu-west-1",
+        "--acl",
+        "public-read",
+        "--json",
+    ];
+    let result = with_role(&mut bundle_migration(&moto, &more), &moto);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    let report: Value = serde_json::from_str(&result.stdout).unwrap();
+    let parts: Vec<String> = names(bundled.path())
+        .into_iter()
+        .filter(|name| name.contains(".part."))
+        .collect();
+    assert_eq!(parts.len(), 4);
+    assert_eq!(
+        report,
+        json!({
+            "manifest": "to.there/new/image.img.manifest.xml",
+            "region": "eu-west-1",
+            "bucket_created": true,
+            "copied": parts,
+        })
+    );
+    assert_eq!(moto.call("state", &[])["to.there"]["location"], "eu-west-1");
+    assert_eq!(
+        moto.call("ownership", &["to.there"]),
+        json!(["BucketOwnerPreferred"])
+    );
+
+    let work = folder();
+    let mut download = command::<&str>("ec2-download-bundle", &[]);
+    let _ = download
+        .args(["-b", "to.there/new", "-m", "image.img.manifest.xml", "-k"])
+        .arg(key("user2048.key"))
+        .arg("-d")
+        .arg(work.path());
+    assert_eq!(with_role(&mut download, &moto).code, 0);
+    let (old, new) = (contents(bundled.path()), contents(work.path()));
+    for part in &parts {
+        assert!(old[part] == new[part], "{part}");
+        let key = format!("new/{part}");
+        let grants = &moto.call("look", &["to.there", &key])["grants"];
+        assert!(grants.to_string().contains("AllUsers\",\"READ"), "{grants}");
+    }
+    let manifest = work.path().join("image.img.manifest.xml");
+    verify(&manifest, &key("user2048.crt"));
+    let xml = fs::read_to_string(&manifest).unwrap();
+    assert!(xml.contains("<kernel_id>aki-99999999</kernel_id>"));
+}
+
+#[test]
+fn a_bundle_that_is_not_whole_is_not_copied_and_no_bucket_is_made() {
+    let (mut moto, bundled) = with_bundle();
+    let short = bundled.path().join("short");
+    fs::write(&short, b"too short").unwrap();
+    let key = "a b/c+d/image.img.part.2";
+    let _ = moto.call("put", &["from.here", key, short.to_str().unwrap()]);
+    let more = ["-d", "to.there", "--no-mapping"];
+    let result = with_role(&mut bundle_migration(&moto, &more), &moto);
+    assert_eq!(result.code, 3);
+    assert!(
+        result.stderr.contains("bytes in all, the manifest says "),
+        "{}",
+        result.stderr
+    );
+    assert_eq!(moto.call("state", &[])["to.there"], Value::Null);
+}

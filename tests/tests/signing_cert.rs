@@ -1,0 +1,165 @@
+//! `ec2-create-signing-cert`: a key and certificate that bundles can be made and read with, and that OpenSSL finds right.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use end_to_end::images::noise;
+use end_to_end::traces::assert_no_trace;
+use end_to_end::{contents, folder, key, names, run, shell};
+
+const COMMAND: &str = "ec2-create-signing-cert";
+
+#[test]
+fn a_bundle_made_with_them_comes_back() {
+    let work = folder();
+    let root = work.path().to_str().unwrap();
+    let made = run(COMMAND, &["-d", root]);
+    assert_eq!((made.code, made.stderr.as_str()), (0, ""));
+    assert_eq!(
+        names(work.path()),
+        ["cert-ec2-ami-tools.pem", "pk-ec2-ami-tools.pem"]
+    );
+    let (private_key, certificate) = (
+        format!("{root}/pk-ec2-ami-tools.pem"),
+        format!("{root}/cert-ec2-ami-tools.pem"),
+    );
+    let next = format!(
+        "  ec2-bundle-vol -k {private_key} -c {certificate} -u ACCOUNT -r x86_64 -d /mnt --batch\n"
+    );
+    assert!(made.stdout.ends_with(&next), "{}", made.stdout);
+    let mode = |path: &str| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&private_key), mode(&certificate)), (0o600, 0o644));
+
+    let image = work.path().join("image");
+    fs::write(&image, noise(100_000, 1)).unwrap();
+    let ec2 = key("ec2.crt");
+    let bundled = run(
+        "ec2-bundle-image",
+        &[
+            "-k",
+            &private_key,
+            "-c",
+            &certificate,
+            "--ec2cert",
+            ec2.to_str().unwrap(),
+            "-u",
+            "123456789012",
+            "-r",
+            "x86_64",
+            "-i",
+            image.to_str().unwrap(),
+            "-d",
+            root,
+            "-p",
+            "bundle",
+        ],
+    );
+    assert_eq!(bundled.code, 0, "{}", bundled.stderr);
+    let manifest = format!("{root}/bundle.manifest.xml");
+    let unbundled = run(
+        "ec2-unbundle",
+        &[
+            "-k",
+            &private_key,
+            "-c",
+            &certificate,
+            "-m",
+            &manifest,
+            "-s",
+            root,
+            "-d",
+            root,
+        ],
+    );
+    assert_eq!(unbundled.code, 0, "{}", unbundled.stderr);
+    assert!(fs::read(work.path().join("bundle")).unwrap() == fs::read(image).unwrap());
+}
+
+#[test]
+fn openssl_finds_what_was_asked_for() {
+    let work = folder();
+    let root = work.path().to_str().unwrap();
+    for (bits, days) in [("2048", "1"), ("3072", "730"), ("4096", "36500")] {
+        let name = format!("web.{bits}");
+        let more = ["-d", root, "--bits", bits, "--days", days, "--cn", &name];
+        assert_eq!(run(COMMAND, &more).code, 0);
+        let certificate = format!("cert-{name}.pem");
+        let text = shell(
+            &format!("openssl x509 -in {certificate} -noout -text"),
+            work.path(),
+        );
+        for expected in [
+            "Version: 3 (0x2)",
+            "Signature Algorithm: sha256WithRSAEncryption",
+            &format!("Subject: CN = {name}"),
+            &format!("Issuer: CN = {name}"),
+            &format!("Public-Key: ({bits} bit)"),
+        ] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+        let script = format!(
+            "openssl verify -CAfile {certificate} {certificate}
+             openssl rsa -in pk-{name}.pem -check -noout
+             [ \"$(openssl x509 -in {certificate} -noout -pubkey)\" = \"$(openssl rsa -in pk-{name}.pem -pubout)\" ]
+             begin=$(date -d \"$(openssl x509 -in {certificate} -noout -startdate | cut -d = -f 2)\" +%s)
+             end=$(date -d \"$(openssl x509 -in {certificate} -noout -enddate | cut -d = -f 2)\" +%s)
+             echo $(((end - begin) / 86400))"
+        );
+        let printed = shell(&script, work.path());
+        let expected = format!("{certificate}: OK\nRSA key ok\n{days}");
+        assert_eq!(printed, expected);
+    }
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let work = folder();
+    let root = work.path().to_str().unwrap();
+    assert_eq!(run(COMMAND, &["-d", root]).code, 0);
+    let before = contents(work.path());
+    let again = run(COMMAND, &["-d", root]);
+    assert_eq!((again.code, again.stdout.as_str()), (2, ""));
+    assert_eq!(
+        again.stderr,
+        format!(
+            "ERROR: {root}/pk-ec2-ami-tools.pem already exists: choose another --cn or --destination\n"
+        )
+    );
+    assert_eq!(contents(work.path()), before);
+
+    fs::write(work.path().join("cert-b.pem"), "mine").unwrap();
+    assert_eq!(run(COMMAND, &["-d", root, "--cn", "b"]).code, 2);
+    assert_eq!(
+        fs::read_to_string(work.path().join("cert-b.pem")).unwrap(),
+        "mine"
+    );
+    assert!(!work.path().join("pk-b.pem").exists());
+    assert_no_trace(work.path());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let work = folder();
+    let root = work.path().to_str().unwrap();
+    for (option, value, reason) in [
+        (
+            "--bits",
+            "1024",
+            "Please specify one of these values: 2048, 3072, 4096",
+        ),
+        ("--days", "0", "a number from 1 to 36500 is needed."),
+        ("--days", "36501", "a number from 1 to 36500 is needed."),
+        (
+            "--cn",
+            "a/b",
+            "up to 64 letters, digits and -_.@ are needed.",
+        ),
+        ("--cn", "ü", "up to 64 letters, digits and -_.@ are needed."),
+    ] {
+        let result = run(COMMAND, &["-d", root, option, value]);
+        let expected =
+            format!("{option} has invalid value '{value}': {reason}\nTry '{COMMAND} --help'\n");
+        assert_eq!((result.code, result.stderr), (1, expected));
+    }
+    assert_eq!(names(work.path()), [""; 0]);
+}
