@@ -6,32 +6,40 @@ DESTDIR ?=
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
+# PORTABLE=1 builds for every Linux since glibc 2.17, as packages do, and tests and measures that.
+PORTABLE ?=
+ifeq ($(PORTABLE),)
+BUILD    = $(CARGO)
 RELEASE  = $(CARGO_TARGET_DIR)/release
+else
+BUILD    = scripts/portable-cargo
+RELEASE  = $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release
+endif
+
 COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-upload-bundle ec2-download-bundle ec2-unbundle ec2-verify-bundle \
            ec2-delete-bundle ec2-migrate-manifest ec2-migrate-bundle ec2-create-signing-cert ec2-ami-tools-version
 VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-PACKAGE  = ec2-ami-tools-$(VERSION)-$(shell uname -m)
 
-.PHONY: help build test test-boot lint bench demo fuzz install dist clean
+.PHONY: help build test test-boot test-dist dist-tests lint bench soak doc demo fuzz install dist release-folder clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the commands
-	$(CARGO) build --workspace --release --locked
+	$(BUILD) build --workspace --release --locked
 
 test: ## install what the tests need, as root, and run everything
 	scripts/install-prerequisites build test
 	scripts/python-tools tests
 	$(MAKE) build
-	$(CARGO) test --workspace --release --locked --no-fail-fast
+	$(BUILD) test --workspace --release --locked --no-fail-fast
 	$(MAKE) fuzz
 
 test-boot: ## start images in QEMU, as root; takes minutes
 	scripts/install-prerequisites build boot
 	scripts/boot-root
 	$(MAKE) build
-	$(CARGO) test --package end-to-end --release --locked --test boot -- --ignored
+	$(BUILD) test --package end-to-end --release --locked --test boot -- --ignored
 
 lint: ## check format, lints, licences and sources
 	$(CARGO) fmt --all --check
@@ -49,6 +57,14 @@ bench: ## measure beside the older suite's pipeline; writes docs/benchmarks.md
 	$(MAKE) build
 	$(RELEASE)/ami-bench
 
+soak: ## 50 rounds of bundle, upload, download, unbundle with faults and kills, as root; writes docs/benchmarks.md
+	scripts/install-prerequisites build test
+	$(MAKE) build
+	$(RELEASE)/ami-soak
+
+doc: ## the crates' documentation, without warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --release --locked
+
 demo: ## a volume's whole way to S3 and back, as root
 	scripts/install-prerequisites build demo
 	$(MAKE) build
@@ -57,12 +73,22 @@ demo: ## a volume's whole way to S3 and back, as root
 install: build ## install commands, man pages and completions below PREFIX (/usr/local)
 	scripts/install-files $(RELEASE) "$(DESTDIR)$(PREFIX)" $(COMMANDS)
 
-dist: build ## pack the same into dist/, with SHA256SUMS
-	rm -rf dist
-	scripts/install-files $(RELEASE) dist/$(PACKAGE) $(COMMANDS)
-	cp LICENSE README.md CHANGELOG.md dist/$(PACKAGE)
-	tar -C dist --owner 0 --group 0 -czf dist/$(PACKAGE).tar.gz $(PACKAGE)
-	cd dist && sha256sum $(PACKAGE).tar.gz > SHA256SUMS
+dist: ## pack portable commands into dist/: .tar.gz, .deb, .rpm, SHA256SUMS
+	scripts/install-prerequisites build dist
+	$(MAKE) PORTABLE=1 build
+	scripts/pack "$$($(MAKE) --silent PORTABLE=1 release-folder)" $(VERSION) $(COMMANDS)
+
+test-dist: dist ## install the packages into a new Debian, as root, and use them there
+	scripts/install-prerequisites test dist
+	scripts/python-tools tests
+	scripts/dist-root
+	$(MAKE) PORTABLE=1 dist-tests
+
+dist-tests:
+	$(BUILD) test --package end-to-end --release --locked --test dist -- --ignored
+
+release-folder:
+	@echo $(RELEASE)
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -110,7 +110,11 @@ fn bench() -> Result<()> {
     print!("{}", report.table());
     let docs = Path::new("docs");
     if docs.is_dir() && arguments.is_empty() {
-        fs::write(docs.join("benchmarks.md"), report.page()?)?;
+        let page = docs.join("benchmarks.md");
+        // What `make soak` wrote stays.
+        let old = fs::read_to_string(&page).unwrap_or_default();
+        let soak = old.find("\n## Soak\n").map_or("", |begin| &old[begin..]);
+        fs::write(&page, report.page()? + soak)?;
         fs::write(docs.join("benchmarks.svg"), plot::svg(&report.bars()))?;
         println!("\nWritten to docs/benchmarks.md and docs/benchmarks.svg.");
     }

@@ -52,9 +52,13 @@ pub fn text(value: &Value) -> &str {
 
 /// The path of one of the suite's commands, as `make build` makes it.
 pub fn command_path(name: &str) -> PathBuf {
-    // target/release/deps/TEST
-    let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join(name);
+    // target/release/deps/TEST, or target/release/ami-soak
+    let program = std::env::current_exe().unwrap();
+    let mut folder = program.parent().unwrap();
+    if folder.ends_with("deps") {
+        folder = folder.parent().unwrap();
+    }
+    let path = folder.join(name);
     assert!(
         path.is_file(),
         "{} is not built: run make build",
@@ -130,6 +134,11 @@ pub fn shell(script: &str, folder: &Path) -> String {
     );
     assert_eq!(result.code, 0, "{script}\n{}", result.stderr);
     result.stdout.trim_end().to_owned()
+}
+
+/// The same, where the programs of the administrator are found too.
+pub fn shell_with_path(script: &str, folder: &Path) -> String {
+    shell(&format!("PATH=$PATH:/usr/sbin:/sbin; {script}"), folder)
 }
 
 /// A folder of the test's own.

@@ -122,6 +122,7 @@ pub struct Slowness {
 struct State {
     rules: Vec<Rule>,
     requests: Vec<Request>,
+    faults: u64,
 }
 
 /// A proxy that lives as long as the process.
@@ -163,8 +164,13 @@ impl Proxy {
     pub fn set_rules(&self, rules: Vec<Rule>) {
         *self.locked() = State {
             rules,
-            requests: Vec::new(),
+            ..State::default()
         };
+    }
+
+    /// How many faults it has made since they were set.
+    pub fn faults(&self) -> u64 {
+        self.locked().faults
     }
 
     /// The requests so far.
@@ -292,10 +298,7 @@ fn serve(
                 body: 0,
                 answer: 0,
             });
-            (
-                find(&mut state.rules, &method, &path),
-                state.requests.len() - 1,
-            )
+            (find(&mut state, &method, &path), state.requests.len() - 1)
         };
         let count = |change: &dyn Fn(&mut Request)| {
             if let Some(request) = state.lock().unwrap().requests.get_mut(number) {
@@ -410,7 +413,7 @@ fn serve(
     Ok(())
 }
 
-fn find(rules: &mut [Rule], method: &str, path: &str) -> Option<Action> {
+fn find(state: &mut State, method: &str, path: &str) -> Option<Action> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let named: Vec<&str> = query
         .split('&')
@@ -422,12 +425,14 @@ fn find(rules: &mut [Rule], method: &str, path: &str) -> Option<Action> {
     } else {
         format!("{path}?{query}")
     };
-    let rule = rules.iter_mut().find(|rule| {
+    let rule = state.rules.iter_mut().find(|rule| {
         let is_method = rule.method.is_empty() || rule.method == method;
         is_method && rule.times != Some(0) && rule.path.is_match(path.as_bytes())
     })?;
     rule.times = rule.times.map(|times| times - 1);
-    Some(rule.action.clone())
+    let action = rule.action.clone();
+    state.faults += 1;
+    Some(action)
 }
 
 fn refusal(action: Option<&Action>, head: &Head) -> Option<Action> {

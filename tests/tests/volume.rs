@@ -11,16 +11,13 @@ use end_to_end::traces::assert_no_trace;
 use end_to_end::volumes::fill;
 use end_to_end::{
     bundles, bundling_volume, clone_volume, command, command_path, folder, key, names, outcome,
-    run, sha256, shell, text,
+    run, sha256, shell, shell_with_path, text,
 };
 
 const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
 
 fn printed(script: &str) -> String {
-    shell(
-        &format!("PATH=$PATH:/usr/sbin:/sbin; {script}"),
-        Path::new("/"),
-    )
+    shell_with_path(script, Path::new("/"))
 }
 
 /// Compares by rsync, which lists what differs in contents, metadata, links or attributes.

@@ -1,0 +1,361 @@
+//! `ami-soak`: rounds of bundle, upload, download, unbundle and compare, with faults between the commands and S3 and kills at any time.
+//! Nothing may be lost, and nothing left behind. `make soak` runs fifty and writes what it did to docs/benchmarks.md. Needs root.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use end_to_end::images::noise;
+use end_to_end::mounts::Mount;
+use end_to_end::proxy::{Action, Proxy, Rule, Slowness};
+use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
+use end_to_end::traces::assert_no_trace;
+use end_to_end::volumes::fill;
+use end_to_end::{bundling_volume, command, folder, key, names, outcome, shell};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How many rounds there are where nothing else is said.
+const ROUNDS: u32 = 50;
+
+/// How often a step is killed at most before it may end.
+const MOST_KILLS: u64 = 3;
+
+/// The heading of what is written, with which the page ends.
+const HEADING: &str = "\n## Soak\n";
+
+const PAGE: &str = "docs/benchmarks.md";
+
+/// Numbers that look random, and are the same for the same seed (xorshift64*).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+/// What happened.
+#[derive(Default)]
+struct Tally {
+    killed: [u64; 4],
+    interrupted: [u64; 4],
+    faults: u64,
+    failed: u64,
+    bytes: u64,
+}
+
+/// The steps that can be killed.
+#[derive(Clone, Copy)]
+enum Step {
+    Bundle,
+    Upload,
+    Download,
+    Unbundle,
+}
+
+const STEPS: [&str; 4] = [
+    "ec2-bundle-vol",
+    "ec2-upload-bundle",
+    "ec2-download-bundle",
+    "ec2-unbundle",
+];
+
+struct Soak {
+    random: Random,
+    tally: Tally,
+    /// How long each step took when it was let.
+    usual: [Duration; 4],
+    proxy: Proxy,
+}
+
+impl Soak {
+    /// Runs a step until it ends well: killed now and then, and failed by faults.
+    fn run(&mut self, step: Step, make: impl Fn() -> Command, after_kill: impl Fn()) {
+        let index = step as usize;
+        for _ in 0..self.random.below(MOST_KILLS + 1) {
+            self.set_faults(step);
+            let mut child = make();
+            let mut child = child
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            let usual = self.usual[index].as_micros() as u64;
+            sleep(Duration::from_micros(self.random.below(usual.max(1))));
+            let is_kill = self.random.below(2) == 0;
+            let signal = if is_kill { Signal::KILL } else { Signal::INT };
+            // It may have ended.
+            let _ = kill_process(Pid::from_child(&child), signal);
+            let status = child.wait().unwrap();
+            if !status.success() {
+                let count = if is_kill {
+                    &mut self.tally.killed
+                } else {
+                    &mut self.tally.interrupted
+                };
+                count[index] += 1;
+            }
+            self.count_faults();
+            after_kill();
+        }
+        loop {
+            self.set_faults(step);
+            let begin = Instant::now();
+            let result = outcome(&mut make());
+            self.count_faults();
+            if result.code == 0 {
+                self.usual[index] = self.usual[index].max(begin.elapsed());
+                return;
+            }
+            // More faults than tries: the next run goes on.
+            assert_eq!(result.code, 3, "{}: {result:?}", STEPS[index]);
+            self.tally.failed += 1;
+        }
+    }
+
+    fn set_faults(&mut self, step: Step) {
+        let method = match step {
+            Step::Upload => "PUT",
+            Step::Download => "GET",
+            Step::Bundle | Step::Unbundle => return,
+        };
+        let count = self.random.below(5);
+        let rules = (0..count).map(|_| self.fault(method)).collect();
+        self.proxy.set_rules(rules);
+    }
+
+    fn count_faults(&mut self) {
+        self.tally.faults += self.proxy.faults();
+    }
+
+    fn fault(&mut self, method: &'static str) -> Rule {
+        let times = Some(u32::try_from(1 + self.random.below(3)).unwrap());
+        let bytes = usize::try_from(self.random.below(10 << 20)).unwrap();
+        let is_upload = method == "PUT";
+        let action = match self.random.below(4) {
+            0 => return Rule::error(method, "part", times, 503, "SlowDown"),
+            1 => return Rule::error(method, "", times, 500, "InternalError"),
+            2 if is_upload => return Rule::error(method, "part", times, 400, "BadDigest"),
+            2 => Action::AlterDownload,
+            _ if is_upload => Action::ResetUpload(bytes),
+            _ => Action::CutDownload(bytes),
+        };
+        Rule::new(method, "part", times, action)
+    }
+
+    /// One round; nothing of it is there afterwards.
+    fn round(&mut self, number: u32, server: &Server) {
+        let volume = Mount::new("128M", "mke2fs -q -F -t ext4");
+        fill(&volume.path());
+        for file in 0..4 + self.random.below(8) {
+            let size = usize::try_from(self.random.below(6 << 20)).unwrap();
+            let content = noise(size, self.random.next());
+            fs::write(volume.path().join(format!("var/{file}")), content).unwrap();
+        }
+        let work = folder();
+        let made = |name: &str| {
+            let path = work.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        let (bundled, fetched, back) = (made("bundled"), made("fetched"), made("back"));
+        let words = |paths: &[(&str, &Path)]| -> Vec<String> {
+            let pairs = paths.iter();
+            pairs
+                .flat_map(|(option, path)| [(*option).to_owned(), path.display().to_string()])
+                .collect()
+        };
+        let private_key = key("user2048.key");
+
+        let mut bundling = bundling_volume(&volume.path(), &bundled);
+        let size = bundling.iter().position(|word| word == "-s").unwrap();
+        "256".clone_into(&mut bundling[size + 1]);
+        self.run(
+            Step::Bundle,
+            || command("ec2-bundle-vol", &bundling),
+            || {
+                assert_no_trace(&bundled);
+                // What a kill between the image and the bundle leaves is whole; the next run wants its place.
+                for name in names(&bundled) {
+                    fs::remove_file(bundled.join(name)).unwrap();
+                }
+            },
+        );
+        assert_no_trace(&bundled);
+        let manifest = bundled.join("image.manifest.xml");
+        self.tally.bytes += fs::metadata(bundled.join("image")).unwrap().len();
+
+        let url = self.proxy.url();
+        let with_keys = |name: &str, more: &[String]| {
+            let mut command = command(name, more);
+            let _ = command
+                .args(["-b", BUCKET, "--url", &url, "--batch", "--retry"])
+                .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+                .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+            command
+        };
+        let upload = words(&[("-m", &manifest)]);
+        self.run(
+            Step::Upload,
+            || with_keys("ec2-upload-bundle", &upload),
+            || (),
+        );
+        let download = words(&[("-k", &private_key), ("-d", &fetched)]);
+        self.run(
+            Step::Download,
+            || with_keys("ec2-download-bundle", &download),
+            // The manifest is there only when all is; what has come is kept out of sight.
+            || {
+                let begun = names(&fetched);
+                let is_whole = begun.iter().any(|name| name.ends_with(".manifest.xml"));
+                assert!(
+                    is_whole || begun.iter().all(|name| name.starts_with('.')),
+                    "{begun:?}"
+                );
+            },
+        );
+        assert_no_trace(&fetched);
+        for name in names(&fetched) {
+            let same =
+                fs::read(fetched.join(&name)).unwrap() == fs::read(bundled.join(&name)).unwrap();
+            assert!(same, "round {number}: {name} is another");
+        }
+        let fetched_manifest = fetched.join("image.manifest.xml");
+        let unbundle = words(&[
+            ("-k", &private_key),
+            ("-m", &fetched_manifest),
+            ("-s", &fetched),
+            ("-d", &back),
+        ]);
+        self.run(
+            Step::Unbundle,
+            || command("ec2-unbundle", &unbundle),
+            || assert_no_trace(&back),
+        );
+        assert_no_trace(&back);
+        compare(&volume.path(), &bundled.join("image"), &back.join("image"));
+
+        self.proxy.set_rules(Vec::new());
+        let delete = ["-p", "image", "-y"].map(str::to_owned);
+        let deleted = outcome(
+            command("ec2-delete-bundle", &delete)
+                .args(["-b", BUCKET, "--url", &url, "--batch"])
+                .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+                .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        );
+        assert_eq!(deleted.code, 0, "{deleted:?}");
+        let left: Vec<String> = names(&server.bucket(BUCKET));
+        let left: Vec<_> = left.iter().filter(|name| !name.starts_with('.')).collect();
+        assert!(left.is_empty(), "round {number}: {left:?} stayed in S3");
+    }
+}
+
+/// The image that came back is the one that was bundled, and has the volume's files but for those that the filter takes out.
+fn compare(volume: &Path, image: &Path, back: &Path) {
+    let script = format!("cmp '{}' '{}'", image.display(), back.display());
+    let _ = shell(&script, Path::new("/"));
+    let mounted = Mount::of_image(back, 0, "");
+    let left_out = [
+        "*.swp",
+        "*id_rsa*",
+        "*/.ssh/authorized_keys",
+        "/dev/*",
+        "/proc/*",
+        "/sys/*",
+        "/mnt/*",
+        "/media/*",
+        "/lost+found",
+    ];
+    let left_out: String = left_out
+        .iter()
+        .map(|path| format!(" --exclude='{path}'"))
+        .collect();
+    let script = format!(
+        "rsync -naHAXi --checksum --delete --numeric-ids{left_out} --exclude=/etc/fstab '{}/' '{}/'",
+        volume.display(),
+        mounted.path().display()
+    );
+    assert_eq!(shell(&script, Path::new("/")), "");
+}
+
+fn main() {
+    let rounds = std::env::args()
+        .nth(1)
+        .map_or(ROUNDS, |text| text.parse().unwrap());
+    let seed = match std::env::var("AMI_SOAK_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs(),
+    };
+    let server = Server::start();
+    let _ = server.bucket(BUCKET);
+    let mut soak = Soak {
+        random: Random(seed | 1),
+        tally: Tally::default(),
+        usual: [Duration::from_millis(500); 4],
+        proxy: Proxy::start(server.address, Slowness::default()),
+    };
+    println!("{rounds} rounds, seed {seed}");
+    let begin = Instant::now();
+    for number in 1..=rounds {
+        soak.round(number, &server);
+        println!(
+            "round {number}: whole, and nothing left ({} s)",
+            begin.elapsed().as_secs()
+        );
+    }
+    let text = report(&soak.tally, rounds, seed, begin.elapsed());
+    print!("{text}");
+    write(&text);
+}
+
+fn report(tally: &Tally, rounds: u32, seed: u64, time: Duration) -> String {
+    let date = shell("date -u +%F; nproc; uname -sr", Path::new("/"));
+    let date: Vec<&str> = date.lines().collect();
+    let mut text = format!(
+        "{HEADING}\nWritten by `make soak` on {}, {} cores, {}: {rounds} rounds of `ec2-bundle-vol`, `ec2-upload-bundle --retry`, \
+         `ec2-download-bundle --retry` and `ec2-unbundle` in {} s, {} MiB of images. Each step was killed up to {MOST_KILLS} times at a \
+         random moment, by SIGKILL or SIGINT, and then run to its end; S3 was behind a proxy that made {} faults (errors, resets, \
+         altered bytes), after {} of which a command gave up and was run again. Each time the image that came back was the one that was \
+         bundled, byte for byte, its files were the volume's (`rsync -naHAXi --checksum`), and no mount, loop device, temporary file or \
+         object was left. `AMI_SOAK_SEED={seed}` repeats it.\n\n| step | killed | interrupted |\n|---|---|---|\n",
+        date[0],
+        date[1],
+        date[2],
+        time.as_secs(),
+        tally.bytes >> 20,
+        tally.faults,
+        tally.failed,
+    );
+    for (index, step) in STEPS.iter().enumerate() {
+        text += &format!(
+            "| `{step}` | {} | {} |\n",
+            tally.killed[index], tally.interrupted[index]
+        );
+    }
+    text
+}
+
+/// Puts it at the end of the page, in place of what was there.
+fn write(text: &str) {
+    let page = PathBuf::from(PAGE);
+    let Ok(old) = fs::read_to_string(&page) else {
+        return;
+    };
+    let kept = old
+        .find(HEADING)
+        .map_or(old.as_str(), |begin| &old[..begin]);
+    fs::write(&page, format!("{}\n{text}", kept.trim_end())).unwrap();
+    println!("\nWritten to {PAGE}.");
+}
