@@ -416,7 +416,7 @@ fn ec2s_certificate_is_found_or_the_error_says_how_to_get_it() {
         result.stderr,
         format!(
             "ERROR: EC2's certificate cert-ec2-gov.pem was not found; looked in {}, /etc/ec2/amitools, \
-             /opt/aws/amitools/ec2/etc/ec2/amitools: get it with scripts/fetch-ec2-certificates, or give one with --ec2cert\n",
+             /opt/aws/amitools/ec2/etc/ec2/amitools: get it with fetch-ec2-certificates (in share/ec2-ami-tools where this is installed), or give one with --ec2cert\n",
             home.display()
         )
     );

@@ -144,6 +144,25 @@ fn another_partition_can_read_the_key_and_so_can_the_user() {
 }
 
 #[test]
+fn json_says_what_it_is_now() {
+    let work = folder();
+    let manifest = copy_of("e-meta", work.path());
+    let result = migrate(&manifest, &["--no-mapping", "--kernel", "aki-1", "--json"]);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    let report: Value = serde_json::from_str(&result.stdout).unwrap();
+    assert_eq!(
+        report,
+        json!({
+            "manifest": manifest,
+            "backup": manifest.with_extension("xml.bak"),
+            "region": null,
+            "kernel_id": "aki-1",
+            "ramdisk_id": null,
+        })
+    );
+}
+
+#[test]
 fn a_certificate_that_is_given_is_used_anywhere() {
     let work = folder();
     let manifest = copy_of("a-raw64k", work.path());

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use end_to_end::images::noise;
 use end_to_end::traces::assert_no_trace;
-use end_to_end::{contents, folder, key, names, run, shell};
+use end_to_end::{contents, folder, key, names, run, shell, text};
+use serde_json::Value;
 
 const COMMAND: &str = "ec2-create-signing-cert";
 
@@ -109,6 +110,31 @@ fn openssl_finds_what_was_asked_for() {
         let expected = format!("{certificate}: OK\nRSA key ok\n{days}");
         assert_eq!(printed, expected);
     }
+}
+
+#[test]
+fn json_names_both() {
+    let work = folder();
+    let root = work.path().to_str().unwrap();
+    let made = run(COMMAND, &["-d", root, "--json"]);
+    let report: Value = serde_json::from_str(&made.stdout).unwrap();
+    assert_eq!(
+        report["private_key"],
+        format!("{root}/pk-ec2-ami-tools.pem")
+    );
+    assert_eq!(
+        report["certificate"],
+        format!("{root}/cert-ec2-ami-tools.pem")
+    );
+    let script =
+        "openssl x509 -in cert-ec2-ami-tools.pem -outform DER | sha256sum | cut -d ' ' -f 1
+        openssl x509 -in cert-ec2-ami-tools.pem -noout -enddate | cut -d = -f 2";
+    let expected = shell(script, work.path());
+    let expected: Vec<&str> = expected.lines().collect();
+    assert_eq!(
+        [text(&report["sha256"]), text(&report["not_after"])],
+        expected[..]
+    );
 }
 
 #[test]

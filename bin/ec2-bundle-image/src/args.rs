@@ -19,7 +19,7 @@ pub const DEFINITION: Definition = Definition {
          They appear all at once when the bundle is complete; an older bundle of that name is replaced then. If anything fails, or \
          the command is interrupted, nothing is left behind and the older bundle stays as it was.",
         "The bundle is encrypted with a random key, which the manifest holds twice: for EC2's certificate and for yours. Your private \
-         key signs the manifest. EC2's certificates come with AWS's own tools; scripts/fetch-ec2-certificates installs them.",
+         key signs the manifest. EC2's certificates come with AWS's own tools; fetch-ec2-certificates, in share/ec2-ami-tools where this is installed, installs them.",
         "Options may be cut to a prefix that fits no other. The last one of an option that is given twice counts, except for -B.",
     ],
     mandatory: &["image", "cert", "privatekey", "user"],

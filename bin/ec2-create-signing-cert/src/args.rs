@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ami_cli::{CommonOptions, Definition, Options, values};
+use clap::ArgAction::SetTrue;
 
 const KEY: &str = "The key and certificate";
 
@@ -22,8 +23,7 @@ pub const DEFINITION: Definition = Definition {
          file is overwritten.",
         "Whoever has the private key can read every bundle that is made with it; who has lost it cannot read them any more. Keep a copy \
          where it is safe, and out of the images: ec2-bundle-vol leaves *.pem out.",
-        "EC2 knows a certificate when its account does: upload it with `aws iam upload-signing-certificate --certificate-body \
-         file://cert-NAME.pem`.",
+        "EC2 knows a certificate when its account does: upload it with `aws iam upload-signing-certificate`.",
     ],
     mandatory: &[],
     lifts_mandatory: &[],
@@ -66,6 +66,9 @@ pub struct Arguments {
     /// Whose it is; also part of the files' names
     #[arg(long, value_name = "NAME", default_value = "ec2-ami-tools", value_parser = name, help_heading = KEY)]
     pub cn: String,
+    /// Print one JSON object in place of the lines about them
+    #[arg(long, action = SetTrue, help_heading = KEY)]
+    pub json: bool,
     #[command(flatten)]
     common: CommonOptions,
 }
@@ -73,6 +76,10 @@ pub struct Arguments {
 impl Options for Arguments {
     fn common(&self) -> &CommonOptions {
         &self.common
+    }
+
+    fn json(&self) -> bool {
+        self.json
     }
 }
 

@@ -5,16 +5,27 @@ mod args;
 use std::fs::{File, remove_file};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ami_cli::{Context, Failure, OrExit, exit};
 use ami_manifest::NewIdentity;
+use serde::Serialize;
 
 use crate::args::{Arguments, DEFINITION};
 
 const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
+
+/// What was made, for `--json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    private_key: PathBuf,
+    certificate: PathBuf,
+    /// Of the certificate's DER form.
+    sha256: String,
+    not_after: String,
+}
 
 fn main() -> ExitCode {
     ami_cli::run(&DEFINITION, create)
@@ -26,6 +37,7 @@ fn create(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         days,
         bits,
         cn,
+        json,
         ..
     } = arguments;
     let key_name = format!("pk-{cn}.pem");
@@ -57,6 +69,14 @@ fn create(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     }
     let certificate = certificate.or_exit(exit::OTHER)?;
 
+    if json {
+        return context.print_json(&Report {
+            private_key: key,
+            certificate,
+            sha256: new.fingerprint,
+            not_after: new.not_after,
+        });
+    }
     let (key, certificate) = (key.display(), certificate.display());
     context.say(&format!("Private key: {key}"))?;
     context.say(&format!("Certificate: {certificate}"))?;

@@ -90,7 +90,7 @@ pub const DEFINITION: Definition = Definition {
     ],
     examples: &[(
         "To a bucket in Ireland",
-        "ec2-migrate-bundle -k pk.pem -c cert.pem -m image.manifest.xml -b my-bucket/images -d my-bucket-eu/images --region eu-west-1",
+        "ec2-migrate-bundle -k pk.pem -c cert.pem -m image.manifest.xml -b my-bucket -d my-bucket-eu",
     )],
     see_also: &[
         "ec2-migrate-manifest(1)",

@@ -2,7 +2,7 @@
 
 use ami_cli::{Failure, exit};
 use ami_manifest::{Image, LARGEST_MANIFEST};
-use ami_migration::{Signer, Source, Target};
+use ami_migration::{Signer, Target, signed_manifest};
 use ami_s3::{Bucket, Held, in_order};
 use ami_s3_cli::{Session, failure};
 
@@ -46,8 +46,8 @@ impl Bundle {
         let doing = format!("Failed to download {name:?}");
         let bytes = bucket.get(&doing, name, LARGEST_MANIFEST).await;
         let bytes = bytes.map_err(failure)?;
-        let certificate = Source::certificate(options)?;
-        let Source { manifest } = Source::read(&bytes, name, &certificate)?;
+        let certificate = options.certificate()?;
+        let manifest = signed_manifest(&bytes, name, &certificate)?;
         let signer = Signer::new(options, &certificate, Some(region))?;
         let parts = parts(arguments, &manifest.image, bucket).await?;
         let identity = || arguments.s3.credentials.identity(session.context);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ami_aws_cli::CredentialOptions;
 use ami_cli::{CommonOptions, Definition, Options, values};
 use ami_migration::MigrationOptions;
+use clap::ArgAction::SetTrue;
 
 const MANIFEST: &str = "The manifest";
 
@@ -27,7 +28,7 @@ pub const DEFINITION: Definition = Definition {
     ],
     mandatory: &["manifest", "cert", "privatekey"],
     lifts_mandatory: &[],
-    new_options: &["profile", "delegation-token"],
+    new_options: &["profile", "delegation-token", "json"],
     exit_codes: &[
         (
             "0",
@@ -79,7 +80,7 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "With a kernel of one's own choice",
-            "ec2-migrate-manifest -k pk.pem -c cert.pem -m image.manifest.xml --region eu-west-1 --no-mapping --kernel aki-52a34525",
+            "ec2-migrate-manifest -k pk.pem -c cert.pem -m m.xml --no-mapping --kernel aki-52a34525",
         ),
     ],
     see_also: &[
@@ -101,6 +102,9 @@ pub struct Arguments {
     pub migration: MigrationOptions,
     #[command(flatten)]
     pub credentials: CredentialOptions,
+    /// Print one JSON object in place of the status lines; asks nothing
+    #[arg(long, action = SetTrue, help_heading = MANIFEST)]
+    pub json: bool,
     #[command(flatten)]
     common: CommonOptions,
 }
@@ -115,5 +119,9 @@ impl Arguments {
 impl Options for Arguments {
     fn common(&self) -> &CommonOptions {
         &self.common
+    }
+
+    fn json(&self) -> bool {
+        self.json
     }
 }

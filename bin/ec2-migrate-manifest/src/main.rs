@@ -3,15 +3,27 @@
 mod args;
 mod replace;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ami_aws_cli::{block_on, unless_interrupted};
 use ami_cli::{Context, Failure, OrExit, exit};
 use ami_manifest::ParsedManifest;
-use ami_migration::{Signer, Source, Target};
+use ami_migration::{Signer, Target, signed_manifest};
+use serde::Serialize;
 
 use crate::args::{Arguments, DEFINITION};
 use crate::replace::Replacement;
+
+/// What was migrated, for `--json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    manifest: PathBuf,
+    backup: &'a Path,
+    region: Option<&'a str>,
+    kernel_id: Option<String>,
+    ramdisk_id: Option<String>,
+}
 
 fn main() -> ExitCode {
     ami_cli::run(&DEFINITION, migrate)
@@ -28,9 +40,9 @@ async fn story(arguments: &Arguments, context: &Context) -> Result<(), Failure> 
     let path = arguments.manifest.clone().unwrap_or_default();
     let shown = path.display().to_string();
     let (options, region) = (&arguments.migration, arguments.region());
-    let certificate = Source::certificate(options)?;
+    let certificate = options.certificate()?;
     let bytes = ParsedManifest::read_file(&path).or_exit(exit::OTHER)?;
-    let Source { manifest } = Source::read(&bytes, &shown, &certificate)?;
+    let manifest = signed_manifest(&bytes, &shown, &certificate)?;
     let replacement = Replacement::prepare(&path, bytes)?;
     let target = Target::new(
         options,
@@ -45,8 +57,17 @@ async fn story(arguments: &Arguments, context: &Context) -> Result<(), Failure> 
     replacement.check_writable()?;
     let signer = Signer::new(options, &certificate, region)?;
     let devices = target.devices(context).await?;
-    let migrated = signer.sign(manifest, devices)?;
+    let migrated = signer.sign(manifest, devices.clone())?;
     replacement.replace(&migrated, context)?;
+    if arguments.json {
+        return context.print_json(&Report {
+            manifest: path,
+            backup: replacement.backup(),
+            region,
+            kernel_id: devices.kernel,
+            ramdisk_id: devices.ramdisk,
+        });
+    }
     context.say(&format!("Successfully migrated {shown}"))?;
     let region = region.unwrap_or_default();
     context.say(&format!("It is now suitable for use in {region}."))

@@ -52,6 +52,11 @@ impl Replacement {
         })
     }
 
+    /// Where the old one is kept.
+    pub fn backup(&self) -> &Path {
+        &self.backup
+    }
+
     /// A rename needs no leave to write the file itself; who has none did not mean it to change.
     pub fn check_writable(&self) -> Result<(), Failure> {
         let opened = File::options().write(true).open(&self.file);

@@ -12,7 +12,7 @@ const AMAZON_LINUX_HOME: &str = "/opt/aws/amitools/ec2";
 /// The certificate was not found.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "EC2's certificate {file} was not found; looked in {}: get it with scripts/fetch-ec2-certificates, or give one with --ec2cert",
+    "EC2's certificate {file} was not found; looked in {}: get it with fetch-ec2-certificates (in share/ec2-ami-tools where this is installed), or give one with --ec2cert",
     .looked_in.join(", ")
 )]
 pub struct NotFound {
@@ -102,7 +102,7 @@ mod tests {
             Path::new(AMAZON_LINUX_HOME).join(FOLDER),
         ];
         assert_eq!(error.looked_in, expected.map(|p| p.display().to_string()));
-        assert!(error.to_string().contains("scripts/fetch-ec2-certificates"));
+        assert!(error.to_string().contains("fetch-ec2-certificates"));
 
         let later = make(second.path(), "cert-ec2-gov.pem");
         assert_eq!(gov("EC2_HOME").unwrap(), later);

@@ -3,7 +3,7 @@
 //! A migrated manifest names the kernel and RAM disk of another region, is signed anew, and, where that region is in another partition
 //! of AWS, has its key encrypted for that partition's certificate.
 //!
-//! - [`MigrationOptions`]: keys, kernel, RAM disk. [`Source`]: a manifest that was read, and whose signature holds.
+//! - [`MigrationOptions`]: keys, kernel, RAM disk. [`signed_manifest`]: reads one whose signature holds.
 //! - [`Target`]: where it is to go. [`Target::devices`] asks EC2; [`Signer`] writes the new manifest.
 //!
 //! Not here: how EC2 is asked (`ami-ec2`), and where manifests are (`bin/`).
@@ -16,4 +16,4 @@ mod source;
 pub use devices::{Devices, REGION_ENDPOINT, Target};
 pub use options::MigrationOptions;
 pub use signer::Signer;
-pub use source::Source;
+pub use source::signed_manifest;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ami_cli::values;
+use ami_cli::{Failure, OrExit, exit, private_key_of, values};
+use ami_manifest::{Certificate, PrivateKey};
 use clap::ArgAction::SetTrue;
 use clap::Args;
 
@@ -35,13 +36,24 @@ pub struct MigrationOptions {
 impl MigrationOptions {
     // clap has no word for "mandatory, but not with --help": the definitions see to that.
 
-    /// The certificate's file.
-    pub fn certificate(&self) -> &Path {
+    fn certificate_path(&self) -> &Path {
         self.cert.as_deref().unwrap_or(Path::new(""))
     }
 
-    /// The private key's file.
-    pub fn private_key(&self) -> &Path {
-        self.privatekey.as_deref().unwrap_or(Path::new(""))
+    /// The person's certificate.
+    ///
+    /// # Errors
+    /// The file is no certificate with an RSA key.
+    pub fn certificate(&self) -> Result<Certificate, Failure> {
+        Certificate::load(self.certificate_path()).or_exit(exit::OTHER)
+    }
+
+    /// The private key of that certificate.
+    ///
+    /// # Errors
+    /// The file is no RSA private key, or that of another certificate.
+    pub(crate) fn private_key(&self, certificate: &Certificate) -> Result<PrivateKey, Failure> {
+        let path = self.privatekey.as_deref().unwrap_or(Path::new(""));
+        private_key_of(certificate, self.certificate_path(), path)
     }
 }

@@ -1,7 +1,7 @@
 //! Writing the new manifest.
 
 use ami_aws::Partition;
-use ami_cli::{Failure, OrExit, ec2_certificate, exit, private_key_of};
+use ami_cli::{Failure, OrExit, ec2_certificate, exit};
 use ami_manifest::{Certificate, Manifest, PrivateKey};
 use tracing::debug;
 
@@ -28,7 +28,7 @@ impl Signer {
         certificate: &Certificate,
         region: Option<&str>,
     ) -> Result<Self, Failure> {
-        let key = private_key_of(certificate, options.certificate(), options.private_key())?;
+        let key = options.private_key(certificate)?;
         let given = options.ec2cert.as_deref();
         let found = ec2_certificate(given, region, |name| std::env::var_os(name));
         let is_commercial =
