@@ -170,6 +170,8 @@ impl Debian {
         let script = format!("cp -a '{}/.' .; mkdir work", original.display());
         let _ = shell(&script, root.path());
         let debian = Self { root };
+        // A root directory that is a mount point, as every system has.
+        let _ = shell("mount --bind . .", debian.root.path());
         let deb = debian.path("/package.deb");
         let _ = fs::copy(package(".deb"), deb).unwrap();
         for (kind, at) in [
@@ -213,9 +215,10 @@ impl Debian {
 
 impl Drop for Debian {
     fn drop(&mut self) {
-        for at in ["work/volume", "sys", "proc", "dev"] {
-            let script = format!("if mountpoint -q {at}; then umount {at}; fi");
-            let _ = shell(&script, self.root.path());
+        let root = self.root.path().display();
+        for at in ["work/volume", "sys", "proc", "dev", "."] {
+            let script = format!("if mountpoint -q '{root}/{at}'; then umount '{root}/{at}'; fi");
+            let _ = shell(&script, Path::new("/"));
         }
     }
 }
