@@ -47,9 +47,7 @@ impl Wish {
     /// Checks options against each other and patterns against the volume.
     pub fn new(arguments: &Arguments) -> Result<Self, Failure> {
         if arguments.fstab.is_some() && arguments.generate_fstab {
-            return Err(Failure::usage(
-                "--fstab and --generate-fstab may not both be provided",
-            ));
+            return Err(Failure::not_both("fstab", "generate-fstab"));
         }
         let prefix = arguments.bundle.prefix.as_deref().unwrap_or(PREFIX);
         if prefix == "." || prefix == ".." || prefix.starts_with(".ec2-ami-tools.") {

@@ -27,21 +27,17 @@ fn main() -> ExitCode {
 fn delete(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let settings = arguments.s3.settings(arguments.s3.region(), context)?;
     let Some(path) = arguments.s3.bucket.clone() else {
-        return Err(Failure::usage("missing mandatory parameter: --bucket"));
+        return Err(Failure::missing("bucket"));
     };
     if arguments.s3.json && !arguments.yes {
         return Err(Failure::usage("--json asks nothing: it needs --yes"));
     }
     let which = match (&arguments.manifest, &arguments.prefix) {
         (Some(_), Some(_)) => {
-            return Err(Failure::usage(
-                "--prefix and --manifest may not both be provided",
-            ));
+            return Err(Failure::not_both("prefix", "manifest"));
         }
         (None, None) => {
-            return Err(Failure::usage(
-                "missing mandatory parameter: --manifest or --prefix",
-            ));
+            return Err(Failure::missing("manifest or --prefix"));
         }
         (Some(manifest), None) => Which::Named(named(manifest)?),
         (None, Some(prefix)) => Which::All(prefix.clone()),

@@ -33,13 +33,11 @@ fn main() -> ExitCode {
 fn download(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let settings = arguments.s3.settings(arguments.s3.region(), context)?;
     let Some(path) = arguments.s3.bucket.clone() else {
-        return Err(Failure::usage("missing mandatory parameter: --bucket"));
+        return Err(Failure::missing("bucket"));
     };
     let file = match (&arguments.manifest, &arguments.prefix) {
         (Some(_), Some(_)) => {
-            return Err(Failure::usage(
-                "--prefix and --manifest may not both be provided",
-            ));
+            return Err(Failure::not_both("prefix", "manifest"));
         }
         (Some(manifest), None) => manifest.clone(),
         (None, prefix) => ami_parts::manifest_file_name(prefix.as_deref().unwrap_or("image")),

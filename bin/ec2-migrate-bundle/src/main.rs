@@ -34,11 +34,10 @@ fn migrate(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let region = arguments.s3.region().filter(|region| is_region(region));
     let region = region.or(arguments.location().map(Location::region));
     let settings = arguments.s3.settings(region, context)?;
-    let missing = |name| Failure::usage(format!("missing mandatory parameter: --{name}"));
     let source = arguments.s3.bucket.clone();
-    let source = source.ok_or_else(|| missing("bucket"))?;
+    let source = source.ok_or_else(|| Failure::missing("bucket"))?;
     let destination = arguments.destination_bucket.clone();
-    let destination = destination.ok_or_else(|| missing("destination-bucket"))?;
+    let destination = destination.ok_or_else(|| Failure::missing("destination-bucket"))?;
     let _ = warn_of_name(&destination, context);
     talk(&settings, context, async |session| {
         run(&arguments, source, destination, session).await

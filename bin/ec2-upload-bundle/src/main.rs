@@ -37,7 +37,7 @@ fn upload(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         .s3
         .settings(arguments.s3.region().or(asked), context)?;
     let Some(path) = arguments.s3.bucket.clone() else {
-        return Err(Failure::usage("missing mandatory parameter: --bucket"));
+        return Err(Failure::missing("bucket"));
     };
     if warn_of_name(&path, context) {
         context.confirm_to_go_on()?;

@@ -65,9 +65,7 @@ impl CredentialOptions {
     /// Half of a pair of keys, or what cannot go together.
     pub fn identity(&self, context: &Context) -> Result<Identity, Failure> {
         if let Some(name) = self.missing() {
-            return Err(Failure::usage(format!(
-                "missing mandatory parameter: --{name}"
-            )));
+            return Err(Failure::missing(name));
         }
         let (Some(access_key), Some(Secret(secret_key))) = (&self.access_key, &self.secret_key)
         else {
@@ -75,9 +73,7 @@ impl CredentialOptions {
             return Ok(Identity::Chain { profile });
         };
         if self.profile.is_some() {
-            return Err(Failure::usage(
-                "--access-key and --profile may not both be provided",
-            ));
+            return Err(Failure::not_both("access-key", "profile"));
         }
         if !context.is_batch() {
             context.warn(

@@ -60,6 +60,16 @@ impl Failure {
         }
     }
 
+    /// An option that is needed is not there.
+    pub fn missing(option: &str) -> Self {
+        Self::usage(format!("missing mandatory parameter: --{option}"))
+    }
+
+    /// Two options that exclude each other.
+    pub fn not_both(one: &str, other: &str) -> Self {
+        Self::usage(format!("--{one} and --{other} may not both be provided"))
+    }
+
     /// An error, and the code to exit with.
     pub fn new(code: u8, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {

@@ -64,9 +64,7 @@ pub(crate) fn parse<O: Options>(
     }
     for name in definition.mandatory {
         if matches.value_source(&id(name)).is_none() {
-            return Err(Failure::usage(format!(
-                "missing mandatory parameter: --{name}"
-            )));
+            return Err(Failure::missing(name));
         }
     }
     Ok(Parsed::Run { options, words })

@@ -1,6 +1,6 @@
 //! What EC2's instance metadata service says of this instance, as far as a bundle's manifest takes it over.
 //!
-//! The client is the AWS SDK's (IMDSv2, endpoint override, time-outs); behind it, [`fallback`] makes it speak IMDSv1 where version 2
+//! The client is the AWS SDK's (IMDSv2, endpoint override, time-outs); behind it, `fallback.rs` makes it speak IMDSv1 where version 2
 //! is not there. This crate is apart because the SDK takes long to compile.
 //!
 //! - [`Inherited::read`]: what a manifest takes over. [`region()`]: where the instance is.
