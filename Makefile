@@ -39,7 +39,7 @@ test-boot: ## start images in QEMU, as root; takes minutes
 	scripts/install-prerequisites build boot
 	scripts/boot-root
 	$(MAKE) build
-	$(BUILD) test --package end-to-end --release --locked --test boot -- --ignored
+	$(BUILD) test --workspace --release --locked --test boot -- --ignored
 
 lint: ## check format, lints, licences and sources
 	$(CARGO) fmt --all --check
@@ -85,7 +85,7 @@ test-dist: dist ## install the packages into a new Debian, as root, and use them
 	$(MAKE) PORTABLE=1 dist-tests
 
 dist-tests:
-	$(BUILD) test --package end-to-end --release --locked --test dist -- --ignored
+	$(BUILD) test --workspace --release --locked --test dist -- --ignored
 
 release-folder:
 	@echo $(RELEASE)
