@@ -20,7 +20,7 @@ COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-upload-bundle ec2-download-bundle
            ec2-delete-bundle ec2-migrate-manifest ec2-migrate-bundle ec2-create-signing-cert ec2-ami-tools-version
 VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: help build test test-boot test-dist dist-tests lint bench soak doc demo fuzz install dist release-folder clean
+.PHONY: help build test test-boot test-dist dist-tests lint bench soak doc demo fuzz install dist pack clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,8 +75,7 @@ install: build ## install commands, man pages and completions below PREFIX (/usr
 
 dist: ## pack portable commands into dist/: .tar.gz, .deb, .rpm, SHA256SUMS
 	scripts/install-prerequisites build dist
-	$(MAKE) PORTABLE=1 build
-	scripts/pack "$$($(MAKE) --silent PORTABLE=1 release-folder)" $(VERSION) $(COMMANDS)
+	$(MAKE) PORTABLE=1 pack
 
 test-dist: dist ## install the packages into a new Debian, as root, and use them there
 	scripts/install-prerequisites test dist
@@ -87,8 +86,8 @@ test-dist: dist ## install the packages into a new Debian, as root, and use them
 dist-tests:
 	$(BUILD) test --workspace --release --locked --test dist -- --ignored
 
-release-folder:
-	@echo $(RELEASE)
+pack: build
+	scripts/pack $(RELEASE) $(VERSION) $(COMMANDS)
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -141,6 +141,15 @@ pub fn shell_with_path(script: &str, folder: &Path) -> String {
     shell(&format!("PATH=$PATH:/usr/sbin:/sbin; {script}"), folder)
 }
 
+/// Where the scripts keep what they make once.
+pub fn cache() -> PathBuf {
+    let cache = std::env::var_os("AMI_TOOLS_CACHE").map(PathBuf::from);
+    cache.unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").unwrap_or_else(|| "/root".into());
+        Path::new(&home).join(".cache/ami-tools")
+    })
+}
+
 /// A folder of the test's own.
 pub fn folder() -> TempDir {
     tempfile::tempdir().unwrap()

@@ -18,13 +18,7 @@ pub struct Moto {
 
 /// Python in the environment that `make test` makes.
 pub fn python() -> PathBuf {
-    let home = std::env::var_os("HOME").unwrap_or_else(|| "/root".into());
-    let cache = std::env::var_os("AMI_TOOLS_CACHE");
-    let cache = cache.map_or_else(
-        || PathBuf::from(home).join(".cache/ami-tools"),
-        PathBuf::from,
-    );
-    let python = cache.join("python-tests/bin/python");
+    let python = crate::cache().join("python-tests/bin/python");
     assert!(
         python.exists(),
         "{} is missing: run scripts/python-tools tests",

@@ -297,6 +297,20 @@ pub fn run_case(case: &Value, surroundings: Surroundings<'_>) -> Found {
     }
 }
 
+/// Runs cases that wait, for an answer or before they try again, all at once: what was recorded, what was found.
+pub fn run_side_by_side(cases: Vec<Value>) -> Vec<(Found, Found, Value)> {
+    let run = |case: Value| {
+        let found = run_case(&case, Surroundings::default());
+        (recorded(&case), found, case)
+    };
+    let threads: Vec<_> = cases
+        .into_iter()
+        .map(|case| std::thread::spawn(move || run(case)))
+        .collect();
+    let results = threads.into_iter().map(|thread| thread.join().unwrap());
+    results.collect()
+}
+
 /// What was recorded of a case.
 pub fn recorded(case: &Value) -> Found {
     let list = |name: &str| {

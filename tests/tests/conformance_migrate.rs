@@ -3,7 +3,7 @@
 
 use end_to_end::moto::Moto;
 use end_to_end::recorded::{
-    Meant, Surroundings, cases, check_reasons, compare, recorded, run_case,
+    Meant, Surroundings, cases, check_reasons, compare, recorded, run_case, run_side_by_side,
 };
 use end_to_end::recorded_s3::run_with_server;
 use end_to_end::text;
@@ -57,22 +57,13 @@ const MEANT_WITH_EC2: Meant = &[(
 
 #[test]
 fn every_case_without_a_server_is_as_recorded_or_differs_as_meant() {
-    let cases = cases("cases-detailed.jsonl", &COMMANDS);
+    let mut cases = cases("cases-detailed.jsonl", &COMMANDS);
     assert!(cases.len() > 45, "{}", cases.len());
-    let run = |mut case: Value| {
+    for case in &mut cases {
         // Nothing leaves this machine, where the recorded runs found no name server.
         case["env"]["AWS_ENDPOINT_URL_EC2"] = "http://127.0.0.1:9".into();
-        let found = run_case(&case, Surroundings::default());
-        (recorded(&case), found, case)
-    };
-    let threads: Vec<_> = cases
-        .into_iter()
-        .map(|case| std::thread::spawn(move || run(case)))
-        .collect();
-    compare(
-        threads.into_iter().map(|thread| thread.join().unwrap()),
-        MEANT,
-    );
+    }
+    compare(run_side_by_side(cases), MEANT);
 }
 
 #[test]

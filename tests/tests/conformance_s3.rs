@@ -7,6 +7,7 @@ use end_to_end::imds::{Service, Version};
 use end_to_end::moto::Moto;
 use end_to_end::recorded::{
     Meant, Surroundings, cases, check_reasons, compare, leveled, recorded, run_case,
+    run_side_by_side,
 };
 use end_to_end::recorded_s3::run_with_server;
 use end_to_end::text;
@@ -168,22 +169,8 @@ fn every_case_with_a_server_is_as_recorded_or_differs_as_meant() {
 fn every_case_without_a_server_is_as_recorded_or_differs_as_meant() {
     let cases = cases("cases-detailed.jsonl", &COMMANDS);
     assert!(cases.len() > 70, "{}", cases.len());
-    let run = |case: Value| {
-        (
-            recorded(&case),
-            run_case(&case, Surroundings::default()),
-            case,
-        )
-    };
-    // Some wait for an answer, or try again and again: side by side.
-    let threads: Vec<_> = cases
-        .into_iter()
-        .map(|case| std::thread::spawn(move || run(case)))
-        .collect();
-    compare(
-        threads.into_iter().map(|thread| thread.join().unwrap()),
-        MEANT_ALONE,
-    );
+    // Some wait for an answer, or try again and again.
+    compare(run_side_by_side(cases), MEANT_ALONE);
 }
 
 /// The recorded service left out what the real one always says of credentials, and the SDK wants.

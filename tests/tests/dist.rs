@@ -9,7 +9,7 @@ use end_to_end::images::sparse;
 use end_to_end::moto::Moto;
 use end_to_end::mounts::Mount;
 use end_to_end::volumes::fill;
-use end_to_end::{Outcome, folder, isolate, key, names, outcome, shell, shell_with_path};
+use end_to_end::{Outcome, cache, folder, isolate, key, names, outcome, shell, shell_with_path};
 
 const COMMANDS: [&str; 11] = [
     "ec2-ami-tools-version",
@@ -157,11 +157,7 @@ struct Debian {
 
 impl Debian {
     fn new() -> Self {
-        let cache = std::env::var_os("AMI_TOOLS_CACHE").map_or_else(
-            || Path::new(&std::env::var_os("HOME").unwrap()).join(".cache/ami-tools"),
-            PathBuf::from,
-        );
-        let original = cache.join("dist-root");
+        let original = cache().join("dist-root");
         assert!(
             original.is_dir(),
             "run scripts/dist-root, or make test-dist"

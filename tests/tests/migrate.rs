@@ -527,6 +527,33 @@ fn a_bundle_is_copied_with_its_new_manifest_and_can_be_unbundled() {
     assert!(xml.contains("<kernel_id>aki-99999999</kernel_id>"));
 }
 
+/// S3 and EC2 are asked by the same person, who is told once that others can see the keys.
+#[test]
+fn keys_on_the_command_line_are_warned_of_once() {
+    let (mut moto, _bundled) = with_bundle();
+    let image = json!([[
+        "aki-1a2b3c4d",
+        "pub/k.manifest.xml",
+        "137112412989",
+        "kernel"
+    ]]);
+    images(&mut moto, "us-west-2", image);
+    let more = [
+        "-d",
+        "to.there",
+        "--region",
+        "us-west-2",
+        "-a",
+        "x",
+        "-s",
+        "y",
+    ];
+    let result = outcome(&mut bundle_migration(&moto, &more));
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    let warnings = result.stderr.matches("Others on this machine can see");
+    assert_eq!(warnings.count(), 1, "{}", result.stderr);
+}
+
 #[test]
 fn a_bundle_that_is_not_whole_is_not_copied_and_no_bucket_is_made() {
     let (mut moto, bundled) = with_bundle();

@@ -1,10 +1,11 @@
 //! The bundle in S3, looked at before anything of it is copied.
 
-use ami_cli::{Failure, exit};
+use ami_aws::Identity;
+use ami_cli::{Context, Failure, exit};
 use ami_manifest::{Image, LARGEST_MANIFEST};
 use ami_migration::{Signer, Target, signed_manifest};
 use ami_s3::{Bucket, Held, in_order};
-use ami_s3_cli::{Session, failure};
+use ami_s3_cli::failure;
 
 use crate::args::Arguments;
 
@@ -37,10 +38,11 @@ impl Bundle {
     /// Reads the manifest, writes the new one, and sees that the parts are there.
     pub async fn read(
         arguments: &Arguments,
+        identity: &Identity,
         bucket: &Bucket,
         name: &str,
         region: &str,
-        session: &Session<'_>,
+        context: &Context,
     ) -> Result<Self, Failure> {
         let options = &arguments.migration;
         let doing = format!("Failed to download {name:?}");
@@ -50,9 +52,10 @@ impl Bundle {
         let manifest = signed_manifest(&bytes, name, &certificate)?;
         let signer = Signer::new(options, &certificate, Some(region))?;
         let parts = parts(arguments, &manifest.image, bucket).await?;
-        let identity = || arguments.s3.credentials.identity(session.context);
+        // Who asks S3 asks EC2.
+        let identity = || Ok(identity.clone());
         let target = Target::new(options, region, &manifest.machine, identity, false).await?;
-        let devices = target.devices(session.context).await?;
+        let devices = target.devices(context).await?;
         Ok(Self {
             parts,
             manifest: signer.sign(manifest, devices)?,

@@ -6,7 +6,7 @@ mod bundle;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ami_aws::{DEFAULT_REGION, is_region};
+use ami_aws::{DEFAULT_REGION, Identity, is_region};
 use ami_cli::{Context, Failure, exit};
 use ami_s3::{Bucket, BucketPath, Content, Error, Fingerprint, Location, in_order};
 use ami_s3_cli::{Session, failure, talk, warn_of_name};
@@ -39,13 +39,15 @@ fn migrate(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let destination = arguments.destination_bucket.clone();
     let destination = destination.ok_or_else(|| Failure::missing("destination-bucket"))?;
     let _ = warn_of_name(&destination, context);
+    let identity = &settings.identity;
     talk(&settings, context, async |session| {
-        run(&arguments, source, destination, session).await
+        run(&arguments, identity, source, destination, session).await
     })
 }
 
 async fn run(
     arguments: &Arguments,
+    identity: &Identity,
     source: BucketPath,
     destination: BucketPath,
     session: &Session<'_>,
@@ -67,7 +69,7 @@ async fn run(
                 "Temporary directory '{older}' already exists. Please delete or rename it and try again."
             ),
         )),
-        false => Bundle::read(arguments, &source, name, &region, session).await,
+        false => Bundle::read(arguments, identity, &source, name, &region, session.context).await,
     };
     if found.is_none() && bundle.is_ok() {
         session.say("Creating bucket...")?;
