@@ -1,0 +1,8 @@
+//! What attacks and faults have broken once, a test a finding; each is named after the number that the finding has in its module.
+
+mod lines;
+mod names;
+mod pipeline;
+mod publishing;
+mod transfers;
+mod volumes;

@@ -1,0 +1,1 @@
+//! Names that a hostile manifest or bundle brings, and files that are no files.

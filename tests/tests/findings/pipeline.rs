@@ -1,0 +1,1 @@
+//! Streams, threads, memory and signals.

@@ -1,0 +1,1 @@
+//! How files appear and disappear in a destination that others use too.

@@ -1,0 +1,1 @@
+//! S3 servers that do what they should not.

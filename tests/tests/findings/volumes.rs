@@ -1,0 +1,1 @@
+//! Volumes whose owners want to harm whoever images them.
