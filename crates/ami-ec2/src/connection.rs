@@ -3,23 +3,23 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use ami_aws::{APP_NAME, DEFAULT_REGION, Identity, Partition, Resolved};
-use aws_sdk_ec2::Client;
-use aws_sdk_ec2::config::retry::RetryConfig;
-use aws_sdk_ec2::config::timeout::TimeoutConfig;
-use aws_sdk_ec2::config::{AppName, BehaviorVersion, Builder, Region};
-use aws_sdk_ec2::types::{Filter, Image};
+use ami_aws::{DEFAULT_REGION, Identity, Partition, Resolved};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
 use tracing::debug;
 
+use crate::actions::{DescribeImages, DescribeRegions, Image};
+use crate::endpoint::{self, Kind};
 use crate::error::Error;
+use crate::query::Client;
 
 const MOST_TRIES: u32 = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// What an answer has at most (EC2 API reference, `DescribeImages`).
-const PAGE: i32 = 1000;
+const PAGE: u32 = 1000;
 
 /// A region that EC2 does not name, and where it is asked: `REGION@URL`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,27 +75,24 @@ impl Ec2 {
         })
     }
 
-    fn client(&self, region: &str) -> Client {
+    fn client<'a>(&'a self, region: &'a str) -> Client<'a> {
         let of_region = self
             .additional
             .as_ref()
             .filter(|additional| additional.region == region)
             .map(|additional| &additional.url);
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(ANSWER)
-            .build();
-        let mut builder = Builder::new()
-            .behavior_version(BehaviorVersion::latest())
-            .http_client(self.http.clone())
-            .credentials_provider(self.credentials.provider.clone())
-            .region(Region::new(region.to_owned()))
-            .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(MOST_TRIES));
-        let _ = builder
-            .set_app_name(AppName::new(APP_NAME).ok())
-            .set_endpoint_url(of_region.or(self.server.as_ref()).cloned());
-        Client::from_conf(builder.build())
+        let server = of_region.or(self.server.as_ref()).cloned();
+        Client {
+            http: &self.http,
+            credentials: &self.credentials,
+            region,
+            url: server.unwrap_or_else(|| endpoint::of_region(region, Kind::default())),
+            timeouts: TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(ANSWER)
+                .build(),
+            retries: RetryConfig::standard().with_max_attempts(MOST_TRIES),
+        }
     }
 
     /// The regions that these credentials can use, of the partition that `target` is in, and the additional one.
@@ -106,18 +103,17 @@ impl Ec2 {
             .or(self.credentials.region.as_deref())
             .unwrap_or(DEFAULT_REGION);
         debug!(region, "EC2: asking for regions");
-        let answer = self.client(region).describe_regions().send().await;
-        let answer =
-            answer.map_err(|error| Error::of("Failed to list regions", region, error.into()))?;
-        let names = answer
-            .regions()
-            .iter()
-            .filter_map(|region| region.region_name());
+        let answer = self.client(region).perform(&DescribeRegions).await;
+        let answer = answer.map_err(|error| Error::of("Failed to list regions", region, error))?;
+        let regions = answer.region_info.into_iter();
+        let names = regions
+            .filter_map(|region| region.region_name)
+            .filter(|name| endpoint::is_label(name));
         let additional = self
             .additional
             .iter()
-            .map(|additional| additional.region.as_str());
-        let mut regions: Vec<String> = names.chain(additional).map(str::to_owned).collect();
+            .map(|additional| additional.region.clone());
+        let mut regions: Vec<String> = names.chain(additional).collect();
         regions.sort();
         regions.dedup();
         Ok(regions)
@@ -126,12 +122,8 @@ impl Ec2 {
     /// The images of a region that have these IDs; those it does not have are left out.
     pub(crate) async fn images(&self, region: &str, ids: &[String]) -> Result<Vec<Image>, Error> {
         // As parameters of their own, IDs that are not there would be an error.
-        let filter = Filter::builder()
-            .name("image-id")
-            .set_values(Some(ids.to_vec()))
-            .build();
-        let mut images = self.describe(region, Vec::new(), filter).await?;
-        images.retain(|image| ids.iter().any(|id| image.image_id() == Some(id)));
+        let mut images = self.describe(region, Vec::new(), ids.to_vec()).await?;
+        images.retain(|image| ids.iter().any(|id| image.image_id.as_ref() == Some(id)));
         Ok(images)
     }
 
@@ -142,39 +134,37 @@ impl Ec2 {
         owners: Vec<String>,
         begin: &str,
     ) -> Result<Vec<Image>, Error> {
-        let filter = Filter::builder()
-            .name("image-id")
-            .values(format!("{begin}*"))
-            .build();
-        self.describe(region, owners, filter).await
+        self.describe(region, owners, vec![format!("{begin}*")])
+            .await
     }
 
+    /// The images of these owners, or of everybody, that have one of these IDs.
     async fn describe(
         &self,
         region: &str,
         owners: Vec<String>,
-        filter: Filter,
+        ids: Vec<String>,
     ) -> Result<Vec<Image>, Error> {
-        debug!(region, ?owners, ?filter, "EC2: asking for images");
-        let mut pages = self
-            .client(region)
-            .describe_images()
-            // The last kernels were published in 2014.
-            .include_deprecated(true)
-            .set_owners((!owners.is_empty()).then_some(owners))
-            .filters(filter)
-            .into_paginator()
-            .page_size(PAGE)
-            .items()
-            .send();
+        debug!(region, ?owners, ?ids, "EC2: asking for images");
+        let client = self.client(region);
+        let mut action = DescribeImages {
+            owners,
+            filter: "image-id",
+            values: ids,
+            page_size: PAGE,
+            next_token: None,
+        };
         let mut images = Vec::new();
-        while let Some(image) = pages.next().await {
-            let failed = |error: aws_sdk_ec2::error::SdkError<_, _>| {
-                Error::of("Failed to look up images", region, error.into())
-            };
-            images.push(image.map_err(failed)?);
+        loop {
+            let page = client.perform(&action).await;
+            let page =
+                page.map_err(|error| Error::of("Failed to look up images", region, error))?;
+            images.extend(page.images_set);
+            action.next_token = page.next_token.filter(|token| !token.is_empty());
+            if action.next_token.is_none() {
+                return Ok(images);
+            }
         }
-        Ok(images)
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_sdk_ec2::types::Image;
 use tokio::task::JoinSet;
 use tracing::debug;
 
+use crate::actions::Image;
 use crate::connection::Ec2;
 use crate::error::Error;
 
@@ -44,7 +44,11 @@ impl Ec2 {
     /// EC2 cannot be asked.
     pub async fn unknown(&self, ids: &[String], region: &str) -> Result<Vec<String>, Error> {
         let known = self.images(region, ids).await?;
-        let is_known = |id: &&String| known.iter().any(|image| image.image_id() == Some(id));
+        let is_known = |id: &&String| {
+            known
+                .iter()
+                .any(|image| image.image_id.as_ref() == Some(id))
+        };
         Ok(ids.iter().filter(|id| !is_known(id)).cloned().collect())
     }
 
@@ -82,7 +86,7 @@ impl Ec2 {
                 Some(Ok(Ok(images))) => {
                     let named = images
                         .into_iter()
-                        .filter_map(|image| Some((image.image_id()?.to_owned(), image)));
+                        .filter_map(|image| Some((image.image_id.clone()?, image)));
                     found.extend(named);
                 }
                 Some(Ok(Err(error))) => failure = failure.or(Some(error)),
@@ -101,20 +105,21 @@ impl Ec2 {
 
     async fn counterpart(&self, source: &Image, target: &str) -> Result<Option<String>, Error> {
         let begin = source
-            .image_id()
+            .image_id
+            .as_deref()
             .and_then(|id| id.split_inclusive('-').next());
-        let owners = [source.owner_id(), source.image_owner_alias()];
-        let owners: Vec<String> = owners.into_iter().flatten().map(str::to_owned).collect();
+        let owners = [&source.image_owner_id, &source.image_owner_alias];
+        let owners: Vec<String> = owners.into_iter().flatten().cloned().collect();
         let Some(begin) = begin.filter(|_| !owners.is_empty()) else {
             return Ok(None);
         };
         let candidates = self.images_of(target, owners, begin).await?;
         let best = candidates
             .iter()
-            .filter_map(|image| Some((likeness(source, image)?, image.image_id()?)))
+            .filter_map(|image| Some((likeness(source, image)?, image.image_id.as_ref()?)))
             // Of several that are equally like it the first.
             .reduce(|best, next| if next.0 > best.0 { next } else { best });
-        Ok(best.map(|(_, id)| id.to_owned()))
+        Ok(best.map(|(_, id)| id.clone()))
     }
 }
 
@@ -130,15 +135,15 @@ enum Likeness {
 }
 
 fn likeness(one: &Image, other: &Image) -> Option<Likeness> {
-    if one.image_type() != other.image_type() || path(one) != path(other) {
+    if one.image_type != other.image_type || path(one) != path(other) {
         return None;
     }
-    let alias = one.image_owner_alias();
-    if one.image_id() == other.image_id() {
+    let alias = &one.image_owner_alias;
+    if one.image_id == other.image_id {
         Some(Likeness::Same)
-    } else if one.owner_id() == other.owner_id() {
+    } else if one.image_owner_id == other.image_owner_id {
         Some(Likeness::SameOwner)
-    } else if alias.is_some() && alias == other.image_owner_alias() {
+    } else if alias.is_some() && *alias == other.image_owner_alias {
         Some(Likeness::SameName)
     } else {
         None
@@ -147,23 +152,22 @@ fn likeness(one: &Image, other: &Image) -> Option<Likeness> {
 
 /// The location without its bucket.
 fn path(image: &Image) -> Option<&str> {
-    let location = image.image_location()?.trim_start_matches('/');
+    let location = image.image_location.as_deref()?.trim_start_matches('/');
     location.split_once('/').map(|(_, path)| path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_ec2::types::ImageTypeValues;
 
     fn image(id: &str, owner: &str, alias: Option<&str>, kind: &str, location: &str) -> Image {
-        Image::builder()
-            .image_id(id)
-            .owner_id(owner)
-            .set_image_owner_alias(alias.map(str::to_owned))
-            .image_type(ImageTypeValues::from(kind))
-            .image_location(location)
-            .build()
+        Image {
+            image_id: Some(id.to_owned()),
+            image_location: Some(location.to_owned()),
+            image_owner_id: Some(owner.to_owned()),
+            image_owner_alias: alias.map(str::to_owned),
+            image_type: Some(kind.to_owned()),
+        }
     }
 
     #[test]

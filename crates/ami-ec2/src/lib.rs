@@ -1,13 +1,17 @@
 //! EC2's API, as far as migrating bundles needs it: regions, kernels, RAM disks.
 //!
 //! Kernels and RAM disks are images of one region, with an ID of its own in each. [`Ec2::counterparts`] finds those of another region
-//! that have the same owner, type and location. This crate is apart because the SDK takes minutes to compile.
+//! that have the same owner, type and location. EC2's Query protocol is spoken here
+//! (`query.rs`), since AWS's own client takes gigabytes of memory to compile.
 //!
 //! Not here: what a manifest says (`ami-manifest`), and what is done about what is not found (`ami-migration`).
 
+mod actions;
 mod connection;
 mod counterparts;
+mod endpoint;
 mod error;
+mod query;
 
 pub use connection::{Ec2, RegionEndpoint};
 pub use error::Error;
