@@ -140,8 +140,8 @@ pub fn say_beginning(plan: &Plan, shown: &Shown, context: &Context) -> Result<()
             plan.twin.name
         ));
     }
-    if let Some(text) = filtered(&plan.contents, &plan.packaged) {
-        context.warn(&text);
+    for line in filtered(&plan.contents, &plan.packaged) {
+        context.warn(&line);
     }
     Ok(())
 }
@@ -203,25 +203,25 @@ pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Fai
 }
 
 /// What the list of secrets and leftovers took out.
-fn filtered(contents: &Contents, packaged: &[(PathBuf, String)]) -> Option<String> {
+fn filtered(contents: &Contents, packaged: &[(PathBuf, String)]) -> Vec<String> {
     let count = contents.filtered.len();
     if count == 0 {
-        return None;
+        return Vec::new();
     }
-    let mut text = format!(
+    let mut lines = vec![format!(
         "Left out {count} files that look like secrets or leftovers (--dry-run lists them; --include brings back, --no-filter keeps all)."
-    );
+    )];
     if !packaged.is_empty() {
         let owned = packaged
             .iter()
             .map(|(path, package)| format!("{} ({package})", path.display()));
-        text.push_str(&format!(
-            "\nWARNING: {} of them belong to installed packages, which may need them: {}",
+        lines.push(format!(
+            "WARNING: {} of them belong to installed packages, which may need them: {}",
             packaged.len(),
             named(owned)
         ));
     }
-    Some(text)
+    lines
 }
 
 /// A list in a message: the first names, and how many more there are.

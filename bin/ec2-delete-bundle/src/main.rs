@@ -108,7 +108,8 @@ fn agree(arguments: &Arguments, files: &[String], session: &Session<'_>) -> Resu
         Answer::Yes => Ok(true),
         Answer::No => Ok(false),
         Answer::None => {
-            session.say("\nNo response given, skipping the files.")?;
+            session.say("")?;
+            session.say("No response given, skipping the files.")?;
             Ok(false)
         }
     }

@@ -1,11 +1,12 @@
 //! A manifest in place of another, which stays as a backup.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use ami_cli::{Context, Failure, OrExit, exit};
+use rustix::fs::{CWD, OFlags};
 use tracing::debug;
 
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +37,7 @@ impl Replacement {
         let mut backup = path.as_os_str().to_owned();
         backup.push(".bak");
         let backup = PathBuf::from(backup);
-        let is_backed_up = fs::read(&backup).is_ok_and(|kept| kept == old);
+        let is_backed_up = holds(&backup, &old);
         if !is_backed_up && fs::symlink_metadata(&backup).is_ok() {
             return Err(Failure::new(
                 exit::ALREADY_THERE,
@@ -59,8 +60,7 @@ impl Replacement {
 
     /// A rename needs no leave to write the file itself; who has none did not mean it to change.
     pub fn check_writable(&self) -> Result<(), Failure> {
-        let opened = File::options().write(true).open(&self.file);
-        opened
+        ami_files::open_regular_at(CWD, &self.file, OFlags::WRONLY)
             .map(drop)
             .map_err(writing(&self.file))
             .or_exit(exit::OTHER)
@@ -111,6 +111,14 @@ impl Replacement {
         };
         write().map_err(writing(path)).or_exit(exit::OTHER)
     }
+}
+
+/// Whether it is a file with these bytes; no more than these are read.
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    let mut found = Vec::new();
+    let read = ami_files::open_regular(path)
+        .and_then(|file| file.take(bytes.len() as u64 + 1).read_to_end(&mut found));
+    read.is_ok() && found == bytes
 }
 
 fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Error {

@@ -1,5 +1,6 @@
 //! The HTTP clients: TLS with the right roots, proxies, and a way around them for instance metadata.
 
+use std::io::Read;
 use std::path::Path;
 
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -18,6 +19,9 @@ use crate::error::Error;
 
 /// AWS SDKs and tools reference guide, "General configuration settings": a file of PEM certificates to trust in place of the system's.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+/// The most bytes that such a file can have: sixty times Mozilla's list.
+const LARGEST_BUNDLE: u64 = 16 << 20;
 
 /// The server that the environment names for a service (`S3`, `EC2`) in place of AWS's: the variable's name and value.
 ///
@@ -81,7 +85,13 @@ fn certificates(path: &Path) -> Result<Vec<u8>, Error> {
         path: path.to_owned(),
         reason,
     };
-    let pem = std::fs::read(path).map_err(|_| useless("cannot be read"))?;
+    let mut pem = Vec::new();
+    let size = ami_files::open_regular(path)
+        .and_then(|file| file.take(LARGEST_BUNDLE + 1).read_to_end(&mut pem))
+        .map_err(|_| useless("cannot be read"))?;
+    if size as u64 > LARGEST_BUNDLE {
+        return Err(useless("is larger than any file of certificates"));
+    }
     match X509::stack_from_pem(&pem) {
         Ok(all) if !all.is_empty() => Ok(pem),
         _ => Err(useless("holds no certificates in PEM")),

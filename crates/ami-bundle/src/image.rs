@@ -2,10 +2,11 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ami_files::NotRegular;
 use rustix::fs::SeekFrom as FsSeek;
 use rustix::io::Errno;
 
@@ -43,15 +44,16 @@ impl Image {
     /// # Errors
     /// [`Error::File`] when it cannot be read, [`Error::NotAnImage`] when it is something else.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let mut file = File::options()
-            .read(true)
-            // So that opening a FIFO does not wait for a writer; it changes nothing for files and block devices.
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-            .open(path)
-            .map_err(Error::io("read", path))?;
+        let mut file = ami_files::open_regular_or_block_device(path).map_err(|error| {
+            if error.get_ref().is_some_and(|e| e.is::<NotRegular>()) {
+                return Error::NotAnImage {
+                    path: path.to_owned(),
+                };
+            }
+            Error::io("read", path)(error)
+        })?;
         let metadata = file.metadata().map_err(Error::io("read", path))?;
-        let kind = metadata.file_type();
-        if kind.is_block_device() {
+        if metadata.file_type().is_block_device() {
             let size = file
                 .seek(SeekFrom::End(0))
                 .map_err(Error::io("read the size of", path))?;
@@ -64,11 +66,6 @@ impl Image {
                 mode: 0o644,
                 mtime: now.map_or(0, |now| now.as_secs().cast_signed()),
                 opened_as: None,
-            });
-        }
-        if !kind.is_file() {
-            return Err(Error::NotAnImage {
-                path: path.to_owned(),
             });
         }
         let size = metadata.len();

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::failure::{Failure, OrExit, exit};
 use crate::interrupt;
-use crate::print::print;
+use crate::print::{print_line, print_text, tell_line};
 use crate::prompt::{self, Answer};
 use crate::sweeper::Sweeper;
 
@@ -55,7 +55,7 @@ impl Context {
         if self.quiet {
             return Ok(());
         }
-        print(&format!("{line}\n"))
+        print_line(line)
     }
 
     /// Prints the result as one JSON object.
@@ -64,14 +64,13 @@ impl Context {
     /// Standard output cannot be written.
     pub fn print_json(&self, result: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(result).or_exit(exit::OTHER)?;
-        print(&format!("{text}\n"))
+        print_text(&format!("{text}\n"))
     }
 
-    /// Prints a warning on standard error.
+    /// Prints a warning on standard error. It is one line, like every status line: what is in it that a terminal would obey, or
+    /// that would end the line, is shown as an escape.
     pub fn warn(&self, line: &str) {
-        // Where that cannot be written, there is nobody to warn.
-        use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "{line}");
+        tell_line(line);
     }
 
     /// Asks whether to go on in spite of a warning, unless nothing may be asked.

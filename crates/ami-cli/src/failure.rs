@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt::Write;
 
+use crate::print::visible;
+
 /// The older suite's exit codes (docs/compatibility.md).
 pub mod exit {
     /// A wrong command line; a failed reading of the image or writing of its bundle.
@@ -105,16 +107,16 @@ impl Failure {
     /// What is to be printed on standard error: nothing, or lines that each end.
     pub(crate) fn text(&self, command: &str) -> String {
         match &self.message {
-            Message::Usage(text) => format!("{text}\nTry '{command} --help'\n"),
+            Message::Usage(text) => format!("{}\nTry '{command} --help'\n", visible(text)),
             Message::Error(error) => format!("ERROR: {}\n", one_line(error.as_ref())),
-            Message::Plain(text) => format!("{text}\n"),
+            Message::Plain(text) => format!("{}\n", visible(text)),
             Message::Interrupted => format!("{command} interrupted.\n"),
             Message::None => String::new(),
         }
     }
 }
 
-/// An error and its causes on one line, without control characters.
+/// An error and its causes on one line, in which nothing is left that a terminal would obey.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |&e| e.source());
     let mut text = error.to_string();
@@ -122,13 +124,7 @@ pub fn one_line(error: &(dyn Error + 'static)) -> String {
         // Writing to a string does not fail.
         let _ = write!(text, ": {cause}");
     }
-    text.chars()
-        .flat_map(|c| {
-            let escape = c.is_control().then(|| c.escape_default());
-            let plain = (!c.is_control()).then_some(c);
-            escape.into_iter().flatten().chain(plain)
-        })
-        .collect()
+    visible(&text).into_owned()
 }
 
 /// Says with which code a command exits if a step of it fails.
@@ -168,6 +164,10 @@ mod tests {
         assert_eq!(
             told(Failure::new(254, Outer("a\u{1b}[31m".into(), cause))),
             (254, "ERROR: cannot read a\\u{1b}[31m: no\\nluck\n".into())
+        );
+        assert_eq!(
+            told(Failure::usage("--prefix has invalid value 'a\nERROR: b'")).1,
+            "--prefix has invalid value 'a\\nERROR: b'\nTry 'ec2-x --help'\n"
         );
         assert_eq!(
             told(Failure::interrupted()),

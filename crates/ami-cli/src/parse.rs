@@ -87,6 +87,10 @@ fn message(error: &Error) -> String {
             format!("{option} has invalid value '{value}'{separator}{reason}")
         }
         ErrorKind::InvalidUtf8 => "invalid argument: it is not UTF-8".to_owned(),
-        _ => error.render().to_string().trim().to_owned(),
+        // What follows its first line is the usage, which `--help` shows too.
+        _ => {
+            let text = error.render().to_string();
+            text.lines().next().unwrap_or_default().to_owned()
+        }
     }
 }

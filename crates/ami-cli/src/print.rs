@@ -1,13 +1,18 @@
-//! Writing to standard output, each piece at once: scripts read the lines as they come.
+//! Everything that is printed for people goes through here.
+//!
+//! Names of files, messages of servers and values of manifests are part of it, and whoever made them must not move the cursor of a
+//! terminal, turn the order of what is read or make a line of their own. So what comes from elsewhere is printed as part of one
+//! line, in which everything that a terminal would obey is shown as an escape ([`visible`]).
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use crate::failure::{Failure, OrExit, exit};
 
-/// Writes text as it is.
+/// Text of our own, of as many lines as it has, to standard output.
 ///
 /// A reader that has gone away is no reason to give up a bundle that is half done.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -15,5 +20,84 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.or_exit(exit::OTHER),
+    }
+}
+
+/// A line to standard output, at once: scripts read the lines as they come.
+pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
+    print_text(&format!("{}\n", visible(line)))
+}
+
+/// A question to standard output, which is answered on the same line.
+pub(crate) fn print_question(question: &str) -> Result<(), Failure> {
+    print_text(&visible(question))
+}
+
+/// A line to standard error. Where that cannot be written, there is nobody to tell.
+pub(crate) fn tell_line(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", visible(line));
+}
+
+/// Standard error for a log, whose every write is a line.
+pub(crate) struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        tell_line(text.strip_suffix('\n').unwrap_or(&text));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A line in which nothing is left that a terminal would obey or a reader of lines would end one at.
+pub(crate) fn visible(line: &str) -> Cow<'_, str> {
+    if !line.contains(is_obeyed) {
+        return Cow::Borrowed(line);
+    }
+    let mut text = String::with_capacity(line.len() + 16);
+    for c in line.chars() {
+        if is_obeyed(c) {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// Control characters (C0 but for the tab, DEL, C1), the separators of lines and paragraphs, and what changes the direction of
+/// text (Unicode standard annex 9, table "Explicit directional formatting characters").
+fn is_obeyed(c: char) -> bool {
+    match c {
+        '\t' => false,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            true
+        }
+        c => c.is_control(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finding_12_what_a_terminal_would_obey_is_shown() {
+        for (line, shown) in [
+            ("/srv/päth\twith 日本 🎉", "/srv/päth\twith 日本 🎉"),
+            ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
+            ("a\nERROR: b\r", "a\\nERROR: b\\r"),
+            ("\u{9b}31m\u{7f}\0", "\\u{9b}31m\\u{7f}\\u{0}"),
+            ("gpj\u{202e}.exe\u{2069}", "gpj\\u{202e}.exe\\u{2069}"),
+            ("a\u{2028}b\u{85}c", "a\\u{2028}b\\u{85}c"),
+            ("a\u{200f}\u{61c}", "a\\u{200f}\\u{61c}"),
+        ] {
+            assert_eq!(visible(line), shown);
+        }
+        assert!(matches!(visible("plain"), Cow::Borrowed("plain")));
     }
 }

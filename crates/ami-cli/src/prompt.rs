@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::failure::{Failure, OrExit, exit};
 use crate::interrupt;
-use crate::print::print;
+use crate::print::print_question;
 
 /// How long the older suite waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ pub enum Answer {
 
 /// Asks for a value. An empty answer, and the end of input, mean `default`.
 pub(crate) fn ask(name: &str, question: &str, default: &str) -> Result<String, Failure> {
-    print(question)?;
+    print_question(question)?;
     match read_line()?.as_deref().map(str::trim) {
         None => Err(timed_out(&format!(": {name}"))),
         Some("") => Ok(default.to_owned()),
@@ -37,7 +37,7 @@ pub(crate) fn ask(name: &str, question: &str, default: &str) -> Result<String, F
 
 /// Asks a yes-or-no question.
 pub(crate) fn confirm(question: &str) -> Result<Answer, Failure> {
-    print(question)?;
+    print_question(question)?;
     Ok(match read_line()? {
         None => Answer::None,
         Some(answer) if answer.starts_with(['y', 'Y']) => Answer::Yes,

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::manual;
 use crate::parse::{Parsed, parse};
-use crate::print::print;
+use crate::print::{LogLines, print_text};
 use crate::sweeper;
 
 /// The release of the older suite whose behaviour and manifests these commands have; scripts read it.
@@ -83,12 +83,12 @@ fn answer<O: Options>(
     story: impl FnOnce(O, &Context) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     match parsed {
-        Parsed::Version => print(&format!(
+        Parsed::Version => print_text(&format!(
             "{} {COMPATIBLE_VERSION}\n{OWN_VERSION}\n",
             definition.name
         )),
-        Parsed::Help => print(&help(definition, definition.command::<O>())),
-        Parsed::Manual => print(&manual::as_text(definition, &definition.command::<O>())),
+        Parsed::Help => print_text(&help(definition, definition.command::<O>())),
+        Parsed::Manual => print_text(&manual::as_text(definition, &definition.command::<O>())),
         Parsed::Run { options, words } => {
             // A question on standard output would spoil the JSON.
             let batch = options.common().batch || options.json();
@@ -123,7 +123,7 @@ fn help(definition: &Definition, mut command: Command) -> String {
 
 fn dump(definition: &Definition, mut command: Command, format: &OsString) -> Result<(), Failure> {
     let shell = match format.to_str() {
-        Some("man") => return print(&manual::as_roff(definition, &command, OWN_VERSION)),
+        Some("man") => return print_text(&manual::as_roff(definition, &command, OWN_VERSION)),
         Some("bash") => Shell::Bash,
         Some("zsh") => Shell::Zsh,
         Some("fish") => Shell::Fish,
@@ -135,15 +135,16 @@ fn dump(definition: &Definition, mut command: Command, format: &OsString) -> Res
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, definition.name, &mut script);
-    print(&String::from_utf8_lossy(&script))
+    print_text(&String::from_utf8_lossy(&script))
 }
 
 /// Only what this suite says itself: libraries say more than anybody wants to read, and might say what nobody should.
 fn log_to_stderr() {
     let own = ["ami_", "ec2_"].map(|begin| (begin, LevelFilter::DEBUG));
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(|| LogLines)
+        // Its colours would be told as what they are.
+        .with_ansi(false)
         .without_time()
         .with_target(false)
         .with_filter(Targets::from_iter(own));

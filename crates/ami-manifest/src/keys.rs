@@ -1,6 +1,5 @@
 //! The user's private key, and certificates: the user's and EC2's.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -163,7 +162,7 @@ fn read(
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(cannot)?;
+    let file = ami_files::open_regular(path).map_err(cannot)?;
     // Room for all of it at once: a buffer that grows leaves copies of the key behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST_FILE as usize + 1));
     let count = file

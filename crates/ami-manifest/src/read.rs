@@ -1,7 +1,6 @@
 //! Reading a manifest: three versions, whatever white space, quotes, comments and order its XML has.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
@@ -55,7 +54,7 @@ impl ParsedManifest {
     /// [`Error::Read`].
     pub fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        let _ = File::open(path)
+        let _ = ami_files::open_regular(path)
             .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
             .map_err(|source| Error::Read {
                 path: path.to_owned(),

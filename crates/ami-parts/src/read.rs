@@ -195,7 +195,7 @@ pub fn check_all<T: Send>(
 }
 
 fn open(path: &Path) -> Result<(File, u64), Error> {
-    let file = File::open(path).map_err(|e| match e.kind() {
+    let file = ami_files::open_regular(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => Error::Missing {
             path: path.to_owned(),
         },

@@ -11,7 +11,6 @@ use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::operation::put_object_acl::PutObjectAclError;
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, ObjectCannedAcl, ServerSideEncryption};
 use md5::Md5;
 use openssl::base64::encode_block;
@@ -20,9 +19,10 @@ use tokio::task::JoinHandle;
 
 use crate::connection::{Attempt, Bucket, Trouble};
 use crate::error::Error;
+use crate::outgoing::{Content, Outgoing};
 
 /// How much of a file is read at a time (bytes).
-const READ: usize = 256 * 1024;
+pub(crate) const READ: usize = 256 * 1024;
 
 /// The first half of a part of the usual 10 MiB (bytes).
 const HALF: u64 = 5 << 20;
@@ -44,15 +44,6 @@ impl From<Acl> for ObjectCannedAcl {
             Acl::PublicRead => Self::PublicRead,
         }
     }
-}
-
-/// What is uploaded.
-#[derive(Debug, Clone)]
-pub enum Content {
-    /// A file, which is read as it is sent.
-    File(PathBuf),
-    /// Bytes in memory.
-    Bytes(Vec<u8>),
 }
 
 /// A file's size in bytes and its digests, by which it is known again.
@@ -142,6 +133,8 @@ impl Bucket {
         fingerprint: &Fingerprint,
         acl: Acl,
     ) -> Result<(), Error> {
+        let outgoing = Outgoing::of(content, fingerprint.size)?;
+        let outgoing = &outgoing;
         self.perform(doing, fingerprint.size, |attempt: Attempt| async move {
             let request = attempt
                 .client
@@ -151,14 +144,15 @@ impl Bucket {
                 .acl(acl.into())
                 .content_md5(encode_block(&fingerprint.md5))
                 .content_length(fingerprint.size.cast_signed())
-                .body(body(content).await?);
-            let answer = request
+                .body(outgoing.body());
+            let sent = request
                 .customize()
                 .config_override(attempt.config())
                 .interceptor(attempt.watch::<PutObjectError>())
                 .send()
-                .await
-                .map_err(|error| attempt.explain(error))?;
+                .await;
+            outgoing.check()?;
+            let answer = sent.map_err(|error| attempt.explain(error))?;
             check_stored(doing, fingerprint, &answer)
         })
         .await
@@ -448,21 +442,6 @@ async fn receive(
             Err(Trouble::again(attempt.doing(), reason))
         }
         _ => Ok(()),
-    }
-}
-
-async fn body(content: &Content) -> Result<ByteStream, Error> {
-    match content {
-        Content::Bytes(bytes) => Ok(ByteStream::from(bytes.clone())),
-        Content::File(path) => {
-            let stream = ByteStream::read_from()
-                .path(path)
-                .buffer_size(READ)
-                .build()
-                .await;
-            stream
-                .map_err(|error| Error::io("read", path)(std::io::Error::other(root_cause(&error))))
-        }
     }
 }
 

@@ -54,9 +54,12 @@ impl From<Error> for Trouble {
     }
 }
 
-/// A path of bytes.
+/// A path on the volume, to be told of; that of the volume itself is empty where it is walked.
 pub(crate) fn as_path(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
+    match bytes {
+        b"" => Path::new("/"),
+        _ => Path::new(OsStr::from_bytes(bytes)),
+    }
 }
 
 /// A folder that is being visited.

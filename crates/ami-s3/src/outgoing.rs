@@ -1,0 +1,231 @@
+//! What is uploaded: bytes in memory, or a file that is read as it is sent.
+//!
+//! The file is opened once: what is sent again after a failure is what was sent before, whoever has its name by then. An error in
+//! reading it is kept here, because the SDK would tell of it as of one of the network.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+use crate::object::READ;
+
+/// What is uploaded.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// A file, which is read as it is sent.
+    File(PathBuf),
+    /// Bytes in memory.
+    Bytes(Vec<u8>),
+}
+
+/// Content that is ready to be sent, as often as it takes.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    File(Arc<OpenFile>),
+    Bytes(Bytes),
+}
+
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    file: File,
+    path: PathBuf,
+    /// How many bytes are sent: so many were announced.
+    size: u64,
+    failure: Mutex<Option<io::Error>>,
+}
+
+impl Outgoing {
+    /// Opens a file, of which `size` bytes are to be sent.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn of(content: &Content, size: u64) -> Result<Self, Error> {
+        match content {
+            Content::Bytes(bytes) => Ok(Self::Bytes(Bytes::copy_from_slice(bytes))),
+            Content::File(path) => {
+                OpenFile::open(path, size).map(|file| Self::File(Arc::new(file)))
+            }
+        }
+    }
+
+    /// All of it, from its beginning.
+    pub(crate) fn body(&self) -> ByteStream {
+        ByteStream::new(match self {
+            Self::Bytes(bytes) => SdkBody::from(bytes.clone()),
+            Self::File(file) => {
+                let file = file.clone();
+                SdkBody::retryable(move || {
+                    SdkBody::from_body_1_x(Reading {
+                        file: file.clone(),
+                        position: 0,
+                        next: None,
+                    })
+                })
+            }
+        })
+    }
+
+    /// Whether it could be read, as far as it was.
+    ///
+    /// # Errors
+    /// [`Error::Io`], once.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let Self::File(file) = self else {
+            return Ok(());
+        };
+        let mut failure = file.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure.take() {
+            None => Ok(()),
+            Some(error) => Err(Error::io("read", &file.path)(error)),
+        }
+    }
+}
+
+impl OpenFile {
+    fn open(path: &Path, size: u64) -> Result<Self, Error> {
+        Ok(Self {
+            file: ami_files::open_regular(path).map_err(Error::io("read", path))?,
+            path: path.to_owned(),
+            size,
+            failure: Mutex::default(),
+        })
+    }
+
+    /// The next bytes from `position` on.
+    fn read(&self, position: u64) -> io::Result<Bytes> {
+        let left = usize::try_from(self.size - position).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; left.min(READ)];
+        let count = loop {
+            match self.file.read_at(&mut buffer, position) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
+        if count == 0 {
+            let text = format!("it became smaller: {position} bytes of {}", self.size);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        buffer.truncate(count);
+        Ok(buffer.into())
+    }
+}
+
+/// One reading of a file.
+struct Reading {
+    file: Arc<OpenFile>,
+    position: u64,
+    /// A disk may take its time: others are sent meanwhile.
+    next: Option<JoinHandle<io::Result<Bytes>>>,
+}
+
+impl Body for Reading {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if this.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let next = this.next.get_or_insert_with(|| {
+            let (file, position) = (this.file.clone(), this.position);
+            tokio::task::spawn_blocking(move || file.read(position))
+        });
+        let read = ready!(Pin::new(next).poll(context));
+        this.next = None;
+        let read = read.unwrap_or_else(|error| Err(io::Error::other(error)));
+        Poll::Ready(Some(match read {
+            Ok(bytes) => {
+                this.position += bytes.len() as u64;
+                Ok(Frame::data(bytes))
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let mut failure = this
+                    .file
+                    .failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *failure = Some(error);
+                Err(text.into())
+            }
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.position == self.file.size
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.file.size - self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    fn read(outgoing: &Outgoing) -> Result<Vec<u8>, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let collected = runtime.block_on(outgoing.body().collect());
+        collected
+            .map(|data| data.to_vec())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_is_sent_whole_and_again_after_another_has_its_name() {
+        let bytes: Vec<u8> = (0..2 * READ + 77).map(|i| (i / 5) as u8).collect();
+        let file = file(&bytes);
+        let content = Content::File(file.path().to_owned());
+        let outgoing = Outgoing::of(&content, bytes.len() as u64).unwrap();
+        assert!(read(&outgoing).unwrap() == bytes);
+        std::fs::remove_file(file.path()).unwrap();
+        std::fs::write(file.path(), b"another").unwrap();
+        assert!(read(&outgoing).unwrap() == bytes);
+        assert!(outgoing.check().is_ok());
+        assert_eq!(read(&Outgoing::of(&content, 0).unwrap()).unwrap(), b"");
+    }
+
+    #[test]
+    fn finding_24_a_local_file_that_fails_is_told_as_one() {
+        let file = file(b"short");
+        let content = Content::File(file.path().to_owned());
+        let outgoing = Outgoing::of(&content, 9).unwrap();
+        assert!(read(&outgoing).is_err());
+        let error = outgoing.check().unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(
+            format!("{error}: {cause}"),
+            format!(
+                "cannot read {}: it became smaller: 5 bytes of 9",
+                file.path().display()
+            )
+        );
+        assert!(outgoing.check().is_ok());
+    }
+}
