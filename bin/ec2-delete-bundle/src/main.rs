@@ -1,22 +1,24 @@
 //! Deletes an EC2 bundle from S3.
 
 mod args;
+mod named;
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use ami_cli::{Answer, Context, Failure, OrExit, exit};
-use ami_manifest::ParsedManifest;
+use ami_cli::{Answer, Context, Failure};
 use ami_s3::{Bucket, BucketPath};
 use ami_s3_cli::{Session, failure, talk};
 use serde::Serialize;
 
 use crate::args::{Arguments, DEFINITION};
+use crate::named::Named;
 
 /// What was deleted, for `--json`.
 #[derive(Debug, Serialize)]
 struct Report {
     deleted: Vec<String>,
+    /// What the manifest names and is no part by its name.
+    kept: Vec<String>,
     bucket_deleted: bool,
 }
 
@@ -39,7 +41,7 @@ fn delete(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         (None, None) => {
             return Err(Failure::missing("manifest or --prefix"));
         }
-        (Some(manifest), None) => Which::Named(named(manifest)?),
+        (Some(manifest), None) => Which::Named(Named::of(manifest)?),
         (None, Some(prefix)) => Which::All(prefix.clone()),
     };
     talk(&settings, context, async |session| {
@@ -49,8 +51,8 @@ fn delete(arguments: Arguments, context: &Context) -> Result<(), Failure> {
 
 /// Which files.
 enum Which {
-    /// These.
-    Named(Vec<String>),
+    /// Those that a manifest names.
+    Named(Named),
     /// All that belong to bundles of this name.
     All(String),
 }
@@ -62,16 +64,19 @@ async fn run(
     session: &Session<'_>,
 ) -> Result<(), Failure> {
     let bucket = session.connection.bucket(path);
-    let files = match which {
+    let mut files = match which {
         Which::Named(files) => files,
         Which::All(prefix) => list(&bucket, &prefix).await?,
     };
     let mut report = Report {
         deleted: Vec::new(),
+        kept: Vec::new(),
         bucket_deleted: false,
     };
-    let goes_on = agree(arguments, &files, session)?;
+    let goes_on = agree(arguments, &files.usual, session)?;
     if goes_on {
+        report.kept = files.settle_odd(session)?;
+        let files = files.usual;
         bucket
             .delete(&files, arguments.s3.parallel(), failure, |file| {
                 report.deleted.push(file.to_owned());
@@ -115,19 +120,8 @@ fn agree(arguments: &Arguments, files: &[String], session: &Session<'_>) -> Resu
     }
 }
 
-/// The manifest, then the parts that it names.
-fn named(manifest: &Path) -> Result<Vec<String>, Failure> {
-    let parsed = ParsedManifest::load(manifest).or_exit(exit::OTHER)?;
-    let name = manifest.file_name().unwrap_or_default();
-    let parts = parsed.manifest.image.parts.into_iter();
-    let parts = parts.map(|part| part.filename);
-    Ok(std::iter::once(name.to_string_lossy().into_owned())
-        .chain(parts)
-        .collect())
-}
-
 /// The files of all bundles of this name, manifests first.
-async fn list(bucket: &Bucket, prefix: &str) -> Result<Vec<String>, Failure> {
+async fn list(bucket: &Bucket, prefix: &str) -> Result<Named, Failure> {
     let mut files = bucket.list(prefix).await.map_err(failure)?;
     let is_manifest = |file: &String| {
         let rest = file.strip_prefix(prefix);
@@ -135,5 +129,8 @@ async fn list(bucket: &Bucket, prefix: &str) -> Result<Vec<String>, Failure> {
     };
     files.retain(|file| is_manifest(file) || ami_parts::is_part_of(prefix, file));
     files.sort_by_key(|file| !is_manifest(file));
-    Ok(files)
+    Ok(Named {
+        usual: files,
+        odd: Vec::new(),
+    })
 }

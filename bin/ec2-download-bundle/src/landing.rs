@@ -42,7 +42,7 @@ impl Landing {
         context: &Context,
     ) -> Result<Self, Failure> {
         let staging = if resumes {
-            let kept = Staging::kept(destination, &id(manifest)).or_exit(exit::OTHER)?;
+            let kept = Staging::kept(destination, &id(manifest)).or_exit(exit::SERVICE)?;
             kept.ok_or_else(|| {
                 let text = format!(
                     "another command is downloading this bundle to {}: wait for its end, or give another folder with -d",
@@ -51,12 +51,12 @@ impl Landing {
                 Failure::new(exit::OTHER, text)
             })?
         } else {
-            context.staging(destination).or_exit(exit::OTHER)?
+            context.staging(destination).or_exit(exit::SERVICE)?
         };
         let folder = staging.path().join("parts");
         fs::create_dir_all(&folder)
             .map_err(ami_parts::Error::io("create", &folder))
-            .or_exit(exit::OTHER)?;
+            .or_exit(exit::SERVICE)?;
         let landed = BundleFiles::named(image, &folder);
         let there = if resumes {
             find_again(&landed, &BundleFiles::named(image, destination), context)?

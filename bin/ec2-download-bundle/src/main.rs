@@ -2,6 +2,7 @@
 
 mod args;
 mod landing;
+mod names;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,13 +36,17 @@ fn download(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let Some(path) = arguments.s3.bucket.clone() else {
         return Err(Failure::missing("bucket"));
     };
-    let file = match (&arguments.manifest, &arguments.prefix) {
+    let (option, file) = match (&arguments.manifest, &arguments.prefix) {
         (Some(_), Some(_)) => {
             return Err(Failure::not_both("prefix", "manifest"));
         }
-        (Some(manifest), None) => manifest.clone(),
-        (None, prefix) => ami_parts::manifest_file_name(prefix.as_deref().unwrap_or("image")),
+        (Some(manifest), None) => ("manifest", manifest.clone()),
+        (None, prefix) => {
+            let name = prefix.as_deref().unwrap_or("image");
+            ("prefix", ami_parts::manifest_file_name(name))
+        }
     };
+    names::check_manifest_name(option, &file)?;
     let folder = match &arguments.directory {
         Some(folder) => folder.clone(),
         None => std::env::current_dir().or_exit(exit::OTHER)?,
@@ -59,7 +64,8 @@ async fn run(
     session: &Session<'_>,
 ) -> Result<(), Failure> {
     let bucket = session.connection.bucket(path);
-    let target = folder.join(file);
+    let key = arguments.privatekey.as_deref().unwrap_or(Path::new(""));
+    let target = names::manifest_target(folder, file, key)?;
     let manifest = get_manifest(arguments, &bucket, file, &target, session).await?;
     let parsed = ParsedManifest::parse(&manifest).map_err(|source| ami_manifest::Error::Manifest {
         path: bucket.path().location(file).into(),
@@ -71,6 +77,8 @@ async fn run(
         parts = image.parts.len(),
         "manifest read"
     );
+    let check_names = || names::check_parts(&image.parts, folder, file, key);
+    check_names()?;
 
     let landing = Landing::prepare(
         &manifest,
@@ -98,6 +106,8 @@ async fn run(
         skipped: names(true),
         damaged,
     };
+    // Once more: something may have got a name meanwhile.
+    check_names()?;
     landing.publish(file, &manifest)?;
     if arguments.s3.json {
         session.context.print_json(&report)?;

@@ -5,7 +5,7 @@ mod args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ami_bundle::Settings;
+use ami_bundle::{Naming, Settings};
 use ami_cli::{BundleFiles, Context, Failure, OrExit, Progress, exit};
 use ami_manifest::{Certificate, ParsedManifest, PrivateKey};
 use serde::Serialize;
@@ -46,10 +46,9 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         .staging(&arguments.destination)
         .or_exit(exit::OTHER)?;
     debug!(path = %staging.path().display(), "private folder made");
-    let inputs: Vec<PathBuf> = [manifest, key_path]
-        .into_iter()
-        .chain(arguments.cert.clone())
-        .collect();
+    let sources = [manifest.clone(), key_path].into_iter();
+    let sources = sources.chain(arguments.cert.clone()).collect();
+    let naming = Naming::of_manifest(&manifest, sources);
     let progress = Progress::bytes(files.size);
     let settings = Settings {
         threads: arguments.running.threads(),
@@ -61,7 +60,7 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         &files.expected,
         &bundle_key,
         &staging,
-        &inputs,
+        naming,
         &settings,
     )
     .map_err(Failure::of_unbundling)?;

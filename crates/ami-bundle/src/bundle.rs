@@ -82,6 +82,8 @@ pub fn check_name(name: &str) -> Result<(), Error> {
         "it has a slash"
     } else if name == "." || name == ".." {
         "it is that of a folder"
+    } else if ami_parts::is_hidden(name) {
+        "it begins with a dot, and no hidden file is ever made of a bundle"
     } else if name.len() > MAX_NAME {
         "it is too long"
     } else if name.chars().any(char::is_control) {
@@ -253,6 +255,7 @@ mod tests {
             "a/b",
             ".",
             "..",
+            ".img",
             "a\nb",
             "a\0",
             &"n".repeat(MAX_NAME + 1),

@@ -73,6 +73,23 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A file of the image's name is there, and nothing says that it is an older image of the bundle.
+    #[error(
+        "{path} is there already, and the manifest is not called after it: move it, or choose another destination",
+        path = path.display()
+    )]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The image has the name of a hidden file.
+    #[error(
+        "the image in the bundle is called {name:?}, which is the name of a hidden file: it is not written"
+    )]
+    Hidden {
+        /// The name.
+        name: String,
+    },
     /// The caller's flag was raised.
     #[error("interrupted")]
     Interrupted,

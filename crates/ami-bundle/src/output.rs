@@ -2,13 +2,14 @@
 
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use ami_parts::Staging;
 
 use crate::error::{Error, StreamError};
+use crate::naming::Naming;
 use crate::tar::read::{Member, Receiver};
 use crate::write_behind::WriteBehind;
 
@@ -27,6 +28,10 @@ struct StagedFile {
     file: File,
     path: PathBuf,
     write_behind: WriteBehind,
+    destination: PathBuf,
+    naming: Naming,
+    /// The permission bits that the umask leaves.
+    allowed: u32,
 }
 
 impl ImageOutput {
@@ -39,9 +44,14 @@ impl ImageOutput {
     }
 
     /// Writes the image to a file of the private folder.
-    pub(crate) fn file(expected_size: u64, staging: &Staging) -> Result<Self, Error> {
+    pub(crate) fn file(
+        expected_size: u64,
+        staging: &Staging,
+        naming: Naming,
+    ) -> Result<Self, Error> {
         let path = staging.path().join("image");
         let file = File::create_new(&path).map_err(Error::io("create", &path))?;
+        let made = file.metadata().map_err(Error::io("read", &path))?;
         let write_behind = WriteBehind::start(&file).map_err(Error::io("open", &path))?;
         Ok(Self {
             expected_size,
@@ -49,32 +59,28 @@ impl ImageOutput {
                 file,
                 path,
                 write_behind,
+                destination: staging.destination().to_owned(),
+                naming,
+                allowed: made.permissions().mode() & 0o666,
             }),
         })
     }
 
-    /// Gives the image its mode, time and name in the destination, in place of what has that name, unless that is one of `sources`.
-    pub(crate) fn publish(
-        self,
-        member: &Member,
-        staging: &Staging,
-        sources: &[PathBuf],
-    ) -> Result<PathBuf, Error> {
-        let target = staging.destination().join(&member.name);
-        let there = identity(&target);
-        if there.is_some() && sources.iter().any(|source| identity(source) == there) {
-            return Err(Error::WouldReplace { path: target });
-        }
+    /// Gives the image its mode, time and name in the destination.
+    pub(crate) fn publish(self, member: &Member, staging: &Staging) -> Result<PathBuf, Error> {
+        let mut target = staging.destination().join(&member.name);
         if let Some(StagedFile {
             file,
             path,
             write_behind,
+            destination,
+            naming,
+            allowed,
         }) = self.file
         {
             write_behind.finish().map_err(Error::io("sync", &path))?;
-            // Only the permission bits: set-user-ID from somebody else's bundle has no use on an image.
-            let mode = Permissions::from_mode(member.mode & 0o777);
-            file.set_permissions(mode)
+            // It is an image, and may be somebody else's: nobody runs it, and who may read it the umask says too.
+            file.set_permissions(Permissions::from_mode(member.mode & allowed))
                 .map_err(Error::io("set the mode of", &path))?;
             let since_1970 = Duration::from_secs(member.mtime.unsigned_abs());
             let mtime = if member.mtime < 0 {
@@ -87,17 +93,14 @@ impl ImageOutput {
                     .map_err(Error::io("set the time of", &path))?;
             }
             file.sync_all().map_err(Error::io("sync", &path))?;
+            // Once more: something may have got the name meanwhile.
+            target = naming.target(&destination, &member.name)?;
             make_way(&target)?;
             fs::rename(&path, &target).map_err(Error::io("rename the image to", &target))?;
             ami_parts::sync_folder(staging.destination())?;
         }
         Ok(target)
     }
-}
-
-/// What tells a file from all others.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 /// As in the older suite, an empty folder of the image's name makes way.
@@ -123,7 +126,15 @@ impl Receiver for ImageOutput {
             }
             .into());
         }
-        if let Some(StagedFile { file, path, .. }) = &self.file {
+        if let Some(StagedFile {
+            file,
+            path,
+            destination,
+            naming,
+            ..
+        }) = &self.file
+        {
+            let _ = naming.target(destination, &member.name)?;
             file.set_len(member.size)
                 .map_err(Error::io("make room for", path))?;
         }
@@ -135,6 +146,7 @@ impl Receiver for ImageOutput {
             file,
             path,
             write_behind,
+            ..
         }) = &mut self.file
         else {
             return Ok(());
@@ -190,6 +202,14 @@ fn units(bytes: &[u8], offset: u64) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn naming(bundle: &str) -> Naming {
+        Naming {
+            bundle: Some(bundle.to_owned()),
+            sources: Vec::new(),
+        }
+    }
 
     fn member(name: &str, size: u64) -> Member {
         Member {
@@ -201,21 +221,27 @@ mod tests {
         }
     }
 
+    /// What a new file of a usual program gets here.
+    fn usual_mode() -> u32 {
+        let file = tempfile::tempdir().unwrap();
+        let path = file.path().join("new");
+        fs::write(&path, "").unwrap();
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
     #[test]
     fn an_image_takes_its_name_mode_and_time_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("a.img")).unwrap();
         let staging = Staging::new(folder.path()).unwrap();
-        let mut output = ImageOutput::file(100_000, &staging).unwrap();
+        let mut output = ImageOutput::file(100_000, &staging, naming("a.img")).unwrap();
         output.begin(&member("a.img", 100_000)).unwrap();
         output.data(10, b"abc").unwrap();
         let mut block = vec![0; 3 * HOLE];
         block[HOLE + 5] = b'x';
         output.data(8 * HOLE as u64 - 7, &block).unwrap();
         assert!(folder.path().join("a.img").is_dir());
-        let path = output
-            .publish(&member("a.img", 100_000), &staging, &[])
-            .unwrap();
+        let path = output.publish(&member("a.img", 100_000), &staging).unwrap();
         drop(staging);
 
         let mut expected = vec![0; 100_000];
@@ -223,7 +249,7 @@ mod tests {
         expected[9 * HOLE - 2] = b'x';
         assert!(fs::read(&path).unwrap() == expected);
         let metadata = fs::metadata(&path).unwrap();
-        assert_eq!(metadata.mode() & 0o7777, 0o755);
+        assert_eq!(metadata.mode() & 0o7777, 0o755 & usual_mode());
         assert_eq!(metadata.mtime(), -86_400);
         assert!(
             metadata.blocks() * 512 <= 2 * HOLE as u64,
@@ -236,7 +262,7 @@ mod tests {
     fn more_data_than_the_manifest_says_is_refused_before_anything_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let staging = Staging::new(folder.path()).unwrap();
-        let mut output = ImageOutput::file(5, &staging).unwrap();
+        let mut output = ImageOutput::file(5, &staging, Naming::default()).unwrap();
         let error = output.begin(&member("a", u64::MAX)).unwrap_err();
         assert!(matches!(
             error,
@@ -254,12 +280,12 @@ mod tests {
         let staging = Staging::new(folder.path()).unwrap();
         let data: Vec<u8> = (0..1_000_003u32).map(|i| (i % 251) as u8 + 1).collect();
         let size = 60 * data.len() as u64;
-        let mut output = ImageOutput::file(size, &staging).unwrap();
+        let mut output = ImageOutput::file(size, &staging, Naming::default()).unwrap();
         output.begin(&member("a", size)).unwrap();
         for index in 0..60 {
             output.data(index * data.len() as u64, &data).unwrap();
         }
-        let path = output.publish(&member("a", size), &staging, &[]).unwrap();
+        let path = output.publish(&member("a", size), &staging).unwrap();
         assert!(fs::read(path).unwrap() == data.repeat(60));
     }
 
@@ -270,11 +296,13 @@ mod tests {
         fs::write(&source, "precious").unwrap();
         fs::hard_link(&source, folder.path().join("image")).unwrap();
         let staging = Staging::new(folder.path()).unwrap();
-        let output = ImageOutput::file(0, &staging).unwrap();
-        let error = output
-            .publish(&member("image", 0), &staging, &[source])
-            .unwrap_err();
-        assert!(matches!(error, Error::WouldReplace { .. }));
+        let mut naming = naming("image");
+        naming.sources.push(source);
+        let mut output = ImageOutput::file(0, &staging, naming).unwrap();
+        let early = output.begin(&member("image", 0)).unwrap_err();
+        assert!(matches!(early, Error::WouldReplace { .. }));
+        let late = output.publish(&member("image", 0), &staging).unwrap_err();
+        assert!(matches!(late, Error::WouldReplace { .. }));
         assert_eq!(fs::read(folder.path().join("image")).unwrap(), b"precious");
     }
 
@@ -283,8 +311,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("a/b")).unwrap();
         let staging = Staging::new(folder.path()).unwrap();
-        let output = ImageOutput::file(0, &staging).unwrap();
-        let error = output.publish(&member("a", 0), &staging, &[]).unwrap_err();
+        let output = ImageOutput::file(0, &staging, naming("a")).unwrap();
+        let error = output.publish(&member("a", 0), &staging).unwrap_err();
         assert!(matches!(error, Error::InTheWay { .. }));
         assert!(folder.path().join("a/b").is_dir());
     }

@@ -9,6 +9,7 @@ use sha1::{Digest, Sha1};
 use crate::cipher::StreamCipher;
 use crate::error::{Error, StreamError};
 use crate::gunzip::{Cutter, Gunzip, InflateAlone, Piece};
+use crate::naming::Naming;
 use crate::output::ImageOutput;
 use crate::schedule::{self, Sink, Source};
 use crate::settings::Settings;
@@ -29,25 +30,27 @@ pub struct Expected {
 /// Unbundles parts, given in order, into the destination of `staging` and gives the image's path.
 ///
 /// The image gets its name, which is that of the tar stream's member, only when everything has been checked: every part's SHA-1,
-/// gzip's CRC-32 and length, the tar stream's SHA-1, the image's size. Whoever made the bundle chose that name: it replaces neither the
-/// parts nor any of `inputs`, such as the manifest and the private key.
+/// gzip's CRC-32 and length, the tar stream's SHA-1, the image's size. Whoever made the bundle chose that name: `naming` says what it
+/// may replace. The parts count as sources too.
 ///
 /// # Errors
-/// [`Error::File`] for a part or the destination; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for what is in the
+/// [`Error::Hidden`], [`Error::WouldReplace`] and [`Error::Exists`] for the name; [`Error::File`] for a part or the destination; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for what is in the
 /// parts; [`Error::Interrupted`].
 pub fn unbundle(
     parts: Vec<PartFile>,
     expected: &Expected,
     key: &BundleKey,
     staging: &Staging,
-    inputs: &[PathBuf],
+    naming: Naming,
     settings: &Settings<'_>,
 ) -> Result<PathBuf, Error> {
-    let mut sources = inputs.to_vec();
-    sources.extend(parts.iter().map(|part| part.path.clone()));
-    let output = ImageOutput::file(expected.size, staging)?;
+    let mut naming = naming;
+    naming
+        .sources
+        .extend(parts.iter().map(|part| part.path.clone()));
+    let output = ImageOutput::file(expected.size, staging, naming)?;
     let (member, output) = run(parts, expected, key, output, settings)?;
-    output.publish(&member, staging, &sources)
+    output.publish(&member, staging)
 }
 
 /// Checks everything that [`unbundle`] checks, and writes nothing; gives the image's name.

@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ami_bundle::Expected;
 use ami_manifest::Image;
@@ -69,16 +68,4 @@ fn size_of(part: &PartFile) -> Result<u64, ami_parts::Error> {
         }
         Err(e) => Err(ami_parts::Error::io("read", path)(e)),
     }
-}
-
-/// The first of `paths` that is the same file as one of `others`, under whatever name.
-pub(crate) fn first_same_file<'a>(
-    others: &[PathBuf],
-    mut paths: impl Iterator<Item = &'a Path>,
-) -> Option<PathBuf> {
-    let identity = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
-    let others: Vec<_> = others.iter().filter_map(|path| identity(path)).collect();
-    paths
-        .find(|path| identity(path).is_some_and(|found| others.contains(&found)))
-        .map(Path::to_owned)
 }

@@ -14,7 +14,6 @@ use ami_parts::StagedParts;
 use serde::Serialize;
 use tracing::debug;
 
-use crate::bundle_files::first_same_file;
 use crate::context::Context;
 use crate::ec2_certificate::ec2_certificate;
 use crate::failure::{Failure, OrExit, exit};
@@ -256,9 +255,12 @@ impl<'a> BundlePlan<'a> {
         let replaced = ami_parts::replaced_files(&self.options.destination, &self.name)
             .or_exit(exit::USAGE)?;
         let inputs = self.inputs.iter().map(PathBuf::as_path).chain([image]);
-        match first_same_file(&replaced, inputs) {
+        match ami_files::first_same_file(&replaced, inputs) {
             None => Ok(()),
-            Some(path) => Err(Failure::new(exit::OTHER, PlanError::WouldReplace(path))),
+            Some(path) => Err(Failure::new(
+                exit::OTHER,
+                PlanError::WouldReplace(path.to_owned()),
+            )),
         }
     }
 

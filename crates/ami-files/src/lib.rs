@@ -1,4 +1,4 @@
-//! Opening files that somebody else may have made.
+//! Files that somebody else may have made: opening them, and telling whether one is another.
 //!
 //! A name in a folder of somebody else can belong to a FIFO, on which an ordinary open waits for ever, or to a device, which an
 //! open can set going (a watchdog, a tape). So what has the name is looked at first, through a descriptor that does nothing else
@@ -13,10 +13,11 @@
 //! # Ok(()) }
 //! ```
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -108,10 +109,27 @@ fn check(found: &Stat, is_right: fn(FileType) -> bool) -> io::Result<()> {
     Err(io::Error::new(error, NotRegular { found }))
 }
 
+/// The first of `paths` that is one of the files `others`, under whatever name: by another path, as a hard link, or as a symbolic
+/// link to it. What is not there is no file.
+pub fn first_same_file<'a>(
+    others: &[PathBuf],
+    mut paths: impl Iterator<Item = &'a Path>,
+) -> Option<&'a Path> {
+    let others: Vec<(u64, u64)> = others.iter().flat_map(|path| identities(path)).collect();
+    paths.find(|path| identities(path).any(|found| others.contains(&found)))
+}
+
+/// Device and inode of what has the name and, if that is a symbolic link, of what it leads to.
+fn identities(path: &Path) -> impl Iterator<Item = (u64, u64)> {
+    [fs::symlink_metadata(path), fs::metadata(path)]
+        .into_iter()
+        .flatten()
+        .map(|metadata: Metadata| (metadata.dev(), metadata.ino()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::io::Read;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
@@ -157,6 +175,27 @@ mod tests {
         }
         let missing = open_regular(&folder.path().join("missing")).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_file_is_known_by_whatever_name() {
+        let folder = every_kind();
+        let path = |name: &str| folder.path().join(name);
+        fs::hard_link(path("file"), path("hard")).unwrap();
+        fs::copy(path("file"), path("copy")).map(drop).unwrap();
+        let same = |other: &str, path: &Path| {
+            first_same_file(&[folder.path().join(other)], [path].into_iter()).is_some()
+        };
+        for name in ["file", "hard", "to-file", "directory/../file"] {
+            assert!(same("file", &path(name)), "{name}");
+            assert!(same(name, &path("file")), "{name}");
+        }
+        // A link itself may be what the other path goes through.
+        assert!(same("to-file", &path("to-file")));
+        for name in ["copy", "directory", "missing", "to-fifo"] {
+            assert!(!same("file", &path(name)), "{name}");
+            assert!(!same("missing", &path(name)), "{name}");
+        }
     }
 
     #[test]

@@ -26,7 +26,9 @@ mod staging;
 mod write;
 
 pub use error::Error;
-pub use names::{belongs_to_bundle, is_part_of, manifest_file_name, part_file_name};
+pub use names::{
+    belongs_to_bundle, is_hidden, is_part_name, is_part_of, manifest_file_name, part_file_name,
+};
 pub use publish::{Published, publish, publish_as_named, replaced_files, sync_folder};
 pub use read::{PartFile, PartReader, check_all};
 pub use staging::{Staging, sweep_when_free};

@@ -28,7 +28,32 @@ pub fn belongs_to_bundle(bundle: &str, file: &str) -> bool {
 pub fn is_part_of(bundle: &str, file: &str) -> bool {
     file.strip_prefix(bundle)
         .and_then(|suffix| suffix.strip_prefix(".part."))
-        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+        .is_some_and(is_number)
+}
+
+/// Whether `file` is a name that a part of some bundle has, `NAME.part.DIGITS`.
+///
+/// Whoever makes a manifest chooses the names in it. A part of such a name may replace a file that has it; under any other name
+/// (`pk.pem`) it may only appear where nothing is.
+///
+/// ```
+/// assert!(ami_parts::is_part_name("image.part.07"));
+/// assert!(!ami_parts::is_part_name("pk.pem") && !ami_parts::is_part_name(".profile.part.0"));
+/// ```
+pub fn is_part_name(file: &str) -> bool {
+    file.rsplit_once(".part.")
+        .is_some_and(|(name, digits)| !name.is_empty() && is_number(digits))
+        && !is_hidden(file)
+}
+
+/// Whether `file` is the name of a hidden file, as start-up files of programs are. None is made, replaced or deleted because a
+/// manifest or bundle names it.
+pub fn is_hidden(file: &str) -> bool {
+    file.starts_with('.')
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -66,6 +91,34 @@ mod tests {
             "a.img2.part.0",
         ] {
             assert!(!belongs_to_bundle("a.img", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn finding_02_only_names_of_parts_may_replace_files() {
+        for part in [
+            "a.part.0",
+            "a b.part.part.12",
+            "a.part.0.part.00",
+            "-.part.9",
+        ] {
+            assert!(is_part_name(part), "{part}");
+        }
+        for other in [
+            "pk.pem",
+            ".bashrc",
+            ".bashrc.part.0",
+            ".part.0",
+            "a.part.",
+            "a.part.0x",
+            "a.part.-1",
+            "a.part.٣",
+            "a.part.0 ",
+            "a.PART.0",
+            "a.manifest.xml",
+            "",
+        ] {
+            assert!(!is_part_name(other), "{other}");
         }
     }
 }
