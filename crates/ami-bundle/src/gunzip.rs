@@ -5,18 +5,22 @@
 //! order: if all before it ended at the end of a block, it began at the beginning of one, and if it then inflated without
 //! reference to anything before it, what came out is right. Any other piece (the pattern by chance, or a stream of the older
 //! suite, which is one long chunk) is inflated in order, from where the last one ended.
+//!
+//! Whoever made a stream chooses where its pieces end and what they refer to. So that this cannot cost more than in proportion to
+//! what is read and written: a piece has a smallest size, every byte is copied a fixed number of times, and pieces are no longer
+//! tried alone when more has been inflated in vain than for good ([`Guesses`]).
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crc32fast::Hasher as Crc32;
-use memchr::memmem;
 
-use crate::deflate::{CHUNK, CHUNK_END};
+use crate::cutter::Piece;
+use crate::deflate::CHUNK;
+use crate::effort;
 use crate::error::{Error, StreamError};
 use crate::gzip::{self, HeaderReader, TrailerReader};
 use crate::schedule::{Emit, Join, Work};
 use crate::zlib::{HISTORY, Inflater};
-
-/// The largest piece, in bytes: larger than a chunk of ours can become.
-const MAX_PIECE: usize = 1280 * 1024;
 
 /// The most that a piece is inflated to by itself, in bytes. What would give more is inflated in order, in bounded memory.
 const MAX_ALONE: usize = 4 * 1024 * 1024;
@@ -24,86 +28,28 @@ const MAX_ALONE: usize = 4 * 1024 * 1024;
 /// How much is inflated in order at a time, in bytes.
 const OUTPUT: usize = 512 * 1024;
 
-/// A piece of the compressed stream.
-pub(crate) struct Piece {
-    bytes: Vec<u8>,
-    may_stand_alone: bool,
+/// How much may be inflated in vain before it is compared with what was inflated for good, in bytes.
+const MAX_IN_VAIN: u64 = 64 * 1024 * 1024;
+
+/// Whether it is worth while to try pieces alone: what was inflated so in vain, and all that came out of the stream, in bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Guesses {
+    in_vain: AtomicU64,
+    given: AtomicU64,
 }
 
-/// Cuts the compressed stream where chunks may end.
-pub(crate) struct Cutter {
-    /// Decrypted and not yet given.
-    pending: Vec<u8>,
-    /// How much of `pending` has been searched.
-    searched: usize,
-    chunk_end: memmem::Finder<'static>,
-    next_is: Begin,
-}
-
-/// What the next piece begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begin {
-    /// gzip's header, cut off so that the first chunk stands alone.
-    Header,
-    /// Perhaps a chunk.
-    Chunk,
-    /// The middle of something.
-    Middle,
-}
-
-impl Default for Cutter {
-    fn default() -> Self {
-        Self {
-            pending: Vec::new(),
-            searched: 0,
-            chunk_end: memmem::Finder::new(&CHUNK_END),
-            next_is: Begin::Header,
-        }
-    }
-}
-
-impl Cutter {
-    /// Where the next bytes of the stream are put.
-    pub(crate) fn pending(&mut self) -> &mut Vec<u8> {
-        &mut self.pending
+impl Guesses {
+    fn are_worth_while(&self) -> bool {
+        let given = self.given.load(Ordering::Relaxed);
+        self.in_vain.load(Ordering::Relaxed) <= given.saturating_add(MAX_IN_VAIN)
     }
 
-    /// The next piece, if it is known where it ends.
-    pub(crate) fn cut(&mut self) -> Option<Piece> {
-        let (length, next_is) = self.find()?;
-        Some(self.cut_at(length, next_is))
+    fn was_in_vain(&self, length: usize) {
+        let _ = self.in_vain.fetch_add(length as u64, Ordering::Relaxed);
     }
 
-    /// What is left at the end of the stream.
-    pub(crate) fn rest(&mut self) -> Option<Piece> {
-        let length = self.pending.len();
-        (length > 0).then(|| self.cut_at(length, Begin::Middle))
-    }
-
-    fn cut_at(&mut self, length: usize, next_is: Begin) -> Piece {
-        let rest = self.pending.split_off(length);
-        let bytes = std::mem::replace(&mut self.pending, rest);
-        self.searched = 0;
-        let this_is = std::mem::replace(&mut self.next_is, next_is);
-        Piece {
-            bytes,
-            may_stand_alone: this_is == Begin::Chunk,
-        }
-    }
-
-    fn find(&mut self) -> Option<(usize, Begin)> {
-        if self.next_is == Begin::Header {
-            let length = gzip::HEADER.len();
-            return (self.pending.len() >= length).then_some((length, Begin::Chunk));
-        }
-        // The pattern may have begun in what was searched before.
-        let from = self.searched.saturating_sub(CHUNK_END.len() - 1);
-        let unsearched = self.pending.get(from..).unwrap_or_default();
-        if let Some(found) = self.chunk_end.find(unsearched) {
-            return Some((from + found + CHUNK_END.len(), Begin::Chunk));
-        }
-        self.searched = self.pending.len();
-        (self.pending.len() >= MAX_PIECE).then_some((MAX_PIECE, Begin::Middle))
+    fn was_given(&self, length: usize) {
+        let _ = self.given.fetch_add(length as u64, Ordering::Relaxed);
     }
 }
 
@@ -121,14 +67,19 @@ struct Alone {
 }
 
 /// Inflates pieces as if nothing came before them; one a thread.
-pub(crate) struct InflateAlone(Inflater);
+pub(crate) struct InflateAlone<'a> {
+    inflater: Inflater,
+    guesses: &'a Guesses,
+    /// What a piece is inflated into; what it gives is copied out of it.
+    buffer: Vec<u8>,
+}
 
-impl Work for InflateAlone {
+impl Work for InflateAlone<'_> {
     type In = Piece;
     type Out = Tried;
 
     fn run(&mut self, piece: Piece) -> Result<Tried, Error> {
-        let alone = if piece.may_stand_alone {
+        let alone = if piece.may_stand_alone && self.guesses.are_worth_while() {
             self.inflate(&piece.bytes)
         } else {
             None
@@ -140,43 +91,59 @@ impl Work for InflateAlone {
     }
 }
 
-impl InflateAlone {
-    pub(crate) fn new() -> Self {
-        Self(Inflater::new())
+impl<'a> InflateAlone<'a> {
+    pub(crate) fn new(guesses: &'a Guesses) -> Self {
+        Self {
+            inflater: Inflater::new(),
+            guesses,
+            buffer: vec![0; CHUNK],
+        }
     }
 
     fn inflate(&mut self, bytes: &[u8]) -> Option<Alone> {
-        self.0.reset(&[]);
-        let mut output = vec![0; CHUNK];
+        self.inflater.reset(&[]);
         let (mut used, mut written) = (0, 0);
         loop {
-            let progress = self.0.inflate(&bytes[used..], &mut output[written..])?;
+            let progress = self
+                .inflater
+                .inflate(&bytes[used..], &mut self.buffer[written..]);
+            let Some(progress) = progress else {
+                // How much it was before it failed is not known.
+                self.guesses.was_in_vain(self.buffer.len());
+                return None;
+            };
             used += progress.used;
             written += progress.written;
             if progress.ended || (used == bytes.len() && progress.at_block_end) {
-                output.truncate(written);
+                effort::count(written);
                 return Some(Alone {
-                    output,
+                    output: self.buffer[..written].to_vec(),
                     used,
                     ended: progress.ended,
                 });
             }
-            if written < output.len() || output.len() >= MAX_ALONE {
+            if written < self.buffer.len() || self.buffer.len() >= MAX_ALONE {
+                self.guesses.was_in_vain(written);
                 return None; // it ends within a block, or gives too much
             }
-            output.resize(2 * output.len(), 0);
+            self.buffer.resize(2 * self.buffer.len(), 0);
         }
     }
 }
 
 /// Puts what the pieces give in order, inflates those that do not stand alone, and checks gzip's frame.
-pub(crate) struct Gunzip {
+pub(crate) struct Gunzip<'a> {
     state: GzipState,
     inflater: Inflater,
+    /// The inflater has inflated what came last: it need not be told the history to go on.
+    inflater_is_there: bool,
+    guesses: &'a Guesses,
+    /// What is inflated in order, before it is given.
+    buffer: Vec<u8>,
     crc: Crc32,
     /// Bytes out of this gzip member.
     length: u64,
-    /// The end of the output so far, which blocks to come may refer to.
+    /// The end of the output so far, which blocks to come may refer to: its last 32 KiB, and perhaps some before.
     history: Vec<u8>,
 }
 
@@ -192,11 +159,14 @@ enum GzipState {
     Zeros,
 }
 
-impl Gunzip {
-    pub(crate) fn new() -> Self {
+impl<'a> Gunzip<'a> {
+    pub(crate) fn new(guesses: &'a Guesses) -> Self {
         Self {
             state: GzipState::Header(HeaderReader::default()),
             inflater: Inflater::new(),
+            inflater_is_there: false,
+            guesses,
+            buffer: vec![0; OUTPUT],
             crc: Crc32::new(),
             length: 0,
             history: Vec::new(),
@@ -204,16 +174,27 @@ impl Gunzip {
     }
 
     fn give(&mut self, output: Vec<u8>, emit: &mut Emit<'_, Vec<u8>>) -> Result<(), Error> {
-        self.crc.update(&output);
-        self.length += output.len() as u64;
-        self.history
-            .extend_from_slice(&output[output.len().saturating_sub(HISTORY)..]);
-        let excess = self.history.len().saturating_sub(HISTORY);
-        let _ = self.history.drain(..excess);
         if output.is_empty() {
             return Ok(());
         }
+        self.crc.update(&output);
+        self.length += output.len() as u64;
+        self.guesses.was_given(output.len());
+        self.remember(&output);
         emit(output)
+    }
+
+    fn remember(&mut self, output: &[u8]) {
+        let recent = &output[output.len().saturating_sub(HISTORY)..];
+        // It is moved only when as much has come as is moved.
+        if self.history.len() + recent.len() > 2 * HISTORY {
+            let kept = HISTORY - recent.len();
+            let excess = self.history.len().saturating_sub(kept);
+            let _ = self.history.drain(..excess);
+            effort::count(kept);
+        }
+        self.history.extend_from_slice(recent);
+        effort::count(recent.len());
     }
 
     /// Takes bytes in order, whatever they are.
@@ -225,12 +206,16 @@ impl Gunzip {
                         self.crc = Crc32::new();
                         self.length = 0;
                         self.history.clear();
+                        self.inflater_is_there = false;
                         self.state = GzipState::BlockStart;
                     }
                     rest
                 }
                 GzipState::BlockStart => {
-                    self.inflater.reset(&self.history);
+                    if !self.inflater_is_there {
+                        self.inflater.reset(&self.history);
+                        self.inflater_is_there = true;
+                    }
                     self.state = GzipState::Inside;
                     bytes
                 }
@@ -264,13 +249,13 @@ impl Gunzip {
         emit: &mut Emit<'_, Vec<u8>>,
     ) -> Result<&'b [u8], Error> {
         loop {
-            let mut output = vec![0; OUTPUT];
             let progress = self
                 .inflater
-                .inflate(bytes, &mut output)
+                .inflate(bytes, &mut self.buffer)
                 .ok_or(StreamError::Deflate)?;
-            let full = progress.written == output.len();
-            output.truncate(progress.written);
+            let full = progress.written == self.buffer.len();
+            let output = self.buffer[..progress.written].to_vec();
+            effort::count(output.len());
             bytes = &bytes[progress.used..];
             self.give(output, emit)?;
             if progress.ended {
@@ -290,7 +275,7 @@ impl Gunzip {
     }
 }
 
-impl Join for Gunzip {
+impl Join for Gunzip<'_> {
     type In = Tried;
     type Out = Vec<u8>;
 
@@ -298,12 +283,17 @@ impl Join for Gunzip {
         match (&self.state, piece.alone) {
             (GzipState::BlockStart, Some(alone)) => {
                 self.give(alone.output, emit)?;
+                self.inflater_is_there = false;
                 if alone.ended {
                     self.state = GzipState::Trailer(TrailerReader::default());
                 }
                 self.feed(&piece.bytes[alone.used..], emit)
             }
-            _ => self.feed(&piece.bytes, emit),
+            (_, alone) => {
+                self.guesses
+                    .was_in_vain(alone.map_or(0, |alone| alone.output.len()));
+                self.feed(&piece.bytes, emit)
+            }
         }
     }
 
@@ -321,10 +311,11 @@ impl Join for Gunzip {
 /// Does to gzip data what the pipeline does, on one thread.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut source = Cutter::default();
-    source.pending.extend_from_slice(compressed);
-    let mut work = InflateAlone::new();
-    let mut join = Gunzip::new();
+    let mut source = crate::cutter::Cutter::default();
+    source.pending().extend_from_slice(compressed);
+    let guesses = Guesses::default();
+    let mut work = InflateAlone::new(&guesses);
+    let mut join = Gunzip::new(&guesses);
     let mut all = Vec::new();
     let mut emit = |piece: Vec<u8>| {
         all.extend(piece);
@@ -341,9 +332,10 @@ pub(crate) fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deflate::{CHUNK_END, STREAM_END};
     use flate2::Compression;
     use flate2::write::GzEncoder;
-    use std::io::Write;
+    use std::io::{Read, Write};
 
     fn flushed(content: &[u8], step: usize, level: Compression) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), level);
@@ -398,6 +390,64 @@ mod tests {
             "the pieces refer to each other"
         );
         assert!(gunzip(&compressed).unwrap() == content);
+    }
+
+    /// The work of inflating, in bytes, is at most so many times what is read and written.
+    fn work_is_in_proportion(compressed: &[u8], most: u64) {
+        let _ = effort::take();
+        let given = gunzip(compressed).unwrap().len();
+        let (work, size) = (effort::take(), (compressed.len() + given) as u64);
+        assert!(work <= most * size, "{work} for {size} bytes");
+    }
+
+    /// Blocks in one gzip member.
+    fn member(blocks: &[u8]) -> Vec<u8> {
+        let deflated = [blocks, &STREAM_END].concat();
+        let mut content = Vec::new();
+        let _ = flate2::read::DeflateDecoder::new(&deflated[..])
+            .read_to_end(&mut content)
+            .unwrap();
+        let trailer = gzip::trailer(crc32fast::hash(&content), content.len() as u64);
+        [&gzip::HEADER, &deflated[..], &trailer].concat()
+    }
+
+    /// Stored blocks of what is no longer than a stored block can be.
+    fn stored(content: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(content.len()).unwrap();
+        let lengths = [length.to_le_bytes(), (!length).to_le_bytes()].concat();
+        [&[0], &lengths[..], content].concat()
+    }
+
+    #[test]
+    fn finding_09_work_is_in_proportion_to_what_is_read_and_written() {
+        const EMPTY: &[u8] = &[0, 0, 0, 0xff, 0xff];
+        // Three bytes from 600 bytes back, and an empty stored block: it does not stand alone, and gives little.
+        let bits = ["010", "0000001", "10010", "11101010", "0000000", "000"].concat();
+        let mut referring = [0; 5].to_vec();
+        for (index, _) in bits.match_indices('1') {
+            referring[index / 8] |= 1 << (index % 8);
+        }
+        referring.extend(CHUNK_END);
+        // What would give much if it stood alone, but is the content of stored blocks.
+        let mut zeros = flate2::Compress::new(Compression::best(), false);
+        let mut bomb = Vec::with_capacity(8192);
+        let _ = zeros
+            .compress_vec(&vec![0; 3 << 20], &mut bomb, flate2::FlushCompress::Sync)
+            .unwrap();
+        let hidden = stored(&[&[7; 600][..], &CHUNK_END, &bomb].concat());
+        for scale in [1, 8] {
+            work_is_in_proportion(&member(&EMPTY.repeat(40_000 * scale)), 8);
+            work_is_in_proportion(&member(&stored(&[7; 507]).repeat(400 * scale)), 8);
+            work_is_in_proportion(&member(&[]).repeat(10_000 * scale), 8);
+            let refers = [stored(&[7; 700]), referring.repeat(10_000 * scale)].concat();
+            work_is_in_proportion(&member(&refers), 8);
+            let in_turn = [referring.repeat(60), EMPTY.repeat(110)].concat();
+            let in_turn = [stored(&[7; 700]), in_turn.repeat(200 * scale)].concat();
+            work_is_in_proportion(&member(&in_turn), 40);
+            let in_vain = hidden.repeat(200 * scale);
+            let most = 8 + 2 * MAX_IN_VAIN / in_vain.len() as u64;
+            work_is_in_proportion(&member(&in_vain), most);
+        }
     }
 
     #[test]

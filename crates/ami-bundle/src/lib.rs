@@ -26,7 +26,9 @@
 
 mod bundle;
 mod cipher;
+mod cutter;
 mod deflate;
+mod effort;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

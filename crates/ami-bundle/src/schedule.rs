@@ -52,7 +52,7 @@ const OUTBOX: usize = 8;
 
 /// Runs the pipeline to its end.
 ///
-/// `threads` is at least 1. `interrupted` is looked at between any two steps.
+/// `threads` is at least 1; where the system gives fewer, there are fewer. `interrupted` is looked at between any two steps.
 ///
 /// # Errors
 /// The first error of any step, or [`Error::Interrupted`]. What the other threads were doing is finished and dropped.
@@ -78,7 +78,14 @@ where
     };
     thread::scope(|scope| {
         for _ in 1..threads {
-            let _ = scope.spawn(|| pipeline.serve(&mut new_work()));
+            let helper = thread::Builder::new();
+            // Where there are no more threads to be had, those that are there do all the work.
+            if helper
+                .spawn_scoped(scope, || pipeline.serve(&mut new_work()))
+                .is_err()
+            {
+                break;
+            }
         }
         pipeline.serve(&mut new_work());
     });

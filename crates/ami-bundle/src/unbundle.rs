@@ -7,8 +7,9 @@ use ami_parts::{PartFile, PartReader, Staging};
 use sha1::{Digest, Sha1};
 
 use crate::cipher::StreamCipher;
+use crate::cutter::{Cutter, Piece};
 use crate::error::{Error, StreamError};
-use crate::gunzip::{Cutter, Gunzip, InflateAlone, Piece};
+use crate::gunzip::{Guesses, Gunzip, InflateAlone};
 use crate::naming::Naming;
 use crate::output::ImageOutput;
 use crate::schedule::{self, Sink, Source};
@@ -76,7 +77,8 @@ fn run(
     settings: &Settings<'_>,
 ) -> Result<(Member, ImageOutput), Error> {
     let mut source = Decrypt::new(parts, key, settings.progress)?;
-    let mut join = Gunzip::new();
+    let guesses = Guesses::default();
+    let mut join = Gunzip::new(&guesses);
     let mut sink = Untar {
         reader: TarReader::new(output),
         digest: Sha1::new(),
@@ -86,7 +88,7 @@ fn run(
         settings.threads.get(),
         settings.interrupted,
         &mut source,
-        InflateAlone::new,
+        || InflateAlone::new(&guesses),
         &mut join,
         &mut sink,
     )?;

@@ -21,18 +21,24 @@ const WAITING: usize = 2;
 /// Syncs a file that is written from its beginning to its end.
 #[derive(Debug)]
 pub(crate) struct WriteBehind {
-    stretches: mpsc::SyncSender<(u64, u64)>,
-    thread: JoinHandle<io::Result<()>>,
+    /// `None` where there is no thread to be had: all is synced at the end then.
+    syncer: Option<Syncer>,
     /// Where the stretch begins that is being written, and how much of it is data.
     begin: u64,
     written: u64,
+}
+
+#[derive(Debug)]
+struct Syncer {
+    stretches: mpsc::SyncSender<(u64, u64)>,
+    thread: JoinHandle<io::Result<()>>,
 }
 
 impl WriteBehind {
     pub(crate) fn start(file: &File) -> io::Result<Self> {
         let file = file.try_clone()?;
         let (stretches, queue) = mpsc::sync_channel::<(u64, u64)>(WAITING);
-        let thread = thread::spawn(move || {
+        let thread = thread::Builder::new().spawn(move || {
             for (begin, end) in queue {
                 file.sync_data()?;
                 // Only speed depends on it.
@@ -42,8 +48,7 @@ impl WriteBehind {
             Ok(())
         });
         Ok(Self {
-            stretches,
-            thread,
+            syncer: thread.ok().map(|thread| Syncer { stretches, thread }),
             begin: 0,
             written: 0,
         })
@@ -52,9 +57,11 @@ impl WriteBehind {
     /// Takes note that `count` more bytes have been written, the last of them before `end`. Waits while the disk is behind.
     pub(crate) fn wrote(&mut self, count: u64, end: u64) {
         self.written += count;
-        if self.written >= STRETCH {
+        if self.written >= STRETCH
+            && let Some(syncer) = &self.syncer
+        {
             // It fails only when the thread has ended with an error, which `finish` gives.
-            let _ = self.stretches.send((self.begin, end));
+            let _ = syncer.stretches.send((self.begin, end));
             self.begin = end;
             self.written = 0;
         }
@@ -62,8 +69,11 @@ impl WriteBehind {
 
     /// Waits for the thread; what has been written since the last stretch is not synced.
     pub(crate) fn finish(self) -> io::Result<()> {
-        drop(self.stretches);
-        match self.thread.join() {
+        let Some(Syncer { stretches, thread }) = self.syncer else {
+            return Ok(());
+        };
+        drop(stretches);
+        match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         }

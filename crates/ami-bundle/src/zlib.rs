@@ -9,6 +9,8 @@ use libz_rs_sys::{
     inflateSetDictionary, z_stream, zlibVersion,
 };
 
+use crate::effort;
+
 /// zlib's window bits for raw deflate data with the largest window (zlib.h, `inflateInit2`).
 const RAW_DEFLATE: i32 = -15;
 
@@ -57,6 +59,7 @@ impl Stream {
 
     fn set_history(&mut self, history: &[u8]) {
         let recent = &history[history.len().saturating_sub(HISTORY)..];
+        effort::count(recent.len());
         let length = u32::try_from(recent.len()).unwrap_or(0);
         // SAFETY: the stream is set up (invariant); pointer and length are those of a live slice, which is copied.
         let code = unsafe { inflateSetDictionary(&raw mut *self.stream, recent.as_ptr(), length) };
@@ -80,6 +83,7 @@ impl Stream {
             code,
             data_type: stream.data_type,
         };
+        effort::count(1 + call.used + call.written);
         stream.next_in = std::ptr::null();
         stream.next_out = std::ptr::null_mut();
         call

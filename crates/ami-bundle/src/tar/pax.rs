@@ -5,6 +5,8 @@ use std::str;
 use crate::error::StreamError;
 use crate::image::Region;
 
+use super::read::{MAX_REGIONS, TOO_MANY_REGIONS};
+
 /// What an extended header says of the member that follows it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Extended {
@@ -74,17 +76,16 @@ impl Extended {
                 map.push(Region { offset, length });
             }
             b"GNU.sparse.map" if !value.is_empty() => {
-                let numbers = value
-                    .split(|&b| b == b',')
-                    .map(decimal)
-                    .collect::<Result<Vec<_>, _>>()?;
-                let (pairs, []) = numbers.as_chunks::<2>() else {
-                    return Err(INVALID);
-                };
-                let regions = pairs
-                    .iter()
-                    .map(|&[offset, length]| Region { offset, length });
-                self.sparse.map = Some(regions.collect());
+                let mut numbers = value.split(|&b| b == b',').map(decimal);
+                let mut map = Vec::new();
+                while let Some(offset) = numbers.next() {
+                    let (offset, length) = (offset?, numbers.next().ok_or(INVALID)??);
+                    if map.len() == MAX_REGIONS {
+                        return Err(TOO_MANY_REGIONS);
+                    }
+                    map.push(Region { offset, length });
+                }
+                self.sparse.map = Some(map);
             }
             _ => {}
         }
@@ -178,6 +179,12 @@ mod tests {
         let format_1_0 = format_1_0.unwrap().sparse;
         assert!(format_1_0.map_in_data);
         assert_eq!(format_1_0.name, Some(b"x".into()));
+    }
+
+    #[test]
+    fn finding_09_a_map_of_too_many_regions_is_refused_while_it_is_read() {
+        let map = format!("GNU.sparse.map=0,0{}", ",0,0".repeat(MAX_REGIONS));
+        assert_eq!(parse(&[&map]), Err(TOO_MANY_REGIONS));
     }
 
     #[test]

@@ -10,7 +10,9 @@ use super::pax::{Extended, decimal};
 use super::{BLOCK, ENTRIES_IN_EXTENSION, ENTRIES_IN_HEADER, checksum, field};
 
 /// The most map entries that are read: an image of 16 GiB in which every other block of 4 KiB is a hole has as many.
-const MAX_REGIONS: usize = 1 << 21;
+pub(super) const MAX_REGIONS: usize = 1 << 21;
+
+pub(super) const TOO_MANY_REGIONS: StreamError = StreamError::SparseMap("has too many entries");
 
 /// The longest extended header or long name, in bytes. Only a sparse map in one (pax 0.0, 0.1) comes near.
 const MAX_TEXT: u64 = 16 << 20;
@@ -92,7 +94,7 @@ struct MapText {
 #[derive(Debug, Default)]
 struct Map {
     regions: Vec<Region>,
-    /// Entries seen, empty ones included.
+    /// Entries seen, empty and unused ones included.
     entries: usize,
     /// The region that is being read, and how far.
     current: usize,
@@ -300,7 +302,9 @@ impl<R: Receiver> TarReader<R> {
         for entry in block.chunks_exact(field::ENTRY).take(count) {
             let length = &entry[field::ENTRY_LENGTH];
             if length[0] == 0 {
-                break; // unused
+                // The rest is unused. It counts all the same: a chain of empty blocks must end too.
+                self.map.count(count)?;
+                break;
             }
             let region = Region {
                 offset: unsigned(&entry[field::ENTRY_OFFSET], "sparse map")?,
@@ -370,11 +374,16 @@ impl<R: Receiver> TarReader<R> {
 }
 
 impl Map {
-    fn add(&mut self, region: Region, real_size: u64) -> Result<(), StreamError> {
-        self.entries += 1;
+    fn count(&mut self, entries: usize) -> Result<(), StreamError> {
+        self.entries += entries;
         if self.entries > MAX_REGIONS {
-            return Err(StreamError::SparseMap("has too many entries"));
+            return Err(TOO_MANY_REGIONS);
         }
+        Ok(())
+    }
+
+    fn add(&mut self, region: Region, real_size: u64) -> Result<(), StreamError> {
+        self.count(1)?;
         let end = region
             .offset
             .checked_add(region.length)

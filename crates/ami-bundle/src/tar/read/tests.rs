@@ -230,6 +230,23 @@ fn an_endless_sparse_map_is_refused() {
 }
 
 #[test]
+fn finding_09_an_endless_chain_of_empty_sparse_maps_is_refused() {
+    let mut reader = TarReader::new(Keep::default());
+    let mut header = Header::new(b'S', "s", 0).sparse(100, &[]);
+    header.0[field::IS_EXTENDED] = 1;
+    reader.push(&header.bytes()).unwrap();
+    let mut extension = [0; BLOCK];
+    extension[field::EXTENSION_IS_EXTENDED] = 1;
+    let blocks = extension.repeat(1000);
+    let error = (0..200).find_map(|_| reader.push(&blocks).err()).unwrap();
+    assert!(
+        error
+            .to_string()
+            .ends_with("its sparse map has too many entries")
+    );
+}
+
+#[test]
 fn whatever_is_no_plain_file_is_refused() {
     for (kind, word) in [
         (b'1', "a hard link"),

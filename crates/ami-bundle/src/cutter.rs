@@ -1,0 +1,176 @@
+//! Cutting a compressed stream where the chunks that it was written in may end.
+//!
+//! Whoever made a stream chooses what is in it: a piece has a smallest size, and each byte is searched and copied once.
+
+use memchr::memmem;
+
+use crate::deflate::CHUNK_END;
+use crate::effort;
+use crate::gzip;
+
+/// The smallest piece that ends where a chunk may end, in bytes: a chunk of ours, which is a MiB, does not become as small.
+const MIN_PIECE: usize = 512;
+
+/// The largest piece, in bytes: larger than a chunk of ours can become.
+const MAX_PIECE: usize = 1280 * 1024;
+
+/// A piece of the compressed stream.
+pub(crate) struct Piece {
+    pub(crate) bytes: Vec<u8>,
+    /// It begins where a chunk may begin.
+    pub(crate) may_stand_alone: bool,
+}
+
+/// Cuts the compressed stream where chunks may end.
+pub(crate) struct Cutter {
+    /// Decrypted; from `begin` on not yet given.
+    pending: Vec<u8>,
+    begin: usize,
+    /// How far `pending` has been searched.
+    searched: usize,
+    chunk_end: memmem::Finder<'static>,
+    next_is: Begin,
+}
+
+/// What the next piece begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// gzip's header, cut off so that the first chunk stands alone.
+    Header,
+    /// Perhaps a chunk.
+    Chunk,
+    /// The middle of something.
+    Middle,
+}
+
+impl Default for Cutter {
+    fn default() -> Self {
+        Self {
+            pending: Vec::new(),
+            begin: 0,
+            searched: 0,
+            chunk_end: memmem::Finder::new(&CHUNK_END),
+            next_is: Begin::Header,
+        }
+    }
+}
+
+impl Cutter {
+    /// Where the next bytes of the stream are put, at the end.
+    pub(crate) fn pending(&mut self) -> &mut Vec<u8> {
+        if self.begin > 0 {
+            effort::count(self.pending.len() - self.begin);
+            let _ = self.pending.drain(..self.begin);
+            self.searched = self.searched.saturating_sub(self.begin);
+            self.begin = 0;
+        }
+        &mut self.pending
+    }
+
+    /// The next piece, if it is known where it ends.
+    pub(crate) fn cut(&mut self) -> Option<Piece> {
+        let (end, next_is) = self.find()?;
+        Some(self.cut_at(end, next_is))
+    }
+
+    /// What is left at the end of the stream.
+    pub(crate) fn rest(&mut self) -> Option<Piece> {
+        let end = self.pending.len();
+        (end > self.begin).then(|| self.cut_at(end, Begin::Middle))
+    }
+
+    fn cut_at(&mut self, end: usize, next_is: Begin) -> Piece {
+        let bytes = self.pending[self.begin..end].to_vec();
+        effort::count(bytes.len());
+        self.begin = end;
+        let this_is = std::mem::replace(&mut self.next_is, next_is);
+        Piece {
+            bytes,
+            may_stand_alone: this_is == Begin::Chunk,
+        }
+    }
+
+    /// Where in `pending` the next piece ends, and what follows it.
+    fn find(&mut self) -> Option<(usize, Begin)> {
+        let available = self.pending.len() - self.begin;
+        if self.next_is == Begin::Header {
+            let length = gzip::HEADER.len();
+            return (available >= length).then_some((self.begin + length, Begin::Chunk));
+        }
+        // The pattern may have begun in what was searched before.
+        let seen = self.searched.saturating_sub(CHUNK_END.len() - 1);
+        let from = seen.max(self.begin + MIN_PIECE - CHUNK_END.len());
+        let unsearched = self.pending.get(from..).unwrap_or_default();
+        if let Some(found) = self.chunk_end.find(unsearched) {
+            let end = from + found + CHUNK_END.len();
+            effort::count(end - from);
+            self.searched = end;
+            return Some((end, Begin::Chunk));
+        }
+        effort::count(unsearched.len());
+        self.searched = self.pending.len();
+        (available >= MAX_PIECE).then_some((self.begin + MAX_PIECE, Begin::Middle))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deflate::{CHUNK, Chunk, Packer};
+    use crate::schedule::Work;
+    use libdeflater::CompressionLvl;
+
+    fn pieces(stream: &[u8], step: usize) -> Vec<usize> {
+        let mut cutter = Cutter::default();
+        let mut lengths = Vec::new();
+        let mut joined = Vec::new();
+        for bytes in stream.chunks(step) {
+            cutter.pending().extend_from_slice(bytes);
+            while let Some(piece) = cutter.cut() {
+                lengths.push(piece.bytes.len());
+                joined.extend(piece.bytes);
+            }
+        }
+        if let Some(piece) = cutter.rest() {
+            lengths.push(piece.bytes.len());
+            joined.extend(piece.bytes);
+        }
+        assert!(joined == stream);
+        lengths
+    }
+
+    #[test]
+    fn pieces_end_in_the_pattern_and_are_neither_too_small_nor_too_large() {
+        let filler = |length| vec![7; length];
+        let stream = [
+            filler(gzip::HEADER.len()),
+            CHUNK_END.repeat(128),
+            filler(508),
+            CHUNK_END.to_vec(),
+            filler(700),
+            CHUNK_END.to_vec(),
+            filler(MAX_PIECE + 5),
+        ]
+        .concat();
+        for step in [1, 3, 511, 4096, stream.len()] {
+            assert_eq!(
+                pieces(&stream, step),
+                [10, 512, 512, 704, MAX_PIECE, 5],
+                "steps of {step}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_chunk_of_ours_is_never_smaller_than_the_smallest_piece() {
+        for level in 1..=12 {
+            let mut packer = Packer::new(CompressionLvl::new(level).unwrap());
+            let chunk = Chunk {
+                offset: 0,
+                data: vec![0; CHUNK],
+            };
+            let length = packer.run(chunk).unwrap().deflated.len();
+            assert!(length >= MIN_PIECE, "level {level}: {length}");
+        }
+    }
+}
