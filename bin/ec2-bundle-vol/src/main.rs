@@ -80,7 +80,7 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
 }
 
 fn make(plan: &Plan, staged: &Path, context: &Context) -> Result<Made, Failure> {
-    let progress = Progress::files(plan.contents.data, plan.contents.entries);
+    let progress = Progress::files(context, plan.contents.data, plan.contents.entries);
     let files = AtomicU64::new(0);
     let made = ami_volume::make(
         plan,
@@ -96,7 +96,7 @@ fn make(plan: &Plan, staged: &Path, context: &Context) -> Result<Made, Failure> 
                 if matches!(event, Event::Copied) {
                     progress.clear();
                 }
-                report::tell(&event, context);
+                progress.suspend(|| report::tell(&event, context));
             },
             interrupted: context.interrupted(),
         },

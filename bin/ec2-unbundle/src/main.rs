@@ -49,7 +49,7 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let sources = [manifest.clone(), key_path].into_iter();
     let sources = sources.chain(arguments.cert.clone()).collect();
     let naming = Naming::of_manifest(&manifest, sources);
-    let progress = Progress::bytes(files.size);
+    let progress = Progress::bytes(context, files.size);
     let settings = Settings {
         threads: arguments.running.threads(),
         progress: &|count| progress.add(count),

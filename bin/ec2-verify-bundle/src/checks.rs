@@ -190,7 +190,7 @@ impl Checks {
             self.failed("stream", vec![one_line(&ami_manifest::Error::WrongKey)]);
             return Ok(());
         };
-        let progress = Progress::bytes(files.size);
+        let progress = Progress::bytes(context, files.size);
         let settings = Settings {
             threads,
             progress: &|count| progress.add(count),

@@ -78,6 +78,9 @@ const MAX_NAME: usize = 255 - ".manifest.xml".len();
 pub fn check_name(name: &str) -> Result<(), Error> {
     let reason = if name.is_empty() {
         "it is empty"
+    } else if name.starts_with(char::is_whitespace) {
+        // Readers of manifests take blanks off: its parts would not be found.
+        "it begins with a blank"
     } else if name.contains('/') {
         "it has a slash"
     } else if name == "." || name == ".." {
@@ -262,5 +265,14 @@ mod tests {
         ] {
             assert!(check_name(name).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn finding_25h_names_that_would_be_read_as_others_are_refused() {
+        for name in [" ", "\u{a0}", "\u{2003}", " a", "\u{a0}a", "\t"] {
+            let said = check_name(name).unwrap_err().to_string();
+            assert!(said.contains("it begins with a blank"), "{said}");
+        }
+        check_name("a ").unwrap();
     }
 }

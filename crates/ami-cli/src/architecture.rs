@@ -22,6 +22,12 @@ impl Context {
                 prompt::ask("arch", &question, machine)?
             }
         };
+        // Readers of manifests take blanks off and find nothing.
+        if architecture.trim().is_empty() {
+            return Err(Failure::usage(
+                "the architecture is blank: give one with --arch",
+            ));
+        }
         if !SUPPORTED.contains(&architecture.as_str()) {
             self.warn(&format!("Unsupported architecture [{architecture}]."));
             self.confirm_to_go_on()?;

@@ -221,7 +221,7 @@ impl<'a> BundlePlan<'a> {
 
         let staging = context.staging(destination).or_exit(exit::USAGE)?;
         debug!(path = %staging.path().display(), "private folder made");
-        let progress = Progress::bytes(image.data_size());
+        let progress = Progress::bytes(context, image.data_size());
         let settings = Settings {
             threads: running.threads(),
             progress: &|count| progress.add(count),

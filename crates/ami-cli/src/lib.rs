@@ -22,6 +22,7 @@ mod manual;
 mod options;
 mod parse;
 mod print;
+mod process;
 mod progress;
 mod prompt;
 mod run;

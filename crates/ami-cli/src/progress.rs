@@ -1,16 +1,22 @@
-//! A progress bar on a terminal; nothing anywhere else.
+//! A progress bar on a terminal; nothing anywhere else, and nothing with `--batch`: what runs a command so may give it a terminal all
+//! the same, and reads its status lines (`ssh -tt`).
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::context::Context;
+
+/// Up a line and down again: to the beginning of the same line on the screen, and of a new one in what the terminal is sent.
+const NEW_LINE_IN_PLACE: &[u8] = b"\x1b[A\n";
 
 /// A bar of bytes. It goes away when it is dropped.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// A bar up to `total` bytes, if standard error is a terminal.
-    pub fn bytes(total: u64) -> Self {
-        let target = if std::io::stderr().is_terminal() {
+    /// A bar up to `total` bytes, if standard error is a terminal and somebody is there to see it.
+    pub fn bytes(context: &Context, total: u64) -> Self {
+        let target = if std::io::stderr().is_terminal() && !context.is_batch() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
@@ -25,8 +31,8 @@ impl Progress {
     }
 
     /// A bar up to `total` bytes of so many files.
-    pub fn files(total: u64, files: u64) -> Self {
-        let progress = Self::bytes(total);
+    pub fn files(context: &Context, total: u64, files: u64) -> Self {
+        let progress = Self::bytes(context, total);
         let template = format!(
             "{{bar:30}} {{percent:>3}}%  {{msg}} of {files} files  {{bytes}} of {{total_bytes}}  {{bytes_per_sec}}  {{eta}} left"
         );
@@ -53,15 +59,34 @@ impl Progress {
         self.0.set_position(count);
     }
 
-    /// Prints something while the bar is out of the way.
+    /// Prints something while the bar is out of the way, at the beginning of a line.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.0.suspend(print)
+        if !self.is_shown() {
+            return print();
+        }
+        self.0.suspend(|| {
+            begin_line();
+            print()
+        })
     }
 
     /// Takes the bar away: what it shows is complete.
     pub fn clear(&self) {
-        self.0.finish_and_clear();
+        if self.is_shown() {
+            self.0.finish_and_clear();
+            begin_line();
+        }
     }
+
+    fn is_shown(&self) -> bool {
+        !self.0.is_hidden() && !self.0.is_finished()
+    }
+}
+
+/// Where a terminal's output is read by a script, the codes that took the bar away must not stand before a status line.
+fn begin_line() {
+    // Where that cannot be written, there is no bar either.
+    let _ = std::io::stderr().write_all(NEW_LINE_IN_PLACE);
 }
 
 impl Drop for Progress {

@@ -17,6 +17,7 @@ use crate::interrupt;
 use crate::manual;
 use crate::parse::{Parsed, parse};
 use crate::print::{LogLines, print_text};
+use crate::process;
 use crate::sweeper;
 
 /// The release of the older suite whose behaviour and manifests these commands have; scripts read it.
@@ -53,6 +54,7 @@ fn finish<O: Options>(
     definition: &Definition,
     act: impl FnOnce(Vec<OsString>) -> Result<(), Failure>,
 ) -> ExitCode {
+    process::prepare();
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     if arguments
         .first()

@@ -30,7 +30,7 @@ impl Session<'_> {
 
     /// Shows a bar of so many bytes of so many files from now on.
     pub fn begin(&self, bytes: u64, files: usize) {
-        let progress = Progress::files(bytes, files as u64);
+        let progress = Progress::files(self.context, bytes, files as u64);
         progress.set_files(0);
         let _ = self.progress.replace(Some(progress));
     }
