@@ -1,12 +1,15 @@
 //! Waiting for answers, until the person has had enough.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::pin::pin;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use ami_cli::{Context, Failure, OrExit, exit};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 /// How often it is looked whether the command was interrupted.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -14,21 +17,90 @@ pub const TICK: Duration = Duration::from_millis(50);
 /// TLS and digests of several transfers need some; more would wait for the network.
 const MOST_WORKERS: usize = 8;
 
+/// How long threads are kept that resolve names and sync files: longer than any run. Where others take what threads there are, there
+/// might be none again.
+const KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How long it is waited for threads that are ending, and how many times. They have nothing more to do.
+const MOMENT: Duration = Duration::from_millis(1);
+const MOST_MOMENTS: u32 = 10_000;
+
+/// Why there is no runtime.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot start a thread: the limit of processes and threads is too low (ulimit -u, or that of the container)"
+)]
+struct NoThreads(#[source] io::Error);
+
 /// Runs what waits for services. What is left of it when it ends, interrupted or not, is dropped.
 ///
 /// # Errors
 /// Those of `work`; the system gives no threads.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(cores.min(MOST_WORKERS))
-        .enable_all()
-        .build()
-        .or_exit(exit::OTHER)?;
+    let runtime = runtime()?;
     let result = runtime.block_on(work);
     // What is dropped need not be waited for.
     runtime.shutdown_background();
     result
+}
+
+/// With workers on all cores; where there are not so many threads to be had, all work is done on this one. Either way there is one
+/// more, which waits for names and disks: tokio, which panics where it gets none, has it from the beginning.
+fn runtime() -> Result<Runtime, Failure> {
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = cores.min(MOST_WORKERS);
+    let before = threads();
+    let to_be_had = threads_to_be_had(workers + 1);
+    wait_for(before);
+    let mut builder = match to_be_had {
+        Ok(threads) if threads > workers => Builder::new_multi_thread(),
+        Ok(_) => Builder::new_current_thread(),
+        Err(error) => return Err(Failure::new(exit::OTHER, NoThreads(error))),
+    };
+    let runtime = builder
+        .worker_threads(workers)
+        .thread_keep_alive(KEPT)
+        .enable_all()
+        .build()
+        .or_exit(exit::OTHER)?;
+    runtime
+        .block_on(async { tokio::task::spawn_blocking(|| {}).await })
+        .or_exit(exit::OTHER)?;
+    Ok(runtime)
+}
+
+/// The threads of this process; `None` without /proc.
+fn threads() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
+}
+
+/// Waits until there are no more threads than so many. Those that have been joined still count for a moment.
+fn wait_for(count: Option<usize>) {
+    for _ in 0..MOST_MOMENTS {
+        if threads() <= count {
+            return;
+        }
+        thread::sleep(MOMENT);
+    }
+}
+
+/// How many of so many threads the system gives, at least one.
+fn threads_to_be_had(wanted: usize) -> io::Result<usize> {
+    let end = Mutex::new(());
+    thread::scope(|scope| {
+        // All are there at once until it is let go.
+        let held = end.lock();
+        let wait = || drop(end.lock());
+        for had in 0..wanted {
+            match thread::Builder::new().spawn_scoped(scope, wait) {
+                Err(error) if had == 0 => return Err(error),
+                Err(_) => return Ok(had),
+                Ok(_) => {}
+            }
+        }
+        drop(held);
+        Ok(wanted)
+    })
 }
 
 /// Waits for `work`, which is dropped where it stands when the command is interrupted.

@@ -159,7 +159,7 @@ impl PartFile {
     }
 }
 
-/// Checks all parts on so many threads; results in the parts' order. `None` if `interrupted` was raised meanwhile.
+/// Checks all parts on so many threads, or as many as there are to be had; results in the parts' order. `None` if `interrupted` was raised meanwhile.
 pub fn check_all<T: Send>(
     parts: &[PartFile],
     threads: NonZeroUsize,
@@ -177,7 +177,9 @@ pub fn check_all<T: Send>(
         results
     };
     let mut results = thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads.get()).map(|_| scope.spawn(serve)).collect();
+        let helpers: Vec<_> = (1..threads.get())
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, serve).ok())
+            .collect();
         let mut results = serve();
         for helper in helpers {
             match helper.join() {

@@ -60,7 +60,8 @@ fn staged_name(index: usize) -> String {
 /// Writes a stream into numbered files of a folder. How many digits a part's number has is known only at the end, so the
 /// files have temporary names until [`publish`](crate::publish()).
 ///
-/// A finished part is synced by a thread of its own while the next one is written: the disk works while the processors do.
+/// A finished part is synced by a thread of its own while the next one is written: the disk works while the processors do. Where
+/// there is no thread to be had, it is synced before the next one is begun.
 #[derive(Debug)]
 pub struct PartWriter {
     folder: PathBuf,
@@ -109,7 +110,7 @@ impl PartWriter {
             part.size += now.len() as u64;
             bytes = later;
             if part.size == self.part_size {
-                self.close(part);
+                self.close(part)?;
             } else {
                 self.current = Some(part);
             }
@@ -123,7 +124,7 @@ impl PartWriter {
     /// A part could not be synced.
     pub fn finish(mut self) -> Result<StagedParts, Error> {
         if let Some(part) = self.current.take() {
-            self.close(part);
+            self.close(part)?;
         }
         self.syncer.finish()?;
         Ok(StagedParts(self.parts))
@@ -140,47 +141,66 @@ impl PartWriter {
         })
     }
 
-    fn close(&mut self, part: Open) {
+    fn close(&mut self, part: Open) -> Result<(), Error> {
         self.parts.push(StagedPart {
             size: part.size,
             digest: part.digest.finalize().into(),
         });
-        self.syncer.sync(part.file, part.path);
+        self.syncer.sync(part.file, part.path)
     }
 }
 
 #[derive(Debug)]
-struct Syncer {
-    files: mpsc::Sender<(File, PathBuf)>,
-    thread: thread::JoinHandle<Result<(), Error>>,
+enum Syncer {
+    /// The thread takes files until the sender is dropped, so there is always a receiver.
+    Thread {
+        files: mpsc::Sender<(File, PathBuf)>,
+        thread: thread::JoinHandle<Result<(), Error>>,
+    },
+    /// There is no thread to be had.
+    AtOnce,
 }
 
 impl Syncer {
     fn start() -> Self {
         let (files, queue) = mpsc::channel::<(File, PathBuf)>();
-        let thread = thread::spawn(move || {
+        let thread = thread::Builder::new().spawn(move || {
             let mut result = Ok(());
             for (file, path) in queue {
-                let synced = file.sync_data().map_err(Error::io("sync", &path));
-                result = result.and(synced);
+                result = result.and(sync(&file, &path));
             }
             result
         });
-        Self { files, thread }
+        match thread {
+            Ok(thread) => Self::Thread { files, thread },
+            Err(_) => Self::AtOnce,
+        }
     }
 
-    fn sync(&self, file: File, path: PathBuf) {
-        // The thread takes files until the sender is dropped, so there is always a receiver.
-        let _ = self.files.send((file, path));
+    fn sync(&self, file: File, path: PathBuf) -> Result<(), Error> {
+        match self {
+            Self::Thread { files, .. } => {
+                let _ = files.send((file, path));
+                Ok(())
+            }
+            Self::AtOnce => sync(&file, &path),
+        }
     }
 
     fn finish(self) -> Result<(), Error> {
-        drop(self.files);
-        match self.thread.join() {
+        let Self::Thread { files, thread } = self else {
+            return Ok(());
+        };
+        drop(files);
+        match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
+}
+
+fn sync(file: &File, path: &Path) -> Result<(), Error> {
+    file.sync_data().map_err(Error::io("sync", path))
 }
 
 #[cfg(test)]

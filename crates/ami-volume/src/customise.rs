@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 use std::time::Duration;
 
 use rustix::fs::{FileType, makedev};
@@ -177,22 +178,31 @@ pub(crate) fn run_script(
         .process_group(0);
     kernel::bind_to_thread(&mut command, None);
     debug!(?command, "running");
-    let (pipes, piped) = std::sync::mpsc::channel();
+    let (stdout_pipe, stdout_piped) = std::sync::mpsc::channel();
+    let (stderr_pipe, stderr_piped) = std::sync::mpsc::channel();
     let (status, stdout, stderr) = std::thread::scope(|scope| {
+        // Before the script is started: it is not, where a thread is not to be had.
+        let stderr = Builder::new()
+            .spawn_scoped(scope, move || {
+                read_pipe(stderr_piped.recv().unwrap_or_default(), MOST_OUTPUT)
+            })
+            .map_err(Error::NoThreads)?;
         // On a thread of its own: the namespace is for its children, and it can start no threads then.
-        let running = scope.spawn(move || {
+        let run = move || {
             if let Err(error) = kernel::unshare_processes() {
                 debug!(%error, "what the script leaves running may stay");
             }
             let mut child = command.spawn().map_err(Error::io("run", script))?;
             // The other side waits for it.
-            let _ = pipes.send((child.stdout.take(), child.stderr.take()));
-            drop(pipes);
+            let _ = stdout_pipe.send(child.stdout.take());
+            let _ = stderr_pipe.send(child.stderr.take());
+            drop((stdout_pipe, stderr_pipe));
             wait_for_end(&mut child, script, interrupted)
-        });
-        let (stdout, stderr) = piped.recv().unwrap_or_default();
-        let stderr = scope.spawn(|| read_pipe(stderr, MOST_OUTPUT));
-        let stdout = read_pipe(stdout, MOST_OUTPUT);
+        };
+        let running = Builder::new()
+            .spawn_scoped(scope, run)
+            .map_err(Error::NoThreads)?;
+        let stdout = read_pipe(stdout_piped.recv().unwrap_or_default(), MOST_OUTPUT);
         let stderr = stderr.join().unwrap_or_default();
         match running.join() {
             Ok(status) => status.map(|status| (status, stdout, stderr)),

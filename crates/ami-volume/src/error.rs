@@ -131,6 +131,11 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The system gives no more threads or processes.
+    #[error(
+        "cannot start a thread: the limit of processes and threads is too low (ulimit -u, or that of the container)"
+    )]
+    NoThreads(#[source] io::Error),
     /// The user wants to stop.
     #[error("interrupted")]
     Interrupted,

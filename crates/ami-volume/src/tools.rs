@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::Builder;
 
 use rustix::fs::{Access, access};
 use tracing::debug;
@@ -96,16 +97,29 @@ impl Tool {
         let mut child = command.spawn().map_err(Error::io("run", &self.path))?;
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (stdout, stderr) = std::thread::scope(|scope| {
-            let stderr = scope.spawn(|| read_pipe(stderr, MOST_OUTPUT));
-            let writer = scope.spawn(move || {
+        let printed = std::thread::scope(|scope| {
+            let stderr = Builder::new().spawn_scoped(scope, || read_pipe(stderr, MOST_OUTPUT))?;
+            let writer = Builder::new().spawn_scoped(scope, move || {
                 // A program that does not read its input to the end has its reasons.
                 stdin.map(|mut stdin| stdin.write_all(input))
             });
+            let Ok(writer) = writer else {
+                // Nobody would wait for the program otherwise, and `stderr` waits for its end.
+                let _ = child.kill();
+                return writer.map(|_| Default::default());
+            };
             let stdout = read_pipe(stdout, MOST_OUTPUT);
             let _ = writer.join();
-            (stdout, stderr.join().unwrap_or_default())
+            Ok((stdout, stderr.join().unwrap_or_default()))
         });
+        let (stdout, stderr) = match printed {
+            Ok(printed) => printed,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(Error::NoThreads(error));
+            }
+        };
         let status = child.wait().map_err(Error::io("run", &self.path))?;
         if !status.success() {
             return Err(Error::Tool {

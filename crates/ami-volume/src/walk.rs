@@ -169,7 +169,11 @@ pub(crate) fn walk<V: Visitor>(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads.get() {
-            let _ = scope.spawn(|| walk.work());
+            let helper = std::thread::Builder::new();
+            // Where there are no more threads to be had, those that are there do all the work.
+            if helper.spawn_scoped(scope, || walk.work()).is_err() {
+                break;
+            }
         }
         walk.work();
     });
