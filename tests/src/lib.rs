@@ -268,5 +268,5 @@ pub fn wait_until(child: &mut Child, what: &str, mut is_so: impl FnMut() -> bool
 pub fn has_begun(destination: &Path) -> bool {
     names(destination)
         .iter()
-        .any(|name| name.starts_with(".ec2-ami-tools."))
+        .any(|name| name.starts_with(".ec2-ami-tools"))
 }

@@ -251,7 +251,7 @@ fn after_kill_9_nothing_looks_like_a_part_or_an_image() {
         if !whole_bundle && !whole_image {
             let odd: Vec<_> = left
                 .iter()
-                .filter(|name| !name.starts_with(".ec2-ami-tools."))
+                .filter(|name| !name.starts_with(".ec2-ami-tools"))
                 .collect();
             assert!(odd.is_empty(), "{odd:?}");
         }

@@ -4,7 +4,7 @@ mod args;
 
 use std::process::ExitCode;
 
-use ami_cli::{BundlePlan, Context, Failure, Inheritance, OrExit, exit};
+use ami_cli::{BundlePlan, Context, Failure, Inheritance, OrExit, Source, exit};
 
 use crate::args::{Arguments, DEFINITION};
 
@@ -27,9 +27,12 @@ fn bundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         &arguments.bundle,
         Inheritance::default(),
     )?;
-    let report = plan.run(&path, &arguments.running, &arguments.compression, context)?;
-    if arguments.running.json {
-        return context.print_json(&report);
-    }
-    context.say("ec2-bundle-image complete.")
+    let source = Source::File(&path);
+    let report = plan.run(source, &arguments.running, &arguments.compression, context)?;
+    let said = if arguments.running.json {
+        context.print_json(&report)
+    } else {
+        context.say("ec2-bundle-image complete.")
+    };
+    said.map_err(|failure| failure.after(report.manifest()))
 }

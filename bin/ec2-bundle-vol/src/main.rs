@@ -5,16 +5,21 @@ mod inheritance;
 mod report;
 mod request;
 
+use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ami_cli::{BundlePlan, BundleReport, Context, Failure, Inheritance, OrExit, Progress, exit};
-use ami_parts::Staging;
+use ami_cli::{
+    BundlePlan, BundleReport, Context, Failure, Inheritance, OrExit, Progress, Source, exit,
+};
 use ami_volume::{Error, Event, Made, Making, Plan};
 
 use crate::args::{Arguments, DEFINITION};
 use crate::request::Wish;
+
+/// The image's name in the private folder.
+const STAGED: &str = "image";
 
 fn main() -> ExitCode {
     ami_cli::run(&DEFINITION, bundle_volume)
@@ -56,27 +61,38 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
     let staging = context
         .staging(&arguments.bundle.destination)
         .or_exit(exit::USAGE)?;
-    let staged = staging.path().join("image");
+    let staged = staging.path().join(STAGED);
     let made = make(&plan, &staged, context)?;
     report::say_made(&made, &shown, context)?;
+    let name = image
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
 
     let bundled = match bundling {
         None => {
             context.say("Not bundling image file since \"--clone-only\" flag was specified.")?;
-            publish(&staging, &staged, &image)?;
+            let file = File::open(staging.own_path(STAGED)).or_exit(exit::USAGE)?;
+            file.sync_all().or_exit(exit::USAGE)?;
+            let _ = staging.give_name(STAGED, name).or_exit(exit::USAGE)?;
             None
         }
         Some(bundling) => {
             context.say("Bundling image file...")?;
-            let report =
-                bundling.run(&staged, &arguments.running, &arguments.compression, context)?;
-            if !arguments.no_keep_image {
-                publish(&staging, &staged, &image)?;
-            }
-            Some(report)
+            let source = Source::Made {
+                staging,
+                file: STAGED,
+                name: (!arguments.no_keep_image).then_some(name),
+            };
+            Some(bundling.run(source, &arguments.running, &arguments.compression, context)?)
         }
     };
+    let complete = bundled
+        .as_ref()
+        .map_or(&*image, BundleReport::manifest)
+        .to_owned();
     finish(&plan, &made, bundled, &arguments, &image, context)
+        .map_err(|failure| failure.after(&complete))
 }
 
 fn make(plan: &Plan, staged: &Path, context: &Context) -> Result<Made, Failure> {
@@ -103,18 +119,6 @@ fn make(plan: &Plan, staged: &Path, context: &Context) -> Result<Made, Failure> 
     );
     drop(progress);
     made.map_err(|error| imaging(error, context))
-}
-
-/// Gives the image its name, once all of it is on the disk.
-fn publish(staging: &Staging, staged: &Path, image: &Path) -> Result<(), Failure> {
-    let file = std::fs::File::open(staged).or_exit(exit::USAGE)?;
-    file.sync_all().or_exit(exit::USAGE)?;
-    let name = image
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    let _ = staging.give_name("image", name).or_exit(exit::USAGE)?;
-    Ok(())
 }
 
 fn finish(

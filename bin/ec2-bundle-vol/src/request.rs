@@ -50,7 +50,7 @@ impl Wish {
             return Err(Failure::not_both("fstab", "generate-fstab"));
         }
         let prefix = arguments.bundle.prefix.as_deref().unwrap_or(PREFIX);
-        if prefix == "." || prefix == ".." || prefix.starts_with(".ec2-ami-tools.") {
+        if prefix == "." || prefix == ".." || prefix.starts_with(".ec2-ami-tools") {
             return Err(Failure::usage(format!(
                 "--prefix has invalid value '{prefix}': it is no name for a bundle."
             )));

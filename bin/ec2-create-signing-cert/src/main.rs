@@ -2,20 +2,22 @@
 
 mod args;
 
-use std::fs::{File, remove_file};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ami_cli::{Context, Failure, OrExit, exit};
 use ami_manifest::NewIdentity;
+use ami_parts::NewFile;
 use serde::Serialize;
 
 use crate::args::{Arguments, DEFINITION};
 
 const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
+
+/// The files' names in the private folder.
+const KEY: &str = "key";
+const CERTIFICATE: &str = "certificate";
 
 /// What was made, for `--json`.
 #[derive(Debug, Serialize)]
@@ -54,53 +56,42 @@ fn create(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     }
     let new = NewIdentity::generate(bits, days, &cn).or_exit(exit::OTHER)?;
     let staging = context.staging(&destination).or_exit(exit::OTHER)?;
-    write(&staging.path().join(&key_name), &new.private_key, SECRET)?;
-    write(
-        &staging.path().join(&certificate_name),
-        &new.certificate,
-        PUBLIC,
-    )?;
-    let key = staging
-        .give_name(&key_name, &key_name)
+    staging
+        .write(KEY, &new.private_key, SECRET)
         .or_exit(exit::OTHER)?;
-    let certificate = staging.give_name(&certificate_name, &certificate_name);
-    if certificate.is_err() {
-        let _ = remove_file(&key);
-    }
-    let certificate = certificate.or_exit(exit::OTHER)?;
+    staging
+        .write(CERTIFICATE, &new.certificate, PUBLIC)
+        .or_exit(exit::OTHER)?;
+    let report = Report {
+        private_key: destination.join(&key_name),
+        certificate: destination.join(&certificate_name),
+        sha256: new.fingerprint,
+        not_after: new.not_after,
+    };
+    let files = [
+        NewFile::fresh(KEY, key_name),
+        NewFile::fresh(CERTIFICATE, certificate_name),
+    ];
+    let saved = staging.publish(&files, None, context.waiting());
+    context.warn_of_saved(&saved.or_exit(exit::OTHER)?);
+    drop(staging);
+    let said = if json {
+        context.print_json(&report)
+    } else {
+        say(&report, context)
+    };
+    said.map_err(|failure| failure.after(&report.certificate))
+}
 
-    if json {
-        return context.print_json(&Report {
-            private_key: key,
-            certificate,
-            sha256: new.fingerprint,
-            not_after: new.not_after,
-        });
-    }
-    let (key, certificate) = (key.display(), certificate.display());
+fn say(report: &Report, context: &Context) -> Result<(), Failure> {
+    let (key, certificate) = (report.private_key.display(), report.certificate.display());
     context.say(&format!("Private key: {key}"))?;
     context.say(&format!("Certificate: {certificate}"))?;
-    context.say(&format!("  SHA-256 {}", new.fingerprint))?;
-    context.say(&format!("  good until {}", new.not_after))?;
+    context.say(&format!("  SHA-256 {}", report.sha256))?;
+    context.say(&format!("  good until {}", report.not_after))?;
     context.say("")?;
     context.say("Keep a copy of the private key where it is safe: without it bundles cannot be read. To make one, as root:")?;
     context.say(&format!(
         "  ec2-bundle-vol -k {key} -c {certificate} -u ACCOUNT -r x86_64 -d /mnt --batch"
     ))
-}
-
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    let write = || {
-        let mut options = File::options();
-        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    let written: std::io::Result<()> = write();
-    written.map_err(|error| {
-        Failure::new(
-            exit::OTHER,
-            format!("cannot write {}: {error}", path.display()),
-        )
-    })
 }

@@ -108,9 +108,10 @@ async fn run(
     };
     // Once more: something may have got a name meanwhile.
     check_names()?;
-    landing.publish(file, &manifest)?;
+    landing.publish(file, &manifest, session.context)?;
     if arguments.s3.json {
-        session.context.print_json(&report)?;
+        let printed = session.context.print_json(&report);
+        printed.map_err(|failure| failure.after(&report.manifest))?;
     }
     Ok(())
 }

@@ -59,18 +59,21 @@ async fn story(arguments: &Arguments, context: &Context) -> Result<(), Failure> 
     let devices = target.devices(context).await?;
     let migrated = signer.sign(manifest, devices.clone())?;
     replacement.replace(&migrated, context)?;
-    if arguments.json {
-        return context.print_json(&Report {
-            manifest: path,
+    let said = if arguments.json {
+        context.print_json(&Report {
+            manifest: path.clone(),
             backup: replacement.backup(),
             region,
             kernel_id: devices.kernel,
             ramdisk_id: devices.ramdisk,
-        });
-    }
-    context.say(&format!("Successfully migrated {shown}"))?;
-    let region = region.unwrap_or_default();
-    context.say(&format!("It is now suitable for use in {region}."))
+        })
+    } else {
+        let region = region.unwrap_or_default();
+        context
+            .say(&format!("Successfully migrated {shown}"))
+            .and_then(|()| context.say(&format!("It is now suitable for use in {region}.")))
+    };
+    said.map_err(|failure| failure.after(&path))
 }
 
 /// Keys that are not given are looked for when they are needed; half of a pair is a mistake.

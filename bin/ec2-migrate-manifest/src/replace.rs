@@ -1,13 +1,19 @@
 //! A manifest in place of another, which stays as a backup.
 
+use std::borrow::Cow;
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use ami_cli::{Context, Failure, OrExit, exit};
+use ami_parts::Staging;
 use rustix::fs::{CWD, OFlags};
 use tracing::debug;
+
+/// The files' names in the private folder.
+const NEW: &str = "new";
+const BACKUP: &str = "backup";
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -70,46 +76,43 @@ impl Replacement {
     pub fn replace(&self, new: &[u8], context: &Context) -> Result<(), Failure> {
         let folder = folder_of(&self.file);
         let staging = context.staging(folder).or_exit(exit::OTHER)?;
-        let staged = staging.path().join("new");
-        self.write_alike(&staged, new)?;
+        self.write_alike(&staging, NEW, new)?;
         let is_new_backup = !self.is_backed_up;
         if is_new_backup {
             self.back_up(context)?;
         }
-        let replaced = fs::rename(&staged, &self.file).map_err(writing(&self.file));
-        if replaced.is_err() && is_new_backup {
+        let replaced = staging.replace(NEW, &name_of(&self.file));
+        let is_replaced = matches!(replaced, Ok(_) | Err(ami_parts::Error::NotSynced { .. }));
+        if !is_replaced && is_new_backup {
             let _ = fs::remove_file(&self.backup);
         }
-        replaced.or_exit(exit::OTHER)?;
-        ami_parts::sync_folder(folder).or_exit(exit::OTHER)
+        replaced.map(drop).or_exit(exit::OTHER)
     }
 
     fn back_up(&self, context: &Context) -> Result<(), Failure> {
         let staging = context
             .staging(folder_of(&self.backup))
             .or_exit(exit::OTHER)?;
-        self.write_alike(&staging.path().join("backup"), &self.old)?;
-        let name = self
-            .backup
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
-        let named = staging.give_name("backup", &name).or_exit(exit::OTHER)?;
+        self.write_alike(&staging, BACKUP, &self.old)?;
+        let named = staging
+            .give_name(BACKUP, &name_of(&self.backup))
+            .or_exit(exit::OTHER)?;
         debug!(path = %named.display(), "kept");
         Ok(())
     }
 
-    fn write_alike(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-        let write = || {
+    fn write_alike(&self, staging: &Staging, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let path = staging.path().join(name);
+        let mut file = staging.create(name, 0o666).or_exit(exit::OTHER)?;
+        let mut write = || {
             let old = fs::metadata(&self.file)?;
-            let mut file = File::create_new(path)?;
             file.write_all(bytes)?;
             // Only root may give files away.
             let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
             file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))?;
             file.sync_all()
         };
-        write().map_err(writing(path)).or_exit(exit::OTHER)
+        write().map_err(writing(&path)).or_exit(exit::OTHER)
     }
 }
 
@@ -119,6 +122,10 @@ fn holds(path: &Path, bytes: &[u8]) -> bool {
     let read = ami_files::open_regular(path)
         .and_then(|file| file.take(bytes.len() as u64 + 1).read_to_end(&mut found));
     read.is_ok() && found == bytes
+}
+
+fn name_of(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Error {

@@ -66,13 +66,15 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     .map_err(Failure::of_unbundling)?;
     drop(progress);
 
-    if arguments.running.json {
-        return context.print_json(&Report {
-            image: path,
+    let said = if arguments.running.json {
+        context.print_json(&Report {
+            image: path.clone(),
             image_size: image.size,
             digest: image.digest.to_string(),
             signature_checked: arguments.cert.is_some(),
-        });
-    }
-    context.say("Unbundle complete.")
+        })
+    } else {
+        context.say("Unbundle complete.")
+    };
+    said.map_err(|failure| failure.after(&path))
 }

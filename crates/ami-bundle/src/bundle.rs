@@ -42,7 +42,7 @@ pub fn bundle(
     check_name(name)?;
     let mut source = TarSource::new(image, name, settings.progress);
     let mut join = Encrypt::new(key)?;
-    let mut sink = Store(PartWriter::new(staging.path(), PART_SIZE));
+    let mut sink = Store(PartWriter::new(staging, PART_SIZE)?);
     let level: CompressionLvl = level.into();
     schedule::run(
         settings.threads.get(),

@@ -1,7 +1,6 @@
 //! Where an image goes that comes out of a bundle.
 
 use std::fs::{self, File, FileTimes, Permissions};
-use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -12,6 +11,9 @@ use crate::error::{Error, StreamError};
 use crate::naming::Naming;
 use crate::tar::read::{Member, Receiver};
 use crate::write_behind::WriteBehind;
+
+/// The image's name in the private folder.
+const STAGED: &str = "image";
 
 /// Zeros in runs of this many bytes are not written but left as holes: the smallest unit of most file systems.
 const HOLE: usize = 4096;
@@ -49,8 +51,8 @@ impl ImageOutput {
         staging: &Staging,
         naming: Naming,
     ) -> Result<Self, Error> {
-        let path = staging.path().join("image");
-        let file = File::create_new(&path).map_err(Error::io("create", &path))?;
+        let path = staging.path().join(STAGED);
+        let file = staging.create(STAGED, 0o666)?;
         let made = file.metadata().map_err(Error::io("read", &path))?;
         let write_behind = WriteBehind::start(&file).map_err(Error::io("open", &path))?;
         Ok(Self {
@@ -66,7 +68,7 @@ impl ImageOutput {
         })
     }
 
-    /// Gives the image its mode, time and name in the destination.
+    /// Gives the image its mode, time and name in the destination. As in the older suite, an empty folder makes way.
     pub(crate) fn publish(self, member: &Member, staging: &Staging) -> Result<PathBuf, Error> {
         let mut target = staging.destination().join(&member.name);
         if let Some(StagedFile {
@@ -95,25 +97,24 @@ impl ImageOutput {
             file.sync_all().map_err(Error::io("sync", &path))?;
             // Once more: something may have got the name meanwhile.
             target = naming.target(&destination, &member.name)?;
-            make_way(&target)?;
-            fs::rename(&path, &target).map_err(Error::io("rename the image to", &target))?;
-            ami_parts::sync_folder(staging.destination())?;
+            let named = if naming.may_replace(&member.name) {
+                staging.replace(STAGED, &member.name)
+            } else {
+                staging.give_name(STAGED, &member.name)
+            };
+            let _ = named.map_err(|error| match error {
+                ami_parts::Error::InTheWay { path } => Error::InTheWay { path },
+                ami_parts::Error::Exists { path } => Error::Exists { path },
+                error => error.into(),
+            })?;
         }
         Ok(target)
     }
 }
 
-/// As in the older suite, an empty folder of the image's name makes way.
-fn make_way(target: &Path) -> Result<(), Error> {
-    if !fs::symlink_metadata(target).is_ok_and(|m| m.is_dir()) {
-        return Ok(());
-    }
-    fs::remove_dir(target).map_err(|e| match e.kind() {
-        io::ErrorKind::DirectoryNotEmpty => Error::InTheWay {
-            path: target.to_owned(),
-        },
-        _ => Error::io("remove", target)(e),
-    })
+/// What tells a file from all others.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 impl Receiver for ImageOutput {

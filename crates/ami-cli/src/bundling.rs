@@ -10,7 +10,7 @@ use ami_manifest::{
     BundleKey, Bundler, Certificate, MachineConfiguration, Manifest, Part, PrivateKey, Sha1Digest,
     Version,
 };
-use ami_parts::StagedParts;
+use ami_parts::{NewFile, StagedParts, Staging};
 use serde::Serialize;
 use tracing::debug;
 
@@ -21,6 +21,9 @@ use crate::keys::private_key_of;
 use crate::options::{BundleOptions, CompressionOptions, IdentityOptions, RunningOptions};
 use crate::progress::Progress;
 use crate::values::Mapping;
+
+/// The manifest's name in the private folder.
+const MANIFEST: &str = "manifest";
 
 /// The largest image that is bundled without `--no-size-checks`, in bytes: EC2's limit for instance store-backed AMIs
 /// (EC2 user guide, "Create an instance store-backed AMI").
@@ -41,6 +44,22 @@ pub struct Inheritance {
     pub ancestry: Vec<String>,
     /// What the instance's metadata did not have, by its names there.
     pub missing: Vec<&'static str>,
+}
+
+/// The image that is bundled.
+#[derive(Debug)]
+pub enum Source<'a> {
+    /// A file, or block device.
+    File(&'a Path),
+    /// A file of a private folder in the bundle's destination.
+    Made {
+        /// The private folder.
+        staging: Staging,
+        /// The file's name there.
+        file: &'a str,
+        /// The name that the image gets together with the bundle; nothing may have it. `None`: it goes with the private folder.
+        name: Option<&'a str>,
+    },
 }
 
 /// All that is needed to bundle an image, checked.
@@ -67,6 +86,13 @@ pub struct BundleReport {
     bundled_size: u64,
     /// SHA-1 of the tar stream.
     digest: String,
+}
+
+impl BundleReport {
+    /// The manifest's path, by which the bundle is found.
+    pub fn manifest(&self) -> &Path {
+        &self.manifest
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -200,18 +226,22 @@ impl<'a> BundlePlan<'a> {
     /// Bundles the image, prints the status lines, and gives a report.
     ///
     /// # Errors
-    /// Says what went wrong, with the exit code for it; nothing is left behind.
+    /// Says what went wrong, with the exit code for it; nothing is left behind, unless it says that the bundle is complete.
     pub fn run(
         mut self,
-        path: &Path,
+        source: Source<'_>,
         running: &RunningOptions,
         compression: &CompressionOptions,
         context: &Context,
     ) -> Result<BundleReport, Failure> {
         let destination = &self.options.destination;
-        let image = Image::open(path).or_exit(exit::USAGE)?;
-        Self::check_size(path, image.size(), self.options)?;
-        self.spare_inputs(path)?;
+        let path = match &source {
+            Source::File(path) => (*path).to_owned(),
+            Source::Made { staging, file, .. } => staging.own_path(file),
+        };
+        let image = Image::open(&path).or_exit(exit::USAGE)?;
+        Self::check_size(&path, image.size(), self.options)?;
+        self.spare_inputs(&path)?;
         self.check_space(&image)?;
         debug!(
             size = image.size(),
@@ -219,7 +249,14 @@ impl<'a> BundlePlan<'a> {
             "image opened"
         );
 
-        let staging = context.staging(destination).or_exit(exit::USAGE)?;
+        let (staging, kept_image) = match source {
+            Source::File(_) => (context.staging(destination).or_exit(exit::USAGE)?, None),
+            Source::Made {
+                staging,
+                file,
+                name,
+            } => (staging, name.map(|name| NewFile::fresh(file, name))),
+        };
         debug!(path = %staging.path().display(), "private folder made");
         let progress = Progress::bytes(context, image.data_size());
         let settings = Settings {
@@ -244,10 +281,25 @@ impl<'a> BundlePlan<'a> {
             .manifest
             .to_signed_xml(&self.key)
             .or_exit(exit::OTHER)?;
-        let published =
-            ami_parts::publish(staging, &self.name, &bundled.parts, &xml).or_exit(exit::USAGE)?;
-        self.say_what_was_done(&published.manifest, context)?;
-        Ok(self.report(published.manifest, &bundled.parts))
+        if kept_image.is_some() {
+            let file = std::fs::File::open(&path).or_exit(exit::USAGE)?;
+            file.sync_all().or_exit(exit::USAGE)?;
+        }
+        staging.write(MANIFEST, &xml, 0o666).or_exit(exit::USAGE)?;
+        let manifest_name = ami_parts::manifest_file_name(&self.name);
+        let manifest = destination.join(&manifest_name);
+        let files: Vec<NewFile> = kept_image
+            .into_iter()
+            .chain(bundled.parts.of_bundle(&self.name))
+            .chain([NewFile::replacing(MANIFEST, manifest_name)])
+            .collect();
+        let saved = staging.publish(&files, Some(&self.name), context.waiting());
+        context.warn_of_saved(&saved.or_exit(exit::USAGE)?);
+        // A disk that is full, perhaps with the bundle, takes the lines that follow only without it.
+        drop(staging);
+        self.say_what_was_done(&manifest, context)
+            .map_err(|failure| failure.after(&manifest))?;
+        Ok(self.report(manifest, &bundled.parts))
     }
 
     /// What the bundle is made of must not be taken for a part of an older bundle of its name.

@@ -1,11 +1,10 @@
 //! What a command's story needs of its surroundings.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use ami_parts::Staging;
+use ami_parts::{Prepared, Staging, Waiting};
 use serde::Serialize;
 
 use crate::failure::{Failure, OrExit, exit};
@@ -19,7 +18,7 @@ use crate::sweeper::Sweeper;
 pub struct Context {
     pub(crate) batch: bool,
     pub(crate) quiet: bool,
-    sweepers: Mutex<BTreeMap<PathBuf, Sweeper>>,
+    sweepers: Mutex<Vec<Sweeper>>,
 }
 
 impl Context {
@@ -36,15 +35,52 @@ impl Context {
     /// # Errors
     /// The destination cannot be read or written.
     pub fn staging(&self, destination: &Path) -> Result<Staging, ami_parts::Error> {
-        let absolute = std::fs::canonicalize(destination)
-            .map_err(ami_parts::Error::io("open", destination))?;
-        let mut sweepers = self.sweepers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !sweepers.contains_key(&absolute)
-            && let Some(sweeper) = Sweeper::start(&absolute)
-        {
-            let _ = sweepers.insert(absolute, sweeper);
+        self.make(Prepared::new(destination)?)
+    }
+
+    /// Makes a private folder in `destination`, or finds it again, that the next run of this `id` can go on with. `None`: another
+    /// run has it now.
+    ///
+    /// # Errors
+    /// The destination cannot be read or written.
+    pub fn kept_staging(
+        &self,
+        destination: &Path,
+        id: &str,
+    ) -> Result<Option<Staging>, ami_parts::Error> {
+        let prepared = Prepared::kept(destination, id)?;
+        prepared.map(|prepared| self.make(prepared)).transpose()
+    }
+
+    fn make(&self, prepared: Prepared) -> Result<Staging, ami_parts::Error> {
+        // The sweeper first: from the beginning there is somebody who knows of the folder.
+        if let Some(sweeper) = Sweeper::start(&prepared) {
+            let sweepers = self.sweepers.lock();
+            sweepers
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(sweeper);
         }
-        Staging::new(destination)
+        let staging = prepared.make(self.waiting())?;
+        self.warn_of_saved(&staging.saved()?);
+        Ok(staging)
+    }
+
+    /// Says where older files are that could not be put back.
+    pub fn warn_of_saved(&self, folders: &[PathBuf]) {
+        for folder in folders {
+            self.warn(&format!(
+                "WARNING: {} holds files of an interrupted run whose names had been given to others: move them where they belong, or remove it.",
+                folder.display()
+            ));
+        }
+    }
+
+    /// How this command waits for others: it says so, and can be interrupted.
+    pub fn waiting(&self) -> Waiting<'static> {
+        Waiting {
+            interrupted: interrupt::flag(),
+            tell: &tell_of_waiting,
+        }
     }
 
     /// Prints a status line, unless the command prints JSON.
@@ -101,4 +137,11 @@ impl Context {
     pub fn interrupted(&self) -> &'static AtomicBool {
         interrupt::flag()
     }
+}
+
+fn tell_of_waiting(folder: &Path) {
+    tell_line(&format!(
+        "Waiting for another run to finish with {} ...",
+        folder.display()
+    ));
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use crate::print::visible;
 
@@ -36,6 +37,15 @@ pub mod exit {
 pub struct Failure {
     pub(crate) code: u8,
     pub(crate) message: Message,
+}
+
+/// Something failed when the result was there already.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} is complete, but what followed failed", path = .path.display())]
+struct AfterCompletion {
+    path: PathBuf,
+    #[source]
+    source: Box<dyn Error + Send + Sync>,
 }
 
 /// What is printed on standard error.
@@ -74,9 +84,28 @@ impl Failure {
 
     /// An error, and the code to exit with.
     pub fn new(code: u8, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let error = error.into();
+        if let Some(ami_parts::Error::Interrupted) = error.downcast_ref() {
+            return Self::interrupted();
+        }
         Self {
             code,
-            message: Message::Error(error.into()),
+            message: Message::Error(error),
+        }
+    }
+
+    /// Says that the result, whose main file is `complete`, is there all the same.
+    pub fn after(self, complete: &Path) -> Self {
+        let message = match self.message {
+            Message::Error(source) => Message::Error(Box::new(AfterCompletion {
+                path: complete.to_owned(),
+                source,
+            })),
+            message => message,
+        };
+        Self {
+            code: self.code,
+            message,
         }
     }
 

@@ -30,7 +30,7 @@ mod sweeper;
 pub mod values;
 
 pub use bundle_files::BundleFiles;
-pub use bundling::{BundlePlan, BundleReport, Inheritance};
+pub use bundling::{BundlePlan, BundleReport, Inheritance, Source};
 pub use context::Context;
 pub use definition::{Definition, Options};
 pub use ec2_certificate::{NotFound, ec2_certificate};

@@ -33,6 +33,57 @@ pub enum Error {
         /// What has the name.
         path: PathBuf,
     },
+    /// Something has a name that was to be given to a new file only.
+    #[error("{path} already exists", path = path.display())]
+    Exists {
+        /// What has the name.
+        path: PathBuf,
+    },
+    /// A file that steers shells and services, perhaps, is not replaced.
+    #[error("{path} is not replaced: its name begins with a dot", path = path.display())]
+    DotFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Files cannot be published together.
+    #[error("the files for {path} cannot be given their names: one is used twice, or cannot be a file's", path = path.display())]
+    Names {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// A file that was to be replaced has become another one.
+    #[error("{path} was changed by another program at the same time", path = path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The user wants to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// What others do took too long.
+    #[error("another run has been changing files in {path} for too long: see what it waits for, or end it", path = path.display())]
+    Busy {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// All files have their names, and something failed afterwards.
+    #[error("{path} is complete, but may be lost in a power failure: its folder cannot be synced", path = path.display())]
+    NotSynced {
+        /// The last file that got its name.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Publishing failed, and then putting back older files did.
+    #[error("the older files are not back in their places: they are in {path}", path = path.display())]
+    NotPutBack {
+        /// The folder that they are in.
+        path: PathBuf,
+        /// What failed first.
+        #[source]
+        source: Box<Error>,
+    },
     /// A part that the manifest names is not there.
     #[error("part {path} is missing", path = path.display())]
     Missing {
@@ -54,7 +105,7 @@ pub enum Error {
 impl Error {
     /// Returns a function for `map_err` that says what was tried on which file.
     pub fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
+        let path = shown(path);
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::NoSpace { path, source }
@@ -65,5 +116,21 @@ impl Error {
                 source,
             },
         }
+    }
+}
+
+/// The path to show for one that leads into an open folder of this process, as [`Staging::own_path`](crate::Staging::own_path)
+/// gives them; every other path as it is.
+pub fn shown(path: &Path) -> PathBuf {
+    let mut below = path
+        .strip_prefix("/proc/self/fd")
+        .unwrap_or(Path::new(""))
+        .iter();
+    let target = below
+        .next()
+        .map(|number| Path::new("/proc/self/fd").join(number).read_link());
+    match target {
+        Some(Ok(folder)) => folder.join(below.as_path()),
+        _ => path.to_owned(),
     }
 }

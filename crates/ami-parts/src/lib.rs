@@ -2,7 +2,7 @@
 //!
 //! Not here: what the stream is (`ami-bundle`) and what the manifest says of it (`ami-manifest`).
 //!
-//! - [`Staging`]: a private folder in the destination; [`PartWriter`] fills it, [`publish()`] gives its files their names.
+//! - [`Staging`]: a private folder in the destination; [`PartWriter`] fills it, [`Staging::publish`] gives its files their names.
 //! - [`PartReader`]: parts as one stream again, each checked before its bytes are used.
 //! - [`part_file_name`], [`manifest_file_name`]: what the files are called.
 //!
@@ -10,26 +10,42 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?; let destination = folder.path();
 //! let staging = ami_parts::Staging::new(destination)?;
-//! let mut writer = ami_parts::PartWriter::new(staging.path(), ami_parts::PART_SIZE);
+//! let mut writer = ami_parts::PartWriter::new(&staging, ami_parts::PART_SIZE)?;
 //! writer.write(b"an encrypted stream")?;
-//! let parts = writer.finish()?;
-//! let bundle = ami_parts::publish(staging, "image", &parts, b"<manifest/>")?;
-//! assert_eq!(bundle.parts, ["image.part.0"]);
+//! let mut files = writer.finish()?.of_bundle("image");
+//! staging.write("manifest", b"<manifest/>", 0o666)?;
+//! files.push(ami_parts::NewFile::replacing("manifest", "image.manifest.xml"));
+//! let _ = staging.publish(&files, Some("image"), ami_parts::Waiting::silent())?;
+//! assert!(destination.join("image.part.0").is_file());
 //! # Ok(()) }
 //! ```
 
+mod dir;
 mod error;
+mod folder;
+mod journal;
+mod legacy;
 mod names;
+mod private;
 mod publish;
 mod read;
+mod recovery;
 mod staging;
+mod turn;
+mod wait;
 mod write;
 
-pub use error::Error;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_test;
+
+pub use error::{Error, shown};
 pub use names::{
     belongs_to_bundle, is_hidden, is_part_name, is_part_of, manifest_file_name, part_file_name,
 };
-pub use publish::{Published, publish, publish_as_named, replaced_files, sync_folder};
+pub use publish::NewFile;
 pub use read::{PartFile, PartReader, check_all};
-pub use staging::{Staging, sweep_when_free};
+pub use staging::{Prepared, Staging, replaced_files, sweep_after};
+pub use wait::Waiting;
 pub use write::{PART_SIZE, PartWriter, StagedPart, StagedParts};

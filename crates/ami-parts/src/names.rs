@@ -1,8 +1,10 @@
 //! The names of a bundle's files.
 
+pub(crate) const MANIFEST_SUFFIX: &str = ".manifest.xml";
+
 /// The manifest's file name of the bundle `bundle`: `NAME.manifest.xml`.
 pub fn manifest_file_name(bundle: &str) -> String {
-    format!("{bundle}.manifest.xml")
+    format!("{bundle}{MANIFEST_SUFFIX}")
 }
 
 /// The file name of part `index` (from 0) of `count` of the bundle `bundle`.
@@ -54,6 +56,12 @@ pub fn is_hidden(file: &str) -> bool {
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether `file` is a name that a part or the manifest of some bundle has.
+pub(crate) fn has_bundle_shape(file: &str) -> bool {
+    let is_part = |(bundle, _): (&str, &str)| is_part_of(bundle, file);
+    file.ends_with(MANIFEST_SUFFIX) || file.rsplit_once(".part.").is_some_and(is_part)
 }
 
 #[cfg(test)]

@@ -1,409 +1,287 @@
-//! Giving a finished bundle its names, so that the destination holds the old bundle or the new one and never a mixture.
+//! Giving finished files their names, so that the destination holds the old ones or the new ones and never a mixture.
 //!
-//! | step | state in the private folder | what a later run does after a kill |
-//! |---|---|---|
-//! | 1. the manifest is written and everything synced | no `replacing`, no `replaced` | removes the private folder |
-//! | 2. files of an older bundle of the name move into `replacing` | `replacing` | moves them back |
-//! | 3. `replacing` is renamed to `replaced` | `replaced` and the new manifest | removes the new parts, moves the old files back |
-//! | 4. the new parts, then the manifest, take their names | `replaced`, no manifest | removes the private folder |
+//! With the [turn](crate::turn), after everything that was begun and not ended has been [settled](crate::recovery):
+//!
+//! | step | what a kill, or a power cut, from here on leads to |
+//! |---|---|
+//! | 1. the journal is written in the private folder; both folders synced | all is put back |
+//! | 2. older manifests move into the private folder; synced | |
+//! | 3. the other older files do; synced | |
+//! | 4. the new files take their names, where nothing has them, in order; synced | |
+//! | 5. the last one, the manifest, does; synced | the older files are removed |
+//! | 6. the journal is removed, then the older files | the private folder is removed |
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-
-use rustix::fs::FlockOperation;
+use std::io;
+use std::path::PathBuf;
 
 use crate::error::Error;
+use crate::folder::{Entry, Folder, place, take};
+use crate::journal::{self, JOURNAL, Journal, New, Old, UNFINISHED};
 use crate::names;
-use crate::staging::{Abandoned, Staging};
-use crate::write::StagedParts;
+use crate::private::Private;
+use crate::recovery::{self, Settled, sync};
+use crate::turn::take_turn;
 
-const REPLACING: &str = "replacing";
-const REPLACED: &str = "replaced";
-const STAGED_MANIFEST: &str = "manifest";
-const MANIFEST_SUFFIX: &str = ".manifest.xml";
-
-/// The files of a published bundle.
+/// A file of the private folder that is to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
-    /// The manifest's path in the destination.
-    pub manifest: PathBuf,
-    /// The parts' file names, in order, without a folder.
-    pub parts: Vec<String>,
+pub struct NewFile {
+    /// Its name in the private folder.
+    pub staged: String,
+    /// The name that it gets in the destination.
+    pub target: String,
+    /// Whether a file that has that name is replaced; else it is an error.
+    pub may_replace: bool,
 }
 
-/// The files of an older bundle of that name, which publishing replaces or removes.
-///
-/// # Errors
-/// [`Error::InTheWay`] names a folder that has such a name; [`Error::Io`] when the destination cannot be read.
-pub fn replaced_files(destination: &Path, bundle: &str) -> Result<Vec<PathBuf>, Error> {
-    let names = existing_files(destination, bundle)?;
-    Ok(names.iter().map(|name| destination.join(name)).collect())
+impl NewFile {
+    /// A file that replaces what has its name.
+    pub fn replacing(staged: impl Into<String>, target: impl Into<String>) -> Self {
+        Self {
+            staged: staged.into(),
+            target: target.into(),
+            may_replace: true,
+        }
+    }
+
+    /// A file whose name nothing may have.
+    pub fn fresh(staged: impl Into<String>, target: impl Into<String>) -> Self {
+        Self {
+            may_replace: false,
+            ..Self::replacing(staged, target)
+        }
+    }
 }
 
-/// Publishes the parts and then the manifest of the bundle `bundle` in the destination of `staging`.
+/// Publishes files, which are synced, in this order, the last one when the others are in place for good. Files of the bundle
+/// `retired` that get no successor are removed. Gives the folders where older files of interrupted runs are that could not be put
+/// back.
 ///
-/// Files of an older bundle of that name are replaced, those beyond the new one's count removed. If this fails, or the
-/// process is killed, the older bundle is put back, now or by the next [`Staging::new`] on that destination.
-///
-/// # Errors
-/// A file cannot be written, synced or renamed.
-pub fn publish(
-    staging: Staging,
-    bundle: &str,
-    parts: &StagedParts,
-    manifest: &[u8],
-) -> Result<Published, Error> {
-    let manifest_name = names::manifest_file_name(bundle);
-    let staged_manifest = staging.path().join(&manifest_name);
-    write_synced(&staged_manifest, manifest)?;
+/// `wait` is called while another run has the turn.
+pub(crate) fn publish<F: Folder>(
+    private: &Private<F>,
+    files: &[NewFile],
+    retired: Option<&str>,
+    wait: impl FnMut() -> Result<(), Error>,
+) -> Result<Vec<PathBuf>, Error> {
+    let _turn = take_turn(private, wait)?;
+    let saved = private.settle_all()?;
+    let Some(journal) = plan(private, files, retired)? else {
+        return Ok(saved);
+    };
+    let error = match carry_out(private, &journal) {
+        Ok(()) => return Ok(saved),
+        Err(error @ Error::NotSynced { .. }) => return Err(error),
+        Err(error) => error,
+    };
+    let not_put_back = |path, error| Error::NotPutBack {
+        path,
+        source: Box::new(error),
+    };
+    match recovery::settle(&private.destination, &private.folder, &private.name) {
+        Ok(Settled::Forward) => Ok(saved),
+        Ok(Settled::Saved(path)) => Err(not_put_back(path, error)),
+        Ok(_) => Err(error),
+        // A later run settles it.
+        Err(_) => Err(not_put_back(private.folder.path().to_owned(), error)),
+    }
+}
 
-    let part_names: Vec<String> = (0..parts.len())
-        .map(|index| names::part_file_name(bundle, index, parts.len()))
+/// What is to be done; `None`: nothing. Nothing has been touched when this fails.
+fn plan<F: Folder>(
+    private: &Private<F>,
+    files: &[NewFile],
+    retired: Option<&str>,
+) -> Result<Option<Journal>, Error> {
+    let Private {
+        destination,
+        folder,
+        ..
+    } = private;
+    let in_destination = |name: &str| destination.path().join(name);
+    let of_folder = folder.stat().map_err(Error::io("read", folder.path()))?;
+    let mut journal = Journal {
+        folder: (of_folder.identity.inode, of_folder.identity.born),
+        old: Vec::new(),
+        new: Vec::new(),
+    };
+    let mut there = Vec::new();
+    for file in files {
+        let path = folder.path().join(&file.staged);
+        let staged = look(folder, &file.staged)?;
+        let staged =
+            staged.ok_or_else(|| Error::io("find", &path)(io::ErrorKind::NotFound.into()))?;
+        if let Some(old) = look(destination, &file.target)? {
+            // It was taken from there, and was the right one.
+            if old.identity == staged.identity && !is_last(files, file) {
+                continue;
+            }
+            if !file.may_replace {
+                let path = in_destination(&file.target);
+                return Err(Error::Exists { path });
+            }
+            there.push((file.target.clone(), old));
+        }
+        journal.new.push(New {
+            identity: staged.identity,
+            staged: file.staged.clone(),
+            target: file.target.clone(),
+        });
+    }
+    if let Some(bundle) = retired {
+        for (name, old) in files_of_bundle(destination, bundle)? {
+            if !files.iter().any(|file| file.target == name) {
+                there.push((name, old));
+            }
+        }
+    }
+    for (target, old) in there {
+        if old.is_folder {
+            let path = in_destination(&target);
+            return Err(Error::InTheWay { path });
+        }
+        if !journal::may_make_way(&target) {
+            let path = in_destination(&target);
+            return Err(Error::DotFile { path });
+        }
+        let (size, modified) = (old.identity.size, old.identity.modified);
+        journal.old.push(Old {
+            size,
+            modified,
+            target,
+        });
+    }
+    // Without its manifest, what remains cannot be taken for a bundle.
+    let is_manifest: Vec<bool> = journal
+        .old
+        .iter()
+        .map(|old| journal.is_manifest(&old.target))
         .collect();
-    let _turn = take_turn(staging.destination())?;
-    let moved = set_aside(&staging, bundle).and_then(|()| {
-        for (index, name) in part_names.iter().enumerate() {
-            let from = staging.path().join(parts.staged_name(index));
-            rename(&from, &staging.destination().join(name))?;
-        }
-        sync_folder(staging.destination())?;
-        let target = staging.destination().join(&manifest_name);
-        rename(&staged_manifest, &target)?;
-        sync_folder(staging.destination())?;
-        Ok(target)
-    });
-    match moved {
-        Ok(manifest) => Ok(Published {
-            manifest,
-            parts: part_names,
-        }),
-        Err(error) => {
-            restore(staging.path(), staging.destination())?;
-            Err(error)
-        }
-    }
-}
-
-/// Publishes the files `parts` of `folder`, which is in the private folder, under the names that they have, and then the manifest.
-///
-/// Files of these names are replaced. While this runs, or if the process is killed meanwhile, there is no manifest.
-///
-/// # Errors
-/// A file cannot be written, synced or renamed; [`Error::InTheWay`].
-pub fn publish_as_named(
-    staging: &Staging,
-    folder: &Path,
-    parts: &[String],
-    manifest_name: &str,
-    manifest: &[u8],
-) -> Result<(), Error> {
-    let in_destination = |name: &str| staging.destination().join(name);
-    for name in parts.iter().map(String::as_str).chain([manifest_name]) {
-        let path = in_destination(name);
-        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
-            return Err(Error::InTheWay { path });
-        }
-    }
-    let staged_manifest = staging.path().join(STAGED_MANIFEST);
-    let _ = fs::remove_file(&staged_manifest);
-    write_synced(&staged_manifest, manifest)?;
-    let _turn = take_turn(staging.destination())?;
-    let target = in_destination(manifest_name);
-    match fs::remove_file(&target) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::io("remove", &target)(e));
-        }
-        _ => sync_folder(staging.destination())?,
-    }
-    for name in parts {
-        rename(&folder.join(name), &in_destination(name))?;
-    }
-    sync_folder(staging.destination())?;
-    rename(&staged_manifest, &target)?;
-    sync_folder(staging.destination())
-}
-
-/// Waits until nobody else publishes in this folder, for as long as the result lives.
-fn take_turn(destination: &Path) -> Result<File, Error> {
-    let folder = File::open(destination).map_err(Error::io("open", destination))?;
-    rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, FlockOperation::LockExclusive))
-        .map_err(|e| Error::io("lock", destination)(e.into()))?;
-    Ok(folder)
-}
-
-/// Undoes what a killed run had begun to publish.
-pub(crate) fn roll_back(stale: &Abandoned, destination: &Path) -> Result<(), Error> {
-    restore(&stale.path, destination)
-}
-
-fn set_aside(staging: &Staging, bundle: &str) -> Result<(), Error> {
-    let replacing = staging.path().join(REPLACING);
-    fs::create_dir(&replacing).map_err(Error::io("create", &replacing))?;
-    let mut old = existing_files(staging.destination(), bundle)?;
-    // The manifest first: without it, what remains cannot be taken for a bundle.
-    old.sort_by_key(|name| !name.ends_with(MANIFEST_SUFFIX));
-    for name in old {
-        rename(&staging.destination().join(&name), &replacing.join(&name))?;
-    }
-    rename(&replacing, &staging.path().join(REPLACED))
-}
-
-fn restore(staging: &Path, destination: &Path) -> Result<(), Error> {
-    let replaced = staging.join(REPLACED);
-    let replacing = staging.join(REPLACING);
-    if replaced.is_dir() {
-        let Some(bundle) = unpublished_bundle(staging)? else {
-            return Ok(()); // the manifest had got its name: the new bundle is whole
-        };
-        for name in existing_files(destination, &bundle)? {
-            let path = destination.join(name);
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        }
-        move_back(&replaced, destination)
-    } else if replacing.is_dir() {
-        move_back(&replacing, destination)
-    } else {
-        Ok(())
-    }
-}
-
-fn move_back(from: &Path, destination: &Path) -> Result<(), Error> {
-    let mut names = file_names(from)?;
-    names.sort_by_key(|name| name.ends_with(MANIFEST_SUFFIX));
-    for name in names {
-        rename(&from.join(&name), &destination.join(&name))?;
-    }
-    sync_folder(destination)
-}
-
-/// The name of the bundle whose manifest still waits in the private folder.
-fn unpublished_bundle(staging: &Path) -> Result<Option<String>, Error> {
-    Ok(file_names(staging)?
+    let mut old: Vec<_> = is_manifest
         .into_iter()
-        .find_map(|name| name.strip_suffix(MANIFEST_SUFFIX).map(str::to_owned)))
+        .zip(std::mem::take(&mut journal.old))
+        .collect();
+    old.sort_by_key(|(is_manifest, _)| !is_manifest);
+    journal.old = old.into_iter().map(|(_, old)| old).collect();
+    if journal.new.is_empty() {
+        return Ok(None);
+    }
+    // What cannot be read again cannot be put back.
+    if !journal.is_sound() {
+        let path = destination.path().to_owned();
+        return Err(Error::Names { path });
+    }
+    Ok(Some(journal))
 }
 
-fn existing_files(destination: &Path, bundle: &str) -> Result<Vec<String>, Error> {
-    let mut found = file_names(destination)?;
-    found.retain(|name| names::belongs_to_bundle(bundle, name));
-    for name in &found {
-        let path = destination.join(name);
-        let metadata = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
-        if metadata.is_dir() {
-            return Err(Error::InTheWay { path });
+fn is_last(files: &[NewFile], file: &NewFile) -> bool {
+    files.last() == Some(file)
+}
+
+fn look<F: Folder>(folder: &F, name: &str) -> Result<Option<Entry>, Error> {
+    folder
+        .look(name)
+        .map_err(Error::io("read", &folder.path().join(name)))
+}
+
+/// What of a bundle is in a folder.
+pub(crate) fn files_of_bundle<F: Folder>(
+    destination: &F,
+    bundle: &str,
+) -> Result<Vec<(String, Entry)>, Error> {
+    let mut found = Vec::new();
+    for name in destination
+        .names()
+        .map_err(Error::io("read", destination.path()))?
+    {
+        if names::belongs_to_bundle(bundle, &name)
+            && let Some(entry) = look(destination, &name)?
+        {
+            found.push((name, entry));
         }
     }
     Ok(found)
 }
 
-/// Names that are no UTF-8 cannot be a bundle's: the manifest could not hold them.
-fn file_names(folder: &Path) -> Result<Vec<String>, Error> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let entry = entry.map_err(Error::io("read", folder))?;
-        names.extend(entry.file_name().into_string().ok());
+fn carry_out<F: Folder>(private: &Private<F>, journal: &Journal) -> Result<(), Error> {
+    let Private {
+        destination,
+        folder,
+        ..
+    } = private;
+    write_journal(folder, journal)?;
+    // The private folder's own name must last before anything is moved from or to it.
+    sync(destination)?;
+    set_aside(private, journal)?;
+    let Some((last, others)) = journal.new.split_last() else {
+        return Ok(());
+    };
+    for new in others {
+        place_new(private, new)?;
     }
-    Ok(names)
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut file = File::create_new(path).map_err(Error::io("create", path))?;
-    file.write_all(bytes).map_err(Error::io("write", path))?;
-    file.sync_all().map_err(Error::io("sync", path))
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(Error::io("rename a file to", to))
-}
-
-/// Makes renames in `folder` last through a power cut.
-///
-/// # Errors
-/// The folder cannot be opened or synced.
-pub fn sync_folder(folder: &Path) -> Result<(), Error> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(Error::io("sync", folder))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::write::{PART_SIZE, PartWriter};
-    use std::collections::BTreeMap;
-    use std::num::NonZeroU64;
-
-    fn contents(folder: &Path) -> BTreeMap<String, String> {
-        file_names(folder)
-            .unwrap()
-            .into_iter()
-            .map(|name| (name.clone(), fs::read_to_string(folder.join(name)).unwrap()))
-            .collect()
+    if !others.is_empty() {
+        sync(destination)?;
     }
-
-    fn old_bundle(folder: &Path) -> BTreeMap<String, String> {
-        for (name, text) in [
-            ("x.part.00", "old 0"),
-            ("x.part.01", "old 1"),
-            ("x.part.11", "old 11"),
-            ("x.manifest.xml", "old manifest"),
-            ("x", "an image"),
-            ("y.part.0", "of another bundle"),
-        ] {
-            fs::write(folder.join(name), text).unwrap();
+    place_new(private, last)?;
+    if let Err(source) = destination.sync() {
+        // What was replaced is only let go where the disk has what replaces it.
+        if destination.sync().is_ok() {
+            let _ = recovery::finish(folder, journal);
         }
-        contents(folder)
+        let path = destination.path().join(&last.target);
+        return Err(Error::NotSynced { path, source });
     }
+    // The result is complete: if this fails, the next run does it.
+    let _ = recovery::finish(folder, journal);
+    Ok(())
+}
 
-    fn staged(folder: &Path, part_size: NonZeroU64) -> (Staging, StagedParts) {
-        let staging = Staging::new(folder).unwrap();
-        let mut writer = PartWriter::new(staging.path(), part_size);
-        writer.write(b"new 0new 1").unwrap();
-        let parts = writer.finish().unwrap();
-        (staging, parts)
+fn write_journal<F: Folder>(folder: &F, journal: &Journal) -> Result<(), Error> {
+    let path = folder.path().join(JOURNAL);
+    let _ = folder.remove(UNFINISHED);
+    folder
+        .write(UNFINISHED, journal.to_text().as_bytes())
+        .and_then(|()| folder.rename(UNFINISHED, folder, JOURNAL))
+        .map_err(Error::io("write", &path))?;
+    sync(folder)
+}
+
+fn set_aside<F: Folder>(private: &Private<F>, journal: &Journal) -> Result<(), Error> {
+    let Private {
+        destination,
+        folder,
+        ..
+    } = private;
+    if journal.old.is_empty() {
+        return Ok(());
     }
-
-    #[test]
-    fn a_new_bundle_takes_the_place_of_a_longer_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let _ = old_bundle(folder.path());
-        let (staging, parts) = staged(folder.path(), NonZeroU64::new(5).unwrap());
-        let mut replaced = replaced_files(folder.path(), "x").unwrap();
-        replaced.sort();
-        let names = ["x.manifest.xml", "x.part.00", "x.part.01", "x.part.11"];
-        assert_eq!(replaced, names.map(|name| folder.path().join(name)));
-        let published = publish(staging, "x", &parts, b"new manifest").unwrap();
-        assert_eq!(published.parts, ["x.part.0", "x.part.1"]);
-        let expected = [
-            ("x", "an image"),
-            ("x.manifest.xml", "new manifest"),
-            ("x.part.0", "new 0"),
-            ("x.part.1", "new 1"),
-            ("y.part.0", "of another bundle"),
-        ];
-        assert_eq!(
-            contents(folder.path()),
-            expected.map(|(k, v)| (k.into(), v.into())).into()
-        );
-    }
-
-    #[test]
-    fn a_folder_with_a_parts_name_is_refused_and_nothing_is_touched() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("x.part.7")).unwrap();
-        assert!(matches!(
-            replaced_files(folder.path(), "x"),
-            Err(Error::InTheWay { .. })
-        ));
-        let (staging, parts) = staged(folder.path(), PART_SIZE);
-        let error = publish(staging, "x", &parts, b"new manifest").unwrap_err();
-        assert!(matches!(error, Error::InTheWay { .. }), "{error}");
-        assert_eq!(file_names(folder.path()).unwrap(), ["x.part.7"]);
-    }
-
-    #[test]
-    fn named_files_replace_others_and_what_is_in_the_way_is_said_beforehand() {
-        let folder = tempfile::tempdir().unwrap();
-        let _ = old_bundle(folder.path());
-        let staging = Staging::new(folder.path()).unwrap();
-        let parts = staging.path().join("parts");
-        fs::create_dir(&parts).unwrap();
-        let names = ["x.part.00".to_owned(), "odd".to_owned()];
-        for name in &names {
-            fs::write(parts.join(name), "new").unwrap();
+    let mut was_manifest = false;
+    for (index, old) in journal.old.iter().enumerate() {
+        let is_manifest = journal.is_manifest(&old.target);
+        if was_manifest && !is_manifest {
+            sync(destination)?;
         }
-        fs::create_dir(folder.path().join("m")).unwrap();
-        let publish =
-            |manifest| publish_as_named(&staging, &parts, &names, manifest, b"new manifest");
-        assert!(matches!(publish("m"), Err(Error::InTheWay { .. })));
-        fs::remove_dir(folder.path().join("m")).unwrap();
-        assert_eq!(
-            fs::read_to_string(folder.path().join("x.part.00")).unwrap(),
-            "old 0"
-        );
-        publish("x.manifest.xml").unwrap();
-        drop(staging);
-        let expected = [
-            ("odd", "new"),
-            ("x", "an image"),
-            ("x.manifest.xml", "new manifest"),
-            ("x.part.00", "new"),
-            ("x.part.01", "old 1"),
-            ("x.part.11", "old 11"),
-            ("y.part.0", "of another bundle"),
-        ];
-        assert_eq!(
-            contents(folder.path()),
-            expected.map(|(k, v)| (k.into(), v.into())).into()
-        );
-    }
-
-    /// Plays a run that is killed after each single step of publishing, then the next run.
-    #[test]
-    fn the_old_bundle_comes_back_after_a_kill_at_any_step() {
-        let steps: Vec<(&str, &str)> = vec![
-            ("mkdir", "replacing"),
-            ("aside", "x.manifest.xml"),
-            ("aside", "x.part.00"),
-            ("aside", "x.part.01"),
-            ("aside", "x.part.11"),
-            ("commit", ""),
-            ("place", "x.part.0"),
-            ("place", "x.part.1"),
-        ];
-        for killed_after in 0..=steps.len() {
-            let folder = tempfile::tempdir().unwrap();
-            let before = old_bundle(folder.path());
-            let (staging, parts) = staged(folder.path(), NonZeroU64::new(5).unwrap());
-            write_synced(&staging.path().join("x.manifest.xml"), b"new manifest").unwrap();
-            let private = staging.path().to_owned();
-            for (index, (step, name)) in steps[..killed_after].iter().enumerate() {
-                match *step {
-                    "mkdir" => fs::create_dir(private.join(name)).unwrap(),
-                    "aside" => {
-                        rename(
-                            &folder.path().join(name),
-                            &private.join(REPLACING).join(name),
-                        )
-                        .unwrap();
-                    }
-                    "commit" => rename(&private.join(REPLACING), &private.join(REPLACED)).unwrap(),
-                    _ => rename(
-                        &private.join(parts.staged_name(index - 6)),
-                        &folder.path().join(name),
-                    )
-                    .unwrap(),
-                }
-            }
-            // A killed process runs no destructor, but the kernel drops its lock.
-            let left = tempfile::tempdir().unwrap();
-            rename(&private, &left.path().join("kept")).unwrap();
-            drop(staging);
-            rename(&left.path().join("kept"), &private).unwrap();
-
-            drop(Staging::new(folder.path()).unwrap());
-            assert_eq!(
-                contents(folder.path()),
-                before,
-                "killed after step {killed_after}"
-            );
+        was_manifest = is_manifest;
+        let path = destination.path().join(&old.target);
+        let slot = Journal::slot(index);
+        let is_aside = take(destination, &old.target, folder, &slot, |now| old.is(now));
+        if !is_aside.map_err(Error::io("set aside", &path))?
+            && look(destination, &old.target)?.is_some()
+        {
+            return Err(Error::Changed { path });
         }
     }
+    sync(destination)
+}
 
-    #[test]
-    fn a_bundle_that_got_its_manifest_stays_after_a_kill() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("x.manifest.xml"), "new manifest").unwrap();
-        fs::write(folder.path().join("x.part.0"), "new").unwrap();
-        let private = folder.path().join(".ec2-ami-tools.00");
-        fs::create_dir_all(private.join(REPLACED)).unwrap();
-        fs::write(private.join(REPLACED).join("x.part.0"), "old").unwrap();
-        drop(Staging::new(folder.path()).unwrap());
-        let expected = [("x.manifest.xml", "new manifest"), ("x.part.0", "new")];
-        assert_eq!(
-            contents(folder.path()),
-            expected.map(|(k, v)| (k.into(), v.into())).into()
-        );
+fn place_new<F: Folder>(private: &Private<F>, new: &New) -> Result<(), Error> {
+    let path = private.destination.path().join(&new.target);
+    match place(
+        &private.folder,
+        &new.staged,
+        &private.destination,
+        &new.target,
+    ) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::Exists { path }),
+        result => result.map_err(Error::io("create", &path)),
     }
 }

@@ -4,31 +4,131 @@
 //! killed run leaves is one thing that looks like nothing else, and a lock on it (`flock`, which the kernel drops with the
 //! process) tells a later run whether it still has an owner.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
-
+use crate::dir::Dir;
 use crate::error::Error;
-use crate::publish;
+use crate::folder::{Folder, place};
+use crate::journal::{JOURNAL, PRIVATE};
+use crate::private::{DOWNLOAD, Private, SAVED, WORK, open_ours};
+use crate::publish::{self, NewFile};
+use crate::recovery;
+use crate::wait::{Waiter, Waiting};
+use crate::{legacy, turn};
 
-const PREFIX: &str = ".ec2-ami-tools.";
-
-/// Of folders that outlive their run, for the next one to go on with.
-const KEPT_PREFIX: &str = ".ec2-ami-tools-kept.";
+/// A private folder that is still to be made: what a sweeper must know before there is anything to sweep.
+#[derive(Debug)]
+pub struct Prepared {
+    destination: Dir,
+    name: String,
+    is_kept: bool,
+}
 
 /// A locked private folder (mode 0700) in a destination folder; removed with all it holds when dropped.
 #[derive(Debug)]
 pub struct Staging {
-    destination: PathBuf,
-    path: PathBuf,
-    /// Holds the lock.
-    _lock: File,
+    private: Private<Dir>,
     is_kept: bool,
+}
+
+impl Prepared {
+    /// Opens the destination, and chooses the folder's name.
+    ///
+    /// # Errors
+    /// The destination cannot be opened.
+    pub fn new(destination: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            destination: Dir::named(destination).map_err(Error::io("read", destination))?,
+            name: random_name(WORK)?,
+            is_kept: false,
+        })
+    }
+
+    /// The same for a folder that outlives its run, for the next one of this `id` to go on with; finds it again. `None`: another
+    /// run has it now.
+    ///
+    /// # Errors
+    /// The destination cannot be read or written.
+    pub fn kept(destination: &Path, id: &str) -> Result<Option<Self>, Error> {
+        let Self {
+            destination, name, ..
+        } = Self::new(destination)?;
+        let own = Private::try_make(destination, &name)?;
+        let own = own.map_err(|destination| Error::Busy {
+            path: destination.path().to_owned(),
+        })?;
+        let chosen = choose_kept(&own, id);
+        own.clear();
+        Ok(chosen?.map(|name| Self {
+            destination: own.destination,
+            name,
+            is_kept: true,
+        }))
+    }
+
+    /// The folder's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A descriptor of the destination.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn destination(&self) -> Result<File, Error> {
+        let path = self.destination.path();
+        self.destination
+            .descriptor()
+            .map_err(Error::io("open", path))
+    }
+
+    /// Makes the folder, or takes it again, and clears away what killed runs left in the destination.
+    ///
+    /// # Errors
+    /// The destination cannot be read or written; [`Error::Interrupted`].
+    pub fn make(self, waiting: Waiting<'_>) -> Result<Staging, Error> {
+        let mut waiter = Waiter::new(waiting);
+        let mut destination = self.destination;
+        // Another run's sweeping may have locked, and be removing, what was just made.
+        let private = loop {
+            match Private::try_make(destination, &self.name)? {
+                Ok(private) => break private,
+                Err(again) => {
+                    waiter.pause(again.path())?;
+                    destination = again;
+                }
+            }
+        };
+        let staging = Staging {
+            private,
+            is_kept: self.is_kept,
+        };
+        staging.settle(waiting)?;
+        staging.private.sweep()?;
+        legacy::sweep(&staging.private)?;
+        Ok(staging)
+    }
+}
+
+/// The folder of an earlier run of this `id`, or a new name.
+fn choose_kept(own: &Private<Dir>, id: &str) -> Result<Option<String>, Error> {
+    let begin = format!("{DOWNLOAD}{id}.");
+    let mut names = own.names()?;
+    names.retain(|name| name.starts_with(&begin));
+    names.sort();
+    for name in names {
+        if let Some(folder) = own.open(&name)? {
+            let is_free = folder
+                .try_lock()
+                .map_err(Error::io("lock", folder.path()))?;
+            return Ok(is_free.then_some(name));
+        }
+    }
+    random_name(&begin).map(Some)
 }
 
 impl Staging {
@@ -37,50 +137,26 @@ impl Staging {
     /// # Errors
     /// The destination cannot be read or written.
     pub fn new(destination: &Path) -> Result<Self, Error> {
-        sweep(destination, FlockOperation::NonBlockingLockExclusive)?;
-        loop {
-            let path = destination.join(random_name()?);
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(e) => return Err(Error::io("write to", destination)(e)),
-            }
-            // Another run's clearing may have locked, and be removing, the folder between these two calls.
-            if let Some(lock) = lock(&path, FlockOperation::NonBlockingLockExclusive)? {
-                return Ok(Self {
-                    destination: destination.to_owned(),
-                    path,
-                    _lock: lock,
-                    is_kept: false,
-                });
-            }
-        }
+        Prepared::new(destination)?.make(Waiting::silent())
     }
 
-    /// The private folder in `destination` that is called by `id`, with what an earlier run has left in it. It stays, whatever
-    /// happens, until [`remove`](Self::remove). `None`: another run has it now.
-    ///
-    /// # Errors
-    /// The destination cannot be read or written.
-    pub fn kept(destination: &Path, id: &str) -> Result<Option<Self>, Error> {
-        let path = destination.join(format!("{KEPT_PREFIX}{id}"));
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::io("write to", destination)(e));
-            }
-            _ => {}
+    /// Settles what an earlier run had begun to publish from this folder.
+    fn settle(&self, waiting: Waiting<'_>) -> Result<(), Error> {
+        let folder = &self.private.folder;
+        let journal = folder
+            .look(JOURNAL)
+            .map_err(Error::io("read", folder.path()))?;
+        if journal.is_some() {
+            let _turn = turn::take_turn(&self.private, self.wait(waiting))?;
+            let (destination, name) = (&self.private.destination, &self.private.name);
+            let _ = recovery::settle(destination, folder, name)?;
         }
-        let metadata = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
-        if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(Error::InTheWay { path });
-        }
-        let lock = lock(&path, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(lock.map(|lock| Self {
-            destination: destination.to_owned(),
-            path,
-            _lock: lock,
-            is_kept: true,
-        }))
+        Ok(())
+    }
+
+    fn wait<'a>(&'a self, waiting: Waiting<'a>) -> impl FnMut() -> Result<(), Error> + 'a {
+        let mut waiter = Waiter::new(waiting);
+        move || waiter.pause(self.destination())
     }
 
     /// Removes the folder and all that is in it.
@@ -88,232 +164,240 @@ impl Staging {
         self.is_kept = false;
     }
 
+    /// Makes a new file in the private folder, with the permissions that the umask leaves of `mode`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NoSpace`].
+    pub fn create(&self, name: &str, mode: u32) -> Result<File, Error> {
+        let folder = &self.private.folder;
+        folder
+            .create(name, mode)
+            .map_err(Error::io("create", &folder.path().join(name)))
+    }
+
+    /// Writes a new file in the private folder and syncs it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NoSpace`].
+    pub fn write(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), Error> {
+        let path = self.path().join(name);
+        let mut file = self.create(name, mode)?;
+        io::Write::write_all(&mut file, bytes).map_err(Error::io("write", &path))?;
+        file.sync_all().map_err(Error::io("sync", &path))
+    }
+
+    /// Removes a file of the private folder, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn discard(&self, name: &str) -> Result<(), Error> {
+        match self.private.folder.remove(name) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove", &self.path().join(name))(e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a plain file of the destination that is this user's alone a second name in the private folder. `false`: it is not
+    /// such a file, or the file system has no second names.
+    pub fn adopt(&self, target: &str, name: &str) -> bool {
+        self.try_adopt(target, name).unwrap_or(false)
+    }
+
+    fn try_adopt(&self, target: &str, name: &str) -> io::Result<bool> {
+        let file = self.private.destination.open_file(target)?;
+        let metadata = file.metadata()?;
+        // What others may write to, or have a name of, can become another file after it was checked.
+        let is_own = metadata.uid() == self.private.access.0
+            && metadata.mode() & 0o022 == 0
+            && metadata.nlink() == 1;
+        if is_own {
+            self.private.folder.link_file(file.as_fd(), name)?;
+        }
+        Ok(is_own)
+    }
+
     /// Gives a file of the private folder its name in the destination, where nothing may have that name.
     ///
     /// # Errors
-    /// [`Error::Io`], also when the name is taken.
+    /// [`Error::Exists`]; [`Error::Io`]; [`Error::NotSynced`], then the file has its name.
     pub fn give_name(&self, file: &str, name: &str) -> Result<PathBuf, Error> {
-        let (from, to) = (self.path.join(file), self.destination.join(name));
-        match rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
-            // The file system does not know how: a link does not replace either, and the old name goes with the folder.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                fs::hard_link(&from, &to).map_err(Error::io("create", &to))?;
+        let (folder, destination) = (&self.private.folder, &self.private.destination);
+        let path = destination.path().join(name);
+        match place(folder, file, destination, name) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::Exists { path }),
+            result => {
+                result.map_err(Error::io("create", &path))?;
+                self.synced(path)
             }
-            result => result.map_err(|e| Error::io("create", &to)(e.into()))?,
         }
-        publish::sync_folder(&self.destination)?;
-        Ok(to)
+    }
+
+    /// Gives a file of the private folder its name in the destination, in the place of the file, or empty folder, that has it.
+    ///
+    /// # Errors
+    /// [`Error::InTheWay`] names a folder with files; [`Error::Io`]; [`Error::NotSynced`], then the file has its name.
+    pub fn replace(&self, file: &str, name: &str) -> Result<PathBuf, Error> {
+        let (folder, destination) = (&self.private.folder, &self.private.destination);
+        let path = destination.path().join(name);
+        let old = destination.look(name).map_err(Error::io("read", &path))?;
+        if old.is_some_and(|old| old.is_folder) {
+            destination
+                .remove_folder(name)
+                .map_err(|e| match e.kind() {
+                    io::ErrorKind::DirectoryNotEmpty => Error::InTheWay { path: path.clone() },
+                    _ => Error::io("remove", &path)(e),
+                })?;
+        }
+        folder
+            .rename(file, destination, name)
+            .map_err(Error::io("rename a file to", &path))?;
+        self.synced(path)
+    }
+
+    fn synced(&self, path: PathBuf) -> Result<PathBuf, Error> {
+        match self.private.destination.sync() {
+            Ok(()) => Ok(path),
+            Err(source) => Err(Error::NotSynced { path, source }),
+        }
+    }
+
+    /// Publishes files of the private folder, which are synced, in this order, all or none; the last one, by which the others are
+    /// found, when these are in place for good. Files of the bundle `retired` that get no successor are removed. If this fails, or
+    /// the process is killed, all files that were replaced are put back, now or by a later run.
+    ///
+    /// Gives the folders with older files of interrupted runs that could not be put back, because others have their names.
+    ///
+    /// # Errors
+    /// Nothing has changed after [`Error::Exists`], [`Error::InTheWay`], [`Error::DotFile`], [`Error::Changed`], [`Error::Busy`],
+    /// [`Error::Interrupted`], [`Error::Io`] and [`Error::NoSpace`]; all is published after [`Error::NotSynced`]; after
+    /// [`Error::NotPutBack`] older files are where it says.
+    pub fn publish(
+        &self,
+        files: &[NewFile],
+        retired: Option<&str>,
+        waiting: Waiting<'_>,
+    ) -> Result<Vec<PathBuf>, Error> {
+        publish::publish(&self.private, files, retired, self.wait(waiting))
+    }
+
+    /// The folders in the destination with older files of interrupted runs that could not be put back.
+    ///
+    /// # Errors
+    /// The destination cannot be read.
+    pub fn saved(&self) -> Result<Vec<PathBuf>, Error> {
+        let destination = &self.private.destination;
+        let names = destination
+            .names()
+            .map_err(Error::io("read", destination.path()))?;
+        let is_saved = |name: &String| {
+            let open = || open_ours(destination, name, self.private.access);
+            name.starts_with(SAVED) && open().is_ok_and(|folder| folder.is_some())
+        };
+        let paths = names.iter().filter(|name| is_saved(name));
+        Ok(paths.map(|name| destination.path().join(name)).collect())
     }
 
     /// How the paths of private folders in a destination begin, this run's and others'.
     pub fn paths_begin(destination: &Path) -> PathBuf {
-        destination.join(PREFIX)
+        destination.join(PRIVATE)
     }
 
     /// The folder that files are published to.
     pub fn destination(&self) -> &Path {
-        &self.destination
+        self.private.destination.path()
     }
 
-    /// The private folder itself.
+    /// The private folder's path, for messages and for programs that are started. Who may rename folders in the destination can
+    /// make it lead elsewhere.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.private.folder.path()
+    }
+
+    /// A path of a file in the private folder that leads nowhere else, for this process alone.
+    pub fn own_path(&self, name: &str) -> PathBuf {
+        self.private.folder.own_path().join(name)
+    }
+
+    /// The folder, opened once more.
+    pub(crate) fn folder(&self) -> Result<Dir, Error> {
+        let fd = self.private.folder.descriptor();
+        Ok(Dir::from_descriptor(
+            fd.map_err(Error::io("open", self.path()))?,
+            self.path(),
+        ))
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if self.is_kept {
-            return;
+        if !self.is_kept {
+            self.private.clear();
         }
-        // Nothing to tell anybody here: the next run takes away what could not be removed.
-        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Undoes what killed runs had begun in `destination`, and clears away what they left; waits for the runs that live to end.
+/// Settles what the killed run of the private folder `name` had begun, and clears it away; a folder that is kept stays. The
+/// destination is an open folder.
 ///
-/// What holds a run's lock can outlive it for a moment: a program that it had just begun to start, or the kernel's own work.
+/// What holds a run's lock can outlive it for a moment: a program that it had just begun to start, or the kernel's own work. That,
+/// and runs that publish, are waited for.
 ///
 /// # Errors
-/// The destination cannot be read or written.
-pub fn sweep_when_free(destination: &Path) -> Result<(), Error> {
-    sweep(destination, FlockOperation::LockExclusive)
-}
-
-/// Locks one at a time: two that wait for each other's would wait for ever.
-fn sweep(destination: &Path, locking: FlockOperation) -> Result<(), Error> {
-    for path in private_folders(destination)? {
-        if let Some(lock) = lock(&path, locking)? {
-            let stale = Abandoned { path, _lock: lock };
-            publish::roll_back(&stale, destination)?;
-            fs::remove_dir_all(&stale.path).map_err(Error::io("remove", &stale.path))?;
+/// The destination cannot be read or written; [`Error::Busy`].
+pub fn sweep_after(destination: File, name: &str) -> Result<(), Error> {
+    let destination = Dir::from_descriptor(destination, Path::new("."));
+    let mut waiter = Waiter::new(Waiting::silent());
+    let mut pause = || waiter.pause(Path::new("."));
+    let mut destination = destination;
+    let own_name = random_name(WORK)?;
+    let own = loop {
+        match Private::try_make(destination, &own_name)? {
+            Ok(own) => break own,
+            Err(again) => {
+                pause()?;
+                destination = again;
+            }
         }
-    }
-    Ok(())
-}
-
-/// A folder of a run that no longer lives, with its lock taken.
-pub(crate) struct Abandoned {
-    pub(crate) path: PathBuf,
-    _lock: File,
-}
-
-fn private_folders(destination: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(destination).map_err(Error::io("read", destination))? {
-        let entry = entry.map_err(Error::io("read", destination))?;
-        if !is_staging_name(&entry.file_name()) {
-            continue;
-        }
-        let path = entry.path();
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
-            continue; // its owner has just finished
-        };
-        // The destination may be /tmp: what somebody else put there is not ours to act on.
-        if metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw() {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
-/// Takes the folder's lock; `None` if it is gone, or has an owner that is not waited for.
-fn lock(path: &Path, locking: FlockOperation) -> Result<Option<File>, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(fd) => File::from(fd),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(e) => return Err(Error::io("open", path)(e.into())),
     };
-    match rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, locking)) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Ok(None),
-        Err(e) => return Err(Error::io("lock", path)(e.into())),
-    }
-    let links = folder.metadata().map_err(Error::io("read", path))?.nlink();
-    Ok((links > 0).then_some(folder))
+    let swept = loop {
+        match own.sweep_one(name, &mut pause) {
+            Ok(false) => {}
+            result => break result,
+        }
+        if let Err(error) = pause() {
+            break Err(error);
+        }
+    };
+    own.clear();
+    swept.map(|_| ())
 }
 
-fn is_staging_name(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| name.starts_with(PREFIX))
+/// The files of an older bundle of that name, which publishing replaces or removes.
+///
+/// # Errors
+/// [`Error::InTheWay`] names a folder that has such a name; [`Error::Io`] when the destination cannot be read.
+pub fn replaced_files(destination: &Path, bundle: &str) -> Result<Vec<PathBuf>, Error> {
+    let folder = Dir::named(destination).map_err(Error::io("read", destination))?;
+    let found = publish::files_of_bundle(&folder, bundle)?;
+    let paths = found.into_iter().map(|(name, entry)| {
+        let path = destination.join(name);
+        if entry.is_folder {
+            Err(Error::InTheWay { path })
+        } else {
+            Ok(path)
+        }
+    });
+    paths.collect()
 }
 
-fn random_name() -> Result<String, Error> {
-    let mut bytes = [0u8; 8];
-    let source = Path::new("/dev/urandom");
-    io::Read::read_exact(
-        &mut File::open(source).map_err(Error::io("open", source))?,
-        &mut bytes,
-    )
-    .map_err(Error::io("read", source))?;
-    Ok(format!("{PREFIX}{:016x}", u64::from_ne_bytes(bytes)))
+fn random_name(begin: &str) -> Result<String, Error> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| Error::io("read", Path::new("/dev/urandom"))(io::Error::other(e)))?;
+    Ok(format!("{begin}{}", hex::encode(bytes)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entries(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(folder)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn leaves_nothing_when_dropped() {
-        let destination = tempfile::tempdir().unwrap();
-        let staging = Staging::new(destination.path()).unwrap();
-        fs::write(staging.path().join("x"), "x").unwrap();
-        assert_eq!(entries(destination.path()).len(), 1);
-        drop(staging);
-        assert!(entries(destination.path()).is_empty());
-    }
-
-    #[test]
-    fn clears_what_a_killed_run_left_and_nothing_that_lives() {
-        let destination = tempfile::tempdir().unwrap();
-        let abandoned = destination.path().join(".ec2-ami-tools.0123456789abcdef");
-        fs::create_dir(&abandoned).unwrap();
-        fs::write(abandoned.join("part.0"), "half").unwrap();
-        fs::write(destination.path().join("precious"), "kept").unwrap();
-
-        let first = Staging::new(destination.path()).unwrap();
-        assert!(!abandoned.exists());
-        let second = Staging::new(destination.path()).unwrap();
-        assert!(first.path().is_dir() && second.path().is_dir());
-        assert_ne!(first.path(), second.path());
-        drop((first, second));
-        assert_eq!(entries(destination.path()), ["precious"]);
-    }
-
-    #[test]
-    fn what_still_has_an_owner_is_waited_for() {
-        let destination = tempfile::tempdir().unwrap();
-        let staging = Staging::new(destination.path()).unwrap();
-        // A killed run whose lock is still held: nothing removes the folder but the one that waits.
-        let lock = staging._lock.try_clone().unwrap();
-        let path = staging.path().to_owned();
-        std::mem::forget(staging);
-        std::thread::scope(|scope| {
-            let sweeper = scope.spawn(|| sweep_when_free(destination.path()));
-            drop(Staging::new(destination.path()).unwrap());
-            assert!(path.is_dir());
-            rustix::fs::flock(&lock, FlockOperation::Unlock).unwrap();
-            sweeper.join().unwrap().unwrap();
-        });
-        assert!(entries(destination.path()).is_empty());
-    }
-
-    #[test]
-    fn what_is_kept_is_found_again_by_one_at_a_time() {
-        let destination = tempfile::tempdir().unwrap();
-        let kept = || Staging::kept(destination.path(), "id").unwrap();
-        let first = kept().unwrap();
-        fs::write(first.path().join("x"), "x").unwrap();
-        assert!(kept().is_none());
-        drop(first);
-        drop(Staging::new(destination.path()).unwrap());
-        let second = kept().unwrap();
-        assert_eq!(entries(second.path()), ["x"]);
-        second.remove();
-        assert!(entries(destination.path()).is_empty());
-    }
-
-    #[test]
-    fn a_name_that_is_taken_is_not_given() {
-        let destination = tempfile::tempdir().unwrap();
-        let staging = Staging::new(destination.path()).unwrap();
-        for (content, name, is_given) in [("new", "image", true), ("newer", "image", false)] {
-            fs::write(staging.path().join("x"), content).unwrap();
-            assert_eq!(staging.give_name("x", name).is_ok(), is_given);
-        }
-        assert_eq!(
-            fs::read_to_string(destination.path().join("image")).unwrap(),
-            "new"
-        );
-        drop(staging);
-        assert_eq!(entries(destination.path()), ["image"]);
-    }
-
-    #[test]
-    fn a_link_with_such_a_name_is_not_followed() {
-        let destination = tempfile::tempdir().unwrap();
-        let elsewhere = tempfile::tempdir().unwrap();
-        fs::write(elsewhere.path().join("precious"), "kept").unwrap();
-        let link = destination.path().join(".ec2-ami-tools.link");
-        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
-        drop(Staging::new(destination.path()).unwrap());
-        assert_eq!(entries(elsewhere.path()), ["precious"]);
-        assert_eq!(entries(destination.path()), [".ec2-ami-tools.link"]);
-    }
-
-    #[test]
-    fn a_destination_that_is_not_there_is_an_error_that_names_it() {
-        let error = Staging::new(Path::new("/nonexistent/folder")).unwrap_err();
-        assert_eq!(error.to_string(), "cannot read /nonexistent/folder");
-    }
-}
+mod tests;

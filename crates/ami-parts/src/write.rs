@@ -3,13 +3,18 @@
 use std::fs::File;
 use std::io::Write;
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 
 use sha1::{Digest, Sha1};
 
+use crate::dir::Dir;
 use crate::error::Error;
+use crate::folder::Folder;
+use crate::names::part_file_name;
+use crate::publish::NewFile;
+use crate::staging::Staging;
 
 /// The size in bytes of every part but the last: 10 MiB, as the older suite cuts them.
 pub const PART_SIZE: NonZeroU64 = NonZeroU64::new(10 * 1024 * 1024).unwrap();
@@ -48,8 +53,13 @@ impl StagedParts {
         self.0.iter().map(|part| part.size).sum()
     }
 
-    pub(crate) fn staged_name(&self, index: usize) -> String {
-        staged_name(index)
+    /// What is to be published of them as parts of the bundle `bundle`, in order.
+    pub fn of_bundle(&self, bundle: &str) -> Vec<NewFile> {
+        let count = self.len();
+        let target = |index| part_file_name(bundle, index, count);
+        (0..count)
+            .map(|index| NewFile::replacing(staged_name(index), target(index)))
+            .collect()
     }
 }
 
@@ -64,7 +74,7 @@ fn staged_name(index: usize) -> String {
 /// there is no thread to be had, it is synced before the next one is begun.
 #[derive(Debug)]
 pub struct PartWriter {
-    folder: PathBuf,
+    folder: Dir,
     part_size: u64,
     current: Option<Open>,
     parts: Vec<StagedPart>,
@@ -80,15 +90,18 @@ struct Open {
 }
 
 impl PartWriter {
-    /// A writer of parts of `part_size` bytes into `folder`.
-    pub fn new(folder: &Path, part_size: NonZeroU64) -> Self {
-        Self {
-            folder: folder.to_owned(),
+    /// A writer of parts of `part_size` bytes into the private folder of `staging`.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn new(staging: &Staging, part_size: NonZeroU64) -> Result<Self, Error> {
+        Ok(Self {
+            folder: staging.folder()?,
             part_size: part_size.get(),
             current: None,
             parts: Vec::new(),
             syncer: Syncer::start(),
-        }
+        })
     }
 
     /// Appends to the stream.
@@ -131,8 +144,12 @@ impl PartWriter {
     }
 
     fn open_next(&self) -> Result<Open, Error> {
-        let path = self.folder.join(staged_name(self.parts.len()));
-        let file = File::create_new(&path).map_err(Error::io("create", &path))?;
+        let name = staged_name(self.parts.len());
+        let path = self.folder.path().join(&name);
+        let file = self
+            .folder
+            .create(&name, 0o666)
+            .map_err(Error::io("create", &path))?;
         Ok(Open {
             file,
             path,
@@ -209,14 +226,15 @@ mod tests {
 
     fn sizes(part_size: u64, stream: &[&[u8]]) -> Vec<u64> {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = PartWriter::new(folder.path(), NonZeroU64::new(part_size).unwrap());
+        let staging = Staging::new(folder.path()).unwrap();
+        let mut writer = PartWriter::new(&staging, NonZeroU64::new(part_size).unwrap()).unwrap();
         for bytes in stream {
             writer.write(bytes).unwrap();
         }
         let parts = writer.finish().unwrap();
         let mut joined = Vec::new();
         for (index, part) in parts.iter().enumerate() {
-            let bytes = std::fs::read(folder.path().join(staged_name(index))).unwrap();
+            let bytes = std::fs::read(staging.path().join(staged_name(index))).unwrap();
             assert_eq!(part.size, bytes.len() as u64);
             assert_eq!(part.digest, <[u8; 20]>::from(Sha1::digest(&bytes)));
             joined.extend(bytes);
@@ -241,7 +259,8 @@ mod tests {
     #[test]
     fn a_folder_that_is_gone_is_an_error_that_names_the_part() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = PartWriter::new(folder.path(), PART_SIZE);
+        let staging = Staging::new(folder.path()).unwrap();
+        let mut writer = PartWriter::new(&staging, PART_SIZE).unwrap();
         folder.close().unwrap();
         let error = writer.write(b"x").unwrap_err();
         assert!(error.to_string().ends_with("part.0"), "{error}");

@@ -99,7 +99,7 @@ impl Error {
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
+        let path = ami_parts::shown(path);
         move |source| Self::Io {
             action,
             path,

@@ -1,0 +1,139 @@
+//! What killed runs of version 0.1.0 left: private folders without a journal, in which `replacing` or `replaced` holds the files of
+//! an older bundle, and `parts` what was downloaded.
+//!
+//! Its own sweepers take the lock of such a folder before they act on it, and look whether it is still there.
+
+use std::io;
+
+use crate::error::Error;
+use crate::folder::{Folder, place};
+use crate::names;
+use crate::private::{Private, SAVED, clear, open_ours};
+use crate::recovery::sync;
+use crate::turn::take_turn;
+
+const RUN: &str = ".ec2-ami-tools.";
+const DOWNLOAD: &str = ".ec2-ami-tools-kept.";
+
+/// The folders with older files: of a run that was setting them aside, and of one that was done with that.
+const ASIDE: [&str; 2] = ["replacing", "replaced"];
+const PARTS: &str = "parts";
+
+/// Clears away what has no owner, and puts older files back where nothing has their names; nothing is waited for.
+pub(crate) fn sweep<F: Folder>(private: &Private<F>) -> Result<(), Error> {
+    let shown = private.destination.path();
+    let mut names = private
+        .destination
+        .names()
+        .map_err(Error::io("read", shown))?;
+    names.retain(|name| name.starts_with(RUN) || name.starts_with(DOWNLOAD));
+    for name in names {
+        // Nothing of other runs may fail this one.
+        let _ = sweep_one(private, &name);
+    }
+    Ok(())
+}
+
+fn sweep_one<F: Folder>(private: &Private<F>, name: &str) -> Result<(), Error> {
+    let Some(folder) = private.open(name)? else {
+        return Ok(());
+    };
+    if !folder
+        .try_lock()
+        .map_err(Error::io("lock", folder.path()))?
+    {
+        return Ok(());
+    }
+    for aside in ASIDE {
+        if let Some(aside) = open(&folder, aside, private.access)? {
+            let _turn = take_turn(private, || Err(Error::Interrupted))?;
+            if !put_back(private, &folder, &aside)? {
+                return save(private, name);
+            }
+        }
+    }
+    for inner in ASIDE.into_iter().chain([PARTS]) {
+        if let Some(inner_folder) = open(&folder, inner, private.access)? {
+            empty(&inner_folder, inner)?;
+            folder
+                .remove_folder(inner)
+                .map_err(Error::io("remove", inner_folder.path()))?;
+        }
+    }
+    clear(&private.destination, &folder, name);
+    Ok(())
+}
+
+fn open<F: Folder>(folder: &F, name: &str, access: (u32, u32)) -> Result<Option<F>, Error> {
+    // 0.1.0 gave inner folders the mode that the umask left.
+    let Some(entry) = folder
+        .look(name)
+        .map_err(Error::io("read", folder.path()))?
+    else {
+        return Ok(None);
+    };
+    if entry.access.0 != access.0 {
+        return Ok(None);
+    }
+    open_ours(folder, name, entry.access).map_err(Error::io("open", &folder.path().join(name)))
+}
+
+/// `false`: something has the name of one of the older files, and these are not in order without it.
+fn put_back<F: Folder>(private: &Private<F>, folder: &F, aside: &F) -> Result<bool, Error> {
+    let destination = &private.destination;
+    let mut names = aside.names().map_err(Error::io("read", aside.path()))?;
+    let look = |folder: &F, name: &str| folder.look(name).map_err(Error::io("read", folder.path()));
+    if aside.path().ends_with(ASIDE[1]) {
+        // The new bundle was complete when its manifest had left the private folder, and so it is when there is one by now.
+        let staged = folder.names().map_err(Error::io("read", folder.path()))?;
+        let manifest = staged
+            .iter()
+            .find(|name| name.ends_with(names::MANIFEST_SUFFIX));
+        match manifest {
+            None => return Ok(true),
+            Some(manifest) if look(destination, manifest)?.is_some() => return Ok(true),
+            Some(_) => {}
+        }
+    }
+    names.sort_by_key(|name| name.ends_with(names::MANIFEST_SUFFIX));
+    for name in &names {
+        if !names::has_bundle_shape(name) && !name.ends_with(".tar.gz.enc") {
+            return Ok(false);
+        }
+        if look(destination, name)?.is_some() {
+            return Ok(false);
+        }
+    }
+    for name in &names {
+        if name.ends_with(names::MANIFEST_SUFFIX) {
+            sync(destination)?;
+        }
+        match place(aside, name, destination, name) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            result => result.map_err(Error::io("put back", &destination.path().join(name)))?,
+        }
+    }
+    sync(destination)?;
+    Ok(true)
+}
+
+fn save<F: Folder>(private: &Private<F>, name: &str) -> Result<(), Error> {
+    let id = name.rsplit_once('.').map_or(name, |(_, id)| id);
+    let saved = format!("{SAVED}{id}");
+    place(&private.destination, name, &private.destination, &saved).map_err(Error::io(
+        "create",
+        &private.destination.path().join(&saved),
+    ))
+}
+
+/// Removes files: parts that came from S3, or what was replaced.
+fn empty<F: Folder>(folder: &F, name: &str) -> Result<(), Error> {
+    for file in folder.names().map_err(Error::io("read", folder.path()))? {
+        if name == PARTS || names::has_bundle_shape(&file) || file.ends_with(".tar.gz.enc") {
+            folder
+                .remove(&file)
+                .map_err(Error::io("remove", &folder.path().join(&file)))?;
+        }
+    }
+    Ok(())
+}

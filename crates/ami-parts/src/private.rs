@@ -1,0 +1,223 @@
+//! Private folders in a destination: this run's, other runs', and what is left of runs that were killed.
+//!
+//! | name | what it is | who removes it |
+//! |---|---|---|
+//! | `.ec2-ami-tools-work.…` | of one run, which holds its lock | the run; else its sweeper, or the next run |
+//! | `.ec2-ami-tools-download.…` | of a download that can be resumed | the run that completes it |
+//! | `.ec2-ami-tools-saved.…` | older files whose names were taken when they were to be put back | the user |
+//! | `.ec2-ami-tools.…` | of a run of version 0.1.0 | the next run, if its lock is free |
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::folder::Folder;
+use crate::journal::{JOURNAL, UNFINISHED};
+use crate::turn::{TURN, take_turn};
+use crate::{names, recovery};
+
+pub(crate) const WORK: &str = ".ec2-ami-tools-work.";
+pub(crate) const DOWNLOAD: &str = ".ec2-ami-tools-download.";
+pub(crate) const SAVED: &str = ".ec2-ami-tools-saved.";
+
+/// A private folder and the destination that it lies in.
+#[derive(Debug)]
+pub(crate) struct Private<F> {
+    pub(crate) destination: F,
+    pub(crate) folder: F,
+    pub(crate) name: String,
+    /// The owner and mode of a folder that was just made for us, by which ours are known.
+    pub(crate) access: (u32, u32),
+}
+
+impl<F: Folder> Private<F> {
+    /// Makes the folder if it is not there, and locks it. `None`: somebody else has its lock, or removes it at this moment.
+    pub(crate) fn try_make(destination: F, name: &str) -> Result<Result<Self, F>, Error> {
+        let shown = destination.path().to_owned();
+        let made = match destination.make(name) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            result => result
+                .map(|()| true)
+                .map_err(Error::io("write to", &shown))?,
+        };
+        match Self::try_lock_made(&destination, name) {
+            Ok(Some((folder, access))) => Ok(Ok(Self {
+                destination,
+                folder,
+                name: name.to_owned(),
+                access,
+            })),
+            Ok(None) => Ok(Err(destination)),
+            Err(e) => {
+                if made {
+                    let _ = destination.remove_folder(name);
+                }
+                Err(Error::io("open", &shown.join(name))(e))
+            }
+        }
+    }
+
+    fn try_lock_made(destination: &F, name: &str) -> io::Result<Option<(F, (u32, u32))>> {
+        let Some(folder) = unless_gone(destination.open(name))? else {
+            return Ok(None);
+        };
+        let is_locked = folder.try_lock()?;
+        let entry = folder.stat()?;
+        Ok((is_locked && entry.links > 0).then_some((folder, entry.access)))
+    }
+
+    /// The names of all private folders of runs, this one's included, whoever they belong to.
+    pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
+        let shown = self.destination.path();
+        let mut names = self.destination.names().map_err(Error::io("read", shown))?;
+        names.retain(|name| name.starts_with(WORK) || name.starts_with(DOWNLOAD));
+        Ok(names)
+    }
+
+    /// Opens a private folder of the same owner; `None`: it is not there, or not ours.
+    pub(crate) fn open(&self, name: &str) -> Result<Option<F>, Error> {
+        open_ours(&self.destination, name, self.access)
+            .map_err(Error::io("open", &self.destination.path().join(name)))
+    }
+
+    /// Refuses to go on where this folder's name leads elsewhere now.
+    pub(crate) fn is_there(&self) -> Result<(), Error> {
+        match is_at(&self.destination, &self.name, &self.folder) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::io("find", self.folder.path())(
+                io::ErrorKind::NotFound.into(),
+            )),
+            Err(e) => Err(Error::io("find", self.folder.path())(e)),
+        }
+    }
+
+    /// Settles what killed runs had begun, and clears away what they left; nothing is waited for, and what cannot be cleared away
+    /// stays for a later run.
+    pub(crate) fn sweep(&self) -> Result<(), Error> {
+        for name in self.names()? {
+            if name == self.name {
+                continue;
+            }
+            // Nothing of other runs may fail this one.
+            let _ = self.sweep_one(&name, || Err(Error::Interrupted));
+        }
+        Ok(())
+    }
+
+    /// Settles what the run of the folder `name` had begun, and clears it away; `false`: it still has an owner. `wait` is called
+    /// while another run has the turn; its error ends that.
+    pub(crate) fn sweep_one(
+        &self,
+        name: &str,
+        wait: impl FnMut() -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        let Some(folder) = self.open(name)? else {
+            return Ok(true);
+        };
+        if !folder
+            .try_lock()
+            .map_err(Error::io("lock", folder.path()))?
+        {
+            return Ok(false);
+        }
+        let journal = folder
+            .look(JOURNAL)
+            .map_err(Error::io("read", folder.path()))?;
+        let mut is_done = !name.starts_with(DOWNLOAD);
+        if journal.is_some() {
+            let _turn = take_turn(self, wait)?;
+            is_done |= recovery::settle(&self.destination, &folder, name)?.is_forward();
+        }
+        if is_done {
+            clear(&self.destination, &folder, name);
+        }
+        Ok(true)
+    }
+
+    /// Settles every publication that was begun in this destination and is not complete, this run's too. Needs the turn, which
+    /// whoever publishes has: so nobody is at work on any of them.
+    pub(crate) fn settle_all(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut saved = Vec::new();
+        for name in self.names()? {
+            if let Some(folder) = self.open(&name)? {
+                saved.extend(recovery::settle(&self.destination, &folder, &name)?.saved());
+            }
+        }
+        Ok(saved)
+    }
+
+    /// Removes the folder and what is in it, unless a publication that was begun from it is still to be settled.
+    pub(crate) fn clear(&self) {
+        clear(&self.destination, &self.folder, &self.name);
+    }
+}
+
+/// Opens a folder that has this owner and mode; `None`: there is no such folder.
+pub(crate) fn open_ours<F: Folder>(
+    parent: &F,
+    name: &str,
+    access: (u32, u32),
+) -> io::Result<Option<F>> {
+    let is_ours = |entry: &crate::folder::Entry| entry.is_folder && entry.access == access;
+    if !parent.look(name)?.is_some_and(|entry| is_ours(&entry)) {
+        return Ok(None);
+    }
+    let Some(folder) = unless_gone(parent.open(name))? else {
+        return Ok(None);
+    };
+    // What was looked at may have been exchanged since.
+    let entry = folder.stat()?;
+    Ok((is_ours(&entry) && entry.links > 0).then_some(folder))
+}
+
+fn unless_gone<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
+    use rustix::io::Errno;
+    let gone = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::STALE].map(Errno::raw_os_error);
+    match opened {
+        Err(e) if e.raw_os_error().is_some_and(|code| gone.contains(&code)) => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Whether the name leads to this very folder.
+pub(crate) fn is_at<F: Folder>(parent: &F, name: &str, folder: &F) -> io::Result<bool> {
+    let there = parent.look(name)?;
+    let identity = folder.stat()?.identity;
+    Ok(there.is_some_and(|there| there.is_folder && there.identity.is_folder(&identity)))
+}
+
+/// Removes a folder, and what such folders have in them: whatever else is there stays, and the folder with it. There is nobody to be
+/// told: a later run tries again.
+pub(crate) fn clear<F: Folder>(destination: &F, folder: &F, name: &str) {
+    let is_settled = matches!(folder.look(JOURNAL), Ok(None));
+    if is_settled && is_at(destination, name, folder).is_ok_and(|is_at| is_at) {
+        remove_files(folder);
+        let _ = destination.remove_folder(name);
+    }
+}
+
+fn remove_files<F: Folder>(folder: &F) {
+    for name in folder.names().unwrap_or_default() {
+        if name == TURN {
+            let _ = folder.remove_folder(&name);
+        } else if is_own_file(&name) {
+            let _ = folder.remove(&name);
+        }
+    }
+}
+
+/// The names that this program gives to files in private folders.
+fn is_own_file(name: &str) -> bool {
+    let numbered = |begin: &str| {
+        let digits = name.strip_prefix(begin);
+        digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    matches!(name, "image" | "manifest" | "key" | "certificate" | "new" | "backup")
+        || name == UNFINISHED
+        || numbered("part.")
+        || numbered("old.")
+        // Of 0.1.0.
+        || name.ends_with(names::MANIFEST_SUFFIX)
+        || name.ends_with(".pem")
+}

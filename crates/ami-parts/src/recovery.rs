@@ -1,0 +1,192 @@
+//! What becomes of a publication that was begun and not ended: forward if its last file has its name, else back.
+//!
+//! It touches only files that still are the ones that the journal names, and can itself be cut off anywhere and done again.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::folder::{Folder, place, take};
+use crate::journal::{JOURNAL, Journal, LARGEST};
+use crate::private::SAVED;
+
+/// What was done about a publication.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// There was none.
+    Nothing,
+    /// It is complete.
+    Forward,
+    /// All is as it was before.
+    Back,
+    /// Somebody else's files have names of older ones, which are kept in this folder.
+    Saved(PathBuf),
+}
+
+impl Settled {
+    pub(crate) fn is_forward(&self) -> bool {
+        *self == Self::Forward
+    }
+
+    pub(crate) fn saved(self) -> Option<PathBuf> {
+        match self {
+            Self::Saved(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+/// Settles the publication that was begun from the private folder `folder`, called `name`. Needs the turn.
+pub(crate) fn settle<F: Folder>(destination: &F, folder: &F, name: &str) -> Result<Settled, Error> {
+    let Some(journal) = read(folder)? else {
+        return Ok(Settled::Nothing);
+    };
+    if let Some(last) = journal.last()
+        && let Some(there) = look(destination, &last.target)?
+        && there.is_still(&last.identity)
+    {
+        // It may have got its name just before the power went.
+        sync(destination)?;
+        finish(folder, &journal)?;
+        return Ok(Settled::Forward);
+    }
+    if back(destination, folder, &journal)? {
+        end(folder)?;
+        return Ok(Settled::Back);
+    }
+    save(destination, folder, name, &journal).map(Settled::Saved)
+}
+
+/// Ends a publication that is complete: it claims nothing any longer, and what was replaced goes.
+pub(crate) fn finish<F: Folder>(folder: &F, journal: &Journal) -> Result<(), Error> {
+    end(folder)?;
+    for index in 0..journal.old.len() {
+        // The folder is cleared afterwards anyway.
+        let _ = folder.remove(&Journal::slot(index));
+    }
+    Ok(())
+}
+
+fn end<F: Folder>(folder: &F) -> Result<(), Error> {
+    let path = folder.path().join(JOURNAL);
+    folder.remove(JOURNAL).map_err(Error::io("remove", &path))
+}
+
+/// How it fails to read something that is too large for a journal, or no file.
+const NEVER_WRITTEN: [io::ErrorKind; 3] = [
+    io::ErrorKind::FileTooLarge,
+    io::ErrorKind::InvalidInput,
+    io::ErrorKind::IsADirectory,
+];
+
+/// The journal in a folder, if there is one and it was written there.
+fn read<F: Folder>(folder: &F) -> Result<Option<Journal>, Error> {
+    let path = folder.path().join(JOURNAL);
+    if folder
+        .look(JOURNAL)
+        .map_err(Error::io("read", &path))?
+        .is_none()
+    {
+        return Ok(None);
+    }
+    let bytes = match folder.read(JOURNAL, LARGEST) {
+        // Whatever it is, this program has not written it.
+        Err(e) if NEVER_WRITTEN.contains(&e.kind()) => return Ok(None),
+        result => result.map_err(Error::io("read", &path))?,
+    };
+    let identity = folder
+        .stat()
+        .map_err(Error::io("read", folder.path()))?
+        .identity;
+    let here = (identity.inode, identity.born);
+    Ok(Journal::parse(&bytes).filter(|journal| journal.folder == here))
+}
+
+/// Gives the new files back to the private folder, and older ones their names; `false`: somebody else's file has one of these.
+fn back<F: Folder>(destination: &F, folder: &F, journal: &Journal) -> Result<bool, Error> {
+    let mut is_taken = false;
+    for new in journal.new.iter().rev() {
+        let taken = take(destination, &new.target, folder, &new.staged, |now| {
+            now.is_still(&new.identity)
+        });
+        is_taken |= taken.map_err(Error::io(
+            "move back",
+            &destination.path().join(&new.target),
+        ))?;
+    }
+    if is_taken {
+        sync(destination)?;
+    }
+    let mut is_whole = true;
+    let mut is_manifests_turn = false;
+    // Manifests went first, and come last: only where all that they name is back, and for good.
+    for (index, old) in journal.old.iter().enumerate().rev() {
+        if journal.is_manifest(&old.target) && !is_manifests_turn {
+            is_manifests_turn = true;
+            sync(destination)?;
+        }
+        if is_manifests_turn && !is_whole {
+            break;
+        }
+        is_whole &= put_back(destination, folder, &Journal::slot(index), &old.target)?;
+    }
+    sync(destination)?;
+    Ok(is_whole)
+}
+
+/// `false`: the name is taken.
+fn put_back<F: Folder>(
+    destination: &F,
+    folder: &F,
+    slot: &str,
+    target: &str,
+) -> Result<bool, Error> {
+    let path = destination.path().join(target);
+    // It never made way, or has its name again.
+    if folder
+        .look(slot)
+        .map_err(Error::io("read", folder.path()))?
+        .is_none()
+    {
+        return Ok(true);
+    }
+    match place(folder, slot, destination, target) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        result => result.map(|()| true).map_err(Error::io("put back", &path)),
+    }
+}
+
+/// Keeps what cannot be put back under a name that no run clears away.
+fn save<F: Folder>(
+    destination: &F,
+    folder: &F,
+    name: &str,
+    journal: &Journal,
+) -> Result<PathBuf, Error> {
+    let id = name.rsplit_once('.').map_or(name, |(_, id)| id);
+    let saved = format!("{SAVED}{id}");
+    let path = destination.path().join(&saved);
+    place(destination, name, destination, &saved).map_err(Error::io("create", &path))?;
+    // From here on it is for the user, whom the real names help.
+    for (index, old) in journal.old.iter().enumerate() {
+        let _ = place(folder, &Journal::slot(index), folder, &old.target);
+    }
+    for new in &journal.new {
+        let _ = folder.remove(&new.staged);
+    }
+    let _ = folder.remove(JOURNAL);
+    let _ = folder.remove_folder(crate::turn::TURN);
+    sync(destination)?;
+    Ok(path)
+}
+
+fn look<F: Folder>(folder: &F, name: &str) -> Result<Option<crate::folder::Identity>, Error> {
+    let found = folder
+        .look(name)
+        .map_err(Error::io("read", &folder.path().join(name)))?;
+    Ok(found.map(|entry| entry.identity))
+}
+
+pub(crate) fn sync<F: Folder>(folder: &F) -> Result<(), Error> {
+    folder.sync().map_err(Error::io("sync", folder.path()))
+}

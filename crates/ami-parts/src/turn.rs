@@ -1,0 +1,91 @@
+//! One run at a time changes the names in a destination.
+//!
+//! The turn is no lock on the destination, which everybody who can open it can take and hold for ever. Each private folder whose run
+//! wants the turn has a folder `turn` in it, and who has the turn holds the locks of all of these, its own included. Private
+//! folders have mode 0700 and random names: nobody else can open or foresee one. Runs of different users do not wait for each other.
+//!
+//! Two cannot have it at once: each made its `turn` before it looked for those of the others, so that the later one of the two has
+//! seen that of the earlier one. They are locked in the order of their names, and nobody waits while holding one: of several that
+//! try at the same time, the first one comes through.
+
+use std::io;
+
+use crate::error::Error;
+use crate::folder::Folder;
+use crate::private::{Private, open_ours};
+
+/// The folder in a private folder that stands for its run.
+pub(crate) const TURN: &str = "turn";
+
+/// How often it is looked again who else is there, before the caller has a rest.
+const LOOKS: usize = 10;
+
+/// The right to change names in a destination, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn<F> {
+    _held: Vec<Held<F>>,
+}
+
+/// A run that has, or wants, the turn: the name of its private folder, and its `turn`.
+#[derive(Debug)]
+struct Held<F> {
+    name: String,
+    turn: F,
+}
+
+/// Takes the turn; `wait` is called while another run has it, and its error ends that.
+pub(crate) fn take_turn<F: Folder>(
+    private: &Private<F>,
+    mut wait: impl FnMut() -> Result<(), Error>,
+) -> Result<Turn<F>, Error> {
+    loop {
+        if let Some(turn) = try_turn(private)? {
+            return Ok(turn);
+        }
+        wait()?;
+    }
+}
+
+/// Takes the turn if nobody has it.
+pub(crate) fn try_turn<F: Folder>(private: &Private<F>) -> Result<Option<Turn<F>>, Error> {
+    private.is_there()?;
+    match private.folder.make(TURN) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Error::io("create", &private.folder.path().join(TURN))(e));
+        }
+        _ => {}
+    }
+    for _ in 0..LOOKS {
+        let held = all(private)?;
+        for other in &held {
+            let locked = other.turn.try_lock();
+            if !locked.map_err(Error::io("lock", other.turn.path()))? {
+                return Ok(None);
+            }
+        }
+        // Who came since is not held; who went since has taken its lock along.
+        let now = all(private)?;
+        let names = |runs: &[Held<F>]| runs.iter().map(|run| run.name.clone()).collect::<Vec<_>>();
+        if names(&held) == names(&now) && names(&now).contains(&private.name) {
+            return Ok(Some(Turn { _held: held }));
+        }
+    }
+    Ok(None)
+}
+
+/// In the order of their names.
+fn all<F: Folder>(private: &Private<F>) -> Result<Vec<Held<F>>, Error> {
+    let mut found = Vec::new();
+    for name in private.names()? {
+        let Some(folder) = private.open(&name)? else {
+            continue;
+        };
+        // One without it does not want the turn.
+        let turn = open_ours(&folder, TURN, private.access);
+        if let Some(turn) = turn.map_err(Error::io("open", &folder.path().join(TURN)))? {
+            found.push(Held { name, turn });
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
