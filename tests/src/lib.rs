@@ -3,11 +3,14 @@
 pub mod bundles;
 pub mod images;
 pub mod imds;
+pub mod injection;
 pub mod moto;
 pub mod mounts;
+pub mod power;
 pub mod proxy;
 pub mod recorded;
 pub mod recorded_s3;
+pub mod rivals;
 pub mod s3;
 pub mod tls;
 pub mod traces;

@@ -19,7 +19,7 @@ pub const DEFINITION: Definition = Definition {
          whole bundle is there.",
         "A manifest that is encrypted, as old versions of EC2's tools stored them, is decrypted with the private key.",
         "With --retry, or --resume, a download that was cut off goes on: what it had is kept in a private folder beside the bundle \
-         (.ec2-ami-tools-kept.…), which the next run uses and removes; parts that are in the folder already are not downloaded again.",
+         (.ec2-ami-tools-download.…), which the next run uses and removes; parts that are in the folder already are not downloaded again.",
         "Credentials are found as by ec2-upload-bundle(1).",
     ],
     mandatory: &["bucket", "privatekey"],

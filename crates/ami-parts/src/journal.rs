@@ -247,6 +247,28 @@ fn number<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
     (number.to_string() == text).then_some(number)
 }
 
+/// What the fuzz target calls.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    use super::Journal;
+
+    /// Reads bytes as a journal.
+    ///
+    /// # Panics
+    /// If what was read is not written in the same way, or names a path.
+    pub fn journal(bytes: &[u8]) {
+        let Some(journal) = Journal::parse(bytes) else {
+            return;
+        };
+        assert_eq!(journal.to_text().as_bytes(), bytes);
+        let old = journal.old.iter().map(|old| &old.target);
+        let new = journal.new.iter().flat_map(|new| [&new.staged, &new.target]);
+        for name in old.chain(new) {
+            assert!(!name.contains('/') && !name.contains('\0') && !["", ".", ".."].contains(&name.as_str()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,6 +40,10 @@ mod model;
 #[cfg(test)]
 mod model_test;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use journal::fuzzing;
+
 pub use error::{Error, shown};
 pub use names::{
     belongs_to_bundle, is_hidden, is_part_name, is_part_of, manifest_file_name, part_file_name,

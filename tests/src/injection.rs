@@ -1,0 +1,21 @@
+//! Faults and kills at chosen system calls, by strace.
+
+use std::process::Command;
+
+/// The same command, of whose main thread strace makes a call fail, or at which it kills it: `SYSCALL:error=EIO:when=2`,
+/// `SYSCALL:signal=SIGKILL:when=2`. Processes that the command starts are left alone.
+pub fn injected(command: &Command, injection: &str) -> Command {
+    let mut strace = Command::new("strace");
+    let _ = strace
+        .args(["-qq", "-o", "/dev/null", "-e", "trace=none", "-e"])
+        .arg(format!("inject={injection}"))
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        let _ = match value {
+            Some(value) => strace.env(name, value),
+            None => strace.env_remove(name),
+        };
+    }
+    strace
+}
