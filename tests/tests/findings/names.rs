@@ -1,1 +1,706 @@
 //! Names that a hostile manifest or bundle brings, and files that are no files.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use end_to_end::bundles::{Forged, gzip};
+use end_to_end::proxy::{Action, Proxy, Rule, Slowness};
+use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, private_key, small_parts, with_keys};
+use end_to_end::{
+    Outcome, command, command_path, contents, folder, key, names, outcome, run, shell,
+};
+
+/// A part of [`small_parts`] that manifests here call by another name.
+const ONE: &str = "image.part.03";
+
+/// Puts the small bundle into a bucket, with [`ONE`] under another name, and gives its manifest's text.
+fn put_bundle(bucket: &Path, name: &str) -> String {
+    for (file, bytes) in contents(&small_parts()) {
+        let file = if file == ONE { name } else { &file };
+        fs::write(bucket.join(file), bytes).unwrap();
+    }
+    let text = fs::read_to_string(small_parts().join("image.manifest.xml")).unwrap();
+    assert!(text.contains(ONE));
+    let text = text.replace(ONE, name);
+    fs::write(bucket.join("image.manifest.xml"), &text).unwrap();
+    text
+}
+
+/// Downloads that bundle.
+fn download(url: &str, private_key: &Path, destination: &Path, more: &[&str]) -> Outcome {
+    let mut words = vec![
+        "-k",
+        private_key.to_str().unwrap(),
+        "-d",
+        destination.to_str().unwrap(),
+    ];
+    words.extend(more);
+    outcome(&mut with_keys("ec2-download-bundle", url, &words))
+}
+
+#[test]
+fn finding_02_a_manifest_chooses_neither_what_a_download_replaces_nor_hidden_files() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address, Slowness::default());
+    let bucket = server.bucket(BUCKET);
+    let is_there = "is there already, and is not called as a part is";
+    for (name, in_the_way, said) in [
+        ("pk.pem", "pk.pem", "is the private key, or a link to it"),
+        (
+            "image.part.99",
+            "image.part.99",
+            "is the private key, or a link to it",
+        ),
+        ("notes.txt", "notes.txt", is_there),
+        ("dangling", "dangling", is_there),
+        ("other.manifest.xml", "other.manifest.xml", is_there),
+        (".bashrc", ".bashrc", "a hidden file"),
+        (".profile", "", "a hidden file"),
+        (".profile.part.0", "", "a hidden file"),
+        ("image.manifest.xml", "", "the manifest's own name"),
+        ("image.part.04", "", "more than once"),
+    ] {
+        let _ = put_bundle(&bucket, name);
+        let destination = folder();
+        let at = |name: &str| destination.path().join(name);
+        fs::copy(private_key(), at("pk.pem")).map(drop).unwrap();
+        match in_the_way {
+            "" | "pk.pem" => {}
+            "image.part.99" => fs::hard_link(at("pk.pem"), at(in_the_way)).unwrap(),
+            "dangling" => symlink("nowhere", at(in_the_way)).unwrap(),
+            name => fs::write(at(name), "precious").unwrap(),
+        }
+        let listing = || {
+            shell(
+                "ls -lAi --time-style=full-iso; sha1sum pk.pem",
+                destination.path(),
+            )
+        };
+        let before = listing();
+        let seen = proxy.requests().len();
+        for more in [&[][..], &["--retry"]] {
+            let result = download(&proxy.url(), &at("pk.pem"), destination.path(), more);
+            assert_eq!(result.code, 254, "{name}: {result:?}");
+            assert!(result.stderr.contains(said), "{name}: {}", result.stderr);
+            assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
+            assert_eq!(listing(), before, "{name}");
+        }
+        let asked = proxy.requests().split_off(seen);
+        let parts = asked.iter().filter(|request| request.path.contains("part"));
+        assert_eq!(parts.count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn finding_02_odd_part_names_are_downloaded_where_nothing_has_them() {
+    let server = Server::start();
+    let bucket = server.bucket(BUCKET);
+    let text = put_bundle(&bucket, "pk.pem");
+    let destination = folder();
+    let private_key = PathBuf::from(private_key());
+    // Parts and manifests of another time are replaced.
+    fs::write(destination.path().join("image.part.00"), "old").unwrap();
+    fs::write(destination.path().join("image.manifest.xml"), "old").unwrap();
+    let result = download(&server.url(), &private_key, destination.path(), &[]);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    let found = contents(destination.path());
+    assert_eq!(found["image.manifest.xml"], text.as_bytes());
+    assert_eq!(found["pk.pem"], fs::read(small_parts().join(ONE)).unwrap());
+    assert_eq!(found.len(), 13);
+}
+
+#[test]
+fn finding_02_the_manifests_name_is_the_persons_but_never_a_hidden_file_or_the_key() {
+    let server = Server::start();
+    let bucket = server.bucket(BUCKET);
+    let text = put_bundle(&bucket, ONE);
+    for name in [".bashrc", "key.manifest.xml", "a name"] {
+        fs::write(bucket.join(name), &text).unwrap();
+    }
+    let destination = folder();
+    let own_key = destination.path().join("key.manifest.xml");
+    fs::copy(private_key(), &own_key).map(drop).unwrap();
+    let before = contents(destination.path());
+    for (words, code, said) in [
+        (
+            ["-m", ".bashrc"],
+            1,
+            "--manifest has invalid value '.bashrc': it is the name of a hidden file.\n",
+        ),
+        (
+            ["-p", ".x"],
+            1,
+            "--prefix has invalid value '.x.manifest.xml': it is the name of a hidden file.\n",
+        ),
+        (["-p", "key"], 254, "is the private key, or a link to it"),
+    ] {
+        let result = download(&server.url(), &own_key, destination.path(), &words);
+        assert_eq!(result.code, code, "{result:?}");
+        assert!(result.stderr.contains(said), "{}", result.stderr);
+        assert_eq!(contents(destination.path()), before);
+    }
+    let result = download(
+        &server.url(),
+        &own_key,
+        destination.path(),
+        &["-m", "a name"],
+    );
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    assert_eq!(contents(destination.path())["a name"], text.as_bytes());
+}
+
+/// A bundle in `folder` whose image is called `name` in it and has this mode; its manifest is `forged.manifest.xml`.
+fn forge_image(folder: &Path, name: &str, mode: &str) -> PathBuf {
+    let work = end_to_end::folder();
+    fs::write(work.path().join(name), "the image").unwrap();
+    let script = format!("tar -cf t --owner 0 --group 0 --mode {mode} -- '{name}'");
+    let _ = shell(&script, work.path());
+    let tar = fs::read(work.path().join("t")).unwrap();
+    Forged::new(&gzip(&tar), &tar, 9).write(folder)
+}
+
+/// Unbundles with a key and umask.
+fn unbundle(manifest: &Path, key: &Path, destination: &Path, umask: &str) -> Outcome {
+    let mut shell = Command::new("sh");
+    let _ = shell
+        .args(["-c", "umask $1; shift; exec \"$@\"", "sh", umask])
+        .arg(command_path("ec2-unbundle"))
+        .arg("-m")
+        .arg(manifest)
+        .arg("-s")
+        .arg(manifest.parent().unwrap())
+        .arg("-k")
+        .arg(key)
+        .arg("-d")
+        .arg(destination);
+    outcome(&mut shell)
+}
+
+#[test]
+fn finding_02_an_image_replaces_only_the_file_that_its_manifest_is_called_after() {
+    let private_key = PathBuf::from(private_key());
+    let exists = "is there already, and the manifest is not called after it";
+    for (name, manifest, in_the_way, said) in [
+        (
+            ".bashrc",
+            "forged.manifest.xml",
+            "",
+            "the name of a hidden file",
+        ),
+        (
+            ".bashrc",
+            ".bashrc.manifest.xml",
+            ".bashrc",
+            "the name of a hidden file",
+        ),
+        ("notes", "forged.manifest.xml", "notes", exists),
+        ("notes", "notes", "notes", "the image would replace"),
+        ("notes", "notes.xml", "notes", exists),
+        (
+            "forged.part.0",
+            "forged.part.0.manifest.xml",
+            "",
+            "the image would replace",
+        ),
+        (
+            "forged.manifest.xml",
+            "forged.manifest.xml",
+            "",
+            "the image would replace",
+        ),
+    ] {
+        let work = folder();
+        let at = |name: &str| work.path().join(name);
+        let forged = forge_image(work.path(), name, "0644");
+        if forged != at(manifest) {
+            fs::rename(forged, at(manifest)).unwrap();
+        }
+        if !in_the_way.is_empty() && in_the_way != manifest {
+            fs::write(at(in_the_way), "precious").unwrap();
+        }
+        let before = contents(work.path());
+        let result = unbundle(&at(manifest), &private_key, work.path(), "022");
+        assert_eq!(result.code, 254, "{name} {manifest}: {result:?}");
+        assert!(result.stderr.contains(said), "{name}: {}", result.stderr);
+        assert_eq!(contents(work.path()), before, "{name} {manifest}");
+    }
+
+    // The key, by a hard link and by a symbolic link, where the manifest is called after it.
+    for link in ["ln pk.pem key", "ln -s pk.pem key"] {
+        let work = folder();
+        let forged = forge_image(work.path(), "key", "0644");
+        let manifest = work.path().join("key.manifest.xml");
+        fs::rename(forged, &manifest).unwrap();
+        fs::copy(&private_key, work.path().join("pk.pem"))
+            .map(drop)
+            .unwrap();
+        let _ = shell(link, work.path());
+        let result = unbundle(&manifest, &work.path().join("pk.pem"), work.path(), "022");
+        assert_eq!(result.code, 254, "{link}: {result:?}");
+        assert!(result.stderr.contains("the image would replace"));
+        let key = fs::read(work.path().join("key")).unwrap();
+        assert!(key == fs::read(&private_key).unwrap());
+    }
+}
+
+#[test]
+fn finding_02_an_image_keeps_its_name_and_its_permissions_follow_the_umask() {
+    let private_key = PathBuf::from(private_key());
+    for (mode, umask, expected) in [
+        ("0777", "022", 0o644),
+        ("4755", "027", 0o640),
+        ("0666", "000", 0o666),
+        ("0600", "022", 0o600),
+        ("0666", "077", 0o600),
+    ] {
+        let (work, destination) = (folder(), folder());
+        let manifest = forge_image(work.path(), "forged", mode);
+        // An older image of the name that the manifest is called after.
+        fs::write(destination.path().join("forged"), "old").unwrap();
+        let result = unbundle(&manifest, &private_key, destination.path(), umask);
+        assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+        let image = destination.path().join("forged");
+        assert_eq!(fs::read(&image).unwrap(), b"the image");
+        let found = fs::metadata(&image).unwrap().mode() & 0o7777;
+        assert_eq!(found, expected, "{mode} {umask}: {found:o}");
+    }
+    // Renamed manifests go on giving the image where nothing is in its way.
+    let (work, destination) = (folder(), folder());
+    let manifest = work.path().join("renamed");
+    fs::rename(forge_image(work.path(), "forged", "0644"), &manifest).unwrap();
+    let result = unbundle(&manifest, &private_key, destination.path(), "022");
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    assert_eq!(names(destination.path()), ["forged"]);
+}
+
+/// Deletes by a manifest; `answers` is what is typed.
+fn delete(server: &Server, manifest: &Path, answers: &str, more: &[&str]) -> Outcome {
+    let url = server.url();
+    let mut words = vec![
+        "-b",
+        BUCKET,
+        "--url",
+        &url,
+        "-m",
+        manifest.to_str().unwrap(),
+    ];
+    words.extend(more);
+    let mut child = command("ec2-delete-bundle", &words)
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It need not read all of it.
+    let _ = child.stdin.take().unwrap().write_all(answers.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Outcome {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn finding_02_what_is_not_called_as_a_part_is_deleted_only_after_a_question_of_its_own() {
+    for (answers, more, goes) in [
+        ("", &["-y"][..], false),
+        ("y\n", &["-y", "--batch"], false),
+        ("n\n", &["-y"], false),
+        ("y\n", &["-y", "--json"], false),
+        ("y\n", &["-y"], true),
+        ("y\ny\n", &[], true),
+        ("y\nn\n", &[], false),
+    ] {
+        let server = Server::start();
+        let bucket = server.bucket(BUCKET);
+        let text = put_bundle(&bucket, "database.dump").replace("image.part.04", ".htaccess");
+        fs::rename(bucket.join("image.part.04"), bucket.join(".htaccess")).unwrap();
+        let work = folder();
+        let manifest = work.path().join("image.manifest.xml");
+        fs::write(&manifest, text).unwrap();
+
+        let result = delete(&server, &manifest, answers, more);
+        assert_eq!(result.code, 0, "{more:?} {answers:?}: {result:?}");
+        let mut expected = vec![".htaccess"];
+        expected.extend((!goes).then_some("database.dump"));
+        assert_eq!(names(&bucket), expected, "{more:?} {answers:?}");
+        let kept = result.stderr.lines();
+        let kept = kept.filter(|line| line.starts_with("Not deleted: "));
+        assert_eq!(kept.count(), expected.len(), "{}", result.stderr);
+        let asks = !more.contains(&"--batch") && !more.contains(&"--json");
+        assert_eq!(result.stdout.contains("Delete these too [y/N]: "), asks);
+    }
+    // A no to all of it deletes nothing and asks no more.
+    let server = Server::start();
+    let bucket = server.bucket(BUCKET);
+    let text = put_bundle(&bucket, "database.dump");
+    let work = folder();
+    let manifest = work.path().join("image.manifest.xml");
+    fs::write(&manifest, text).unwrap();
+    let before = contents(&bucket);
+    let result = delete(&server, &manifest, "n\n", &[]);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    assert!(!result.stdout.contains("Delete these too"));
+    assert_eq!(contents(&bucket), before);
+}
+
+/// Runs a command that would be killed if it hung.
+fn unless_it_hangs(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+    let mut timeout = Command::new("timeout");
+    let _ = end_to_end::isolate(&mut timeout)
+        .args(["-s", "KILL", "120"])
+        .arg(command_path(name))
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null());
+    outcome(&mut timeout)
+}
+
+/// Puts what is no file in the place of a file.
+fn put_no_file(kind: &str, path: &Path) {
+    fs::remove_file(path).unwrap();
+    match kind {
+        "a FIFO" => drop(shell(
+            &format!("mkfifo '{}'", path.display()),
+            Path::new("/"),
+        )),
+        "a socket" => drop(UnixListener::bind(path).unwrap()),
+        "a character device" => symlink("/dev/zero", path).unwrap(),
+        _ => fs::create_dir(path).unwrap(),
+    }
+}
+
+#[test]
+fn finding_06_parts_that_are_no_files_are_errors_at_once() {
+    let server = Server::start();
+    let _ = server.bucket(BUCKET);
+    let url = server.url();
+    for kind in ["a FIFO", "a socket", "a character device", "a directory"] {
+        let (work, destination) = (folder(), folder());
+        let _ = shell(
+            &format!("cp '{}'/image.* .", small_parts().display()),
+            work.path(),
+        );
+        let manifest = work.path().join("image.manifest.xml");
+        let part = work.path().join("image.part.00");
+        put_no_file(kind, &part);
+        let (manifest, source) = (manifest.to_str().unwrap(), work.path().to_str().unwrap());
+        let private_key = private_key();
+        let opened = format!("open {}: it is {kind}, not a regular file", part.display());
+
+        let unbundle = ["-k", &private_key, "-m", manifest, "-s", source, "-d"];
+        let destination = destination.path().to_str().unwrap();
+        let result = unless_it_hangs(
+            "ec2-unbundle",
+            &[&unbundle[..], &[destination]].concat(),
+            &[],
+        );
+        assert_eq!(
+            (result.code, result.stdout.as_str()),
+            (254, ""),
+            "{kind}: {result:?}"
+        );
+        assert!(result.stderr.contains(&opened), "{kind}: {}", result.stderr);
+        assert!(names(destination.as_ref()).is_empty());
+
+        let verify = ["-k", &private_key, "-m", manifest];
+        let result = unless_it_hangs("ec2-verify-bundle", &verify, &[]);
+        assert_eq!(result.code, 254, "{kind}: {result:?}");
+        assert!(result.stdout.contains(&opened), "{kind}: {}", result.stdout);
+
+        let keys = [
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ];
+        let upload = ["-b", BUCKET, "--url", &url, "-m", manifest, "--batch"];
+        let result = unless_it_hangs("ec2-upload-bundle", &upload, &keys);
+        assert_eq!(result.code, 254, "{kind}: {result:?}");
+        assert!(result.stderr.contains(&opened), "{kind}: {}", result.stderr);
+    }
+}
+
+#[test]
+fn finding_06_other_files_that_are_none_are_errors_at_once() {
+    for kind in ["a FIFO", "a socket", "a character device"] {
+        let work = folder();
+        let at = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
+        fs::write(at("x"), "").unwrap();
+        put_no_file(kind, at("x").as_ref());
+        let user_key = private_key();
+        let certificate = key("user2048.crt").to_str().unwrap().to_owned();
+        let manifest = end_to_end::s3::manifest();
+        let bundling = [
+            "-u",
+            "123456789012",
+            "-r",
+            "x86_64",
+            "-d",
+            &at(""),
+            "--batch",
+            "-k",
+            &user_key,
+        ];
+        for (name, words) in [
+            ("ec2-unbundle", vec!["-m", &at("x"), "-k", &user_key]),
+            ("ec2-unbundle", vec!["-m", &manifest, "-k", &at("x")]),
+            ("ec2-verify-bundle", vec!["-m", &manifest, "-c", &at("x")]),
+            (
+                "ec2-bundle-image",
+                [
+                    &bundling[..],
+                    &[
+                        "-c",
+                        &certificate,
+                        "--ec2cert",
+                        &certificate,
+                        "-i",
+                        &at("x"),
+                    ],
+                ]
+                .concat(),
+            ),
+            (
+                "ec2-bundle-image",
+                [
+                    &bundling[..],
+                    &["-c", &certificate, "--ec2cert", &at("x"), "-i", &manifest],
+                ]
+                .concat(),
+            ),
+        ] {
+            let result = unless_it_hangs(name, &words, &[]);
+            assert_eq!(result.code, 1, "{kind} {name} {words:?}: {result:?}");
+            assert!(
+                result.stderr.contains("has invalid value"),
+                "{}",
+                result.stderr
+            );
+        }
+
+        let keys = [
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            ("AWS_CA_BUNDLE", &at("x")),
+        ];
+        let words = [
+            "-b",
+            BUCKET,
+            "-k",
+            &user_key,
+            "--url",
+            "https://127.0.0.1:9",
+        ];
+        let result = unless_it_hangs("ec2-download-bundle", &words, &keys);
+        assert_eq!(result.code, 254, "{kind}: {result:?}");
+        let said = format!("AWS_CA_BUNDLE names {}, which cannot be read", at("x"));
+        assert!(result.stderr.contains(&said), "{}", result.stderr);
+
+        // What is kept of a manifest that is migrated.
+        fs::copy(&manifest, at("image.manifest.xml"))
+            .map(drop)
+            .unwrap();
+        fs::write(at("image.manifest.xml.bak"), "").unwrap();
+        put_no_file(kind, at("image.manifest.xml.bak").as_ref());
+        let words = [
+            "-k",
+            &user_key,
+            "-c",
+            &certificate,
+            "-m",
+            &at("image.manifest.xml"),
+            "--no-mapping",
+            "--ec2cert",
+            &certificate,
+        ];
+        let result = unless_it_hangs("ec2-migrate-manifest", &words, &[]);
+        assert_eq!(result.code, 2, "{kind}: {result:?}");
+        assert!(
+            result.stderr.contains("already exists"),
+            "{}",
+            result.stderr
+        );
+    }
+}
+
+#[test]
+fn finding_06_files_are_opened_where_there_is_no_proc_too() {
+    let work = folder();
+    let _ = shell(
+        &format!("cp '{}'/image.* .", small_parts().display()),
+        work.path(),
+    );
+    let verify = || {
+        let mut unshare = Command::new("timeout");
+        let _ = end_to_end::isolate(&mut unshare)
+            .args(["-s", "KILL", "120", "unshare", "-m", "sh", "-c"])
+            .arg("mount -t tmpfs none /proc && exec \"$@\"")
+            .arg("sh")
+            .arg(command_path("ec2-verify-bundle"))
+            .arg("-m")
+            .arg(work.path().join("image.manifest.xml"));
+        outcome(&mut unshare)
+    };
+    let result = verify();
+    assert_eq!(
+        (result.code, result.stderr.as_str()),
+        (0, ""),
+        "{}",
+        result.stdout
+    );
+    put_no_file("a FIFO", &work.path().join("image.part.11"));
+    let result = verify();
+    assert_eq!(result.code, 254);
+    assert!(result.stdout.contains("it is a FIFO, not a regular file"));
+}
+
+/// What a terminal would obey, in the name of a file: it clears the screen, begins a line of its own, and turns the reading order.
+const FORGED: &str = "\u{1b}[2J\u{9b}2J\nERROR: forged\r\u{202e}gpj";
+
+/// The same as it is shown.
+const SHOWN: &str = "\\u{1b}[2J\\u{9b}2J\\nERROR: forged\\r\\u{202e}gpj";
+
+fn assert_harmless(result: &Outcome) {
+    let printed = format!("{}{}", result.stdout, result.stderr);
+    assert!(printed.contains(SHOWN), "{printed:?}");
+    for c in ['\u{1b}', '\u{9b}', '\r', '\u{202e}'] {
+        assert!(!printed.contains(c), "{printed:?}");
+    }
+    let forged = printed
+        .lines()
+        .filter(|line| line.starts_with("ERROR: forged"));
+    assert_eq!(forged.count(), 0, "{printed:?}");
+}
+
+#[test]
+fn finding_12_names_and_messages_of_others_reach_the_terminal_escaped() {
+    // A part's name in a manifest, as XML can have it, and in a log.
+    let in_xml = FORGED.replace('\u{1b}', "&#27;").replace('\r', "&#13;");
+    let work = folder();
+    let text = fs::read_to_string(small_parts().join("image.manifest.xml")).unwrap();
+    let manifest = work.path().join("image.manifest.xml");
+    fs::write(
+        &manifest,
+        text.replace("image.part.00", &format!("a{in_xml}")),
+    )
+    .unwrap();
+    let private_key = private_key();
+    for more in [&[][..], &["--debug"]] {
+        let mut words = vec!["-k", &private_key, "-m", manifest.to_str().unwrap()];
+        words.extend(more);
+        let result = run("ec2-unbundle", &words);
+        assert_eq!(result.code, 254);
+        assert_harmless(&result);
+    }
+
+    // A server's message, at each try.
+    let server = Server::start();
+    let _ = server.bucket(BUCKET);
+    let proxy = Proxy::start(server.address, Slowness::default());
+    let body = format!("<Error><Code>Odd</Code><Message>{FORGED}</Message></Error>");
+    let answer = Action::Answer {
+        status: 400,
+        headers: vec![("Content-Type".to_owned(), "application/xml".to_owned())],
+        body: body.replace('\u{1b}', "&#27;").replace('\r', "&#13;"),
+    };
+    proxy.set_rules(vec![Rule::new("", ".", None, answer)]);
+    let destination = folder();
+    for more in [&[][..], &["--debug"]] {
+        let result = download(&proxy.url(), private_key.as_ref(), destination.path(), more);
+        assert_eq!(result.code, 3, "{result:?}");
+        assert_harmless(&result);
+    }
+}
+
+#[test]
+fn finding_12_names_on_a_volume_reach_the_terminal_escaped() {
+    let (volume, destination) = (folder(), folder());
+    fs::write(volume.path().join("a.pem"), "").unwrap();
+    fs::write(volume.path().join(format!("{FORGED}.pem")), "").unwrap();
+    fs::create_dir_all(volume.path().join("etc")).unwrap();
+    let words = [
+        "--dry-run",
+        "-P",
+        "none",
+        "-s",
+        "64",
+        "-v",
+        volume.path().to_str().unwrap(),
+        "-d",
+        destination.path().to_str().unwrap(),
+    ];
+    let result = run("ec2-bundle-vol", &words);
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    assert_harmless(&result);
+    assert!(result.stdout.contains("  /a.pem\n"), "{}", result.stdout);
+}
+
+#[test]
+fn finding_12_a_log_has_no_escapes_on_a_terminal_either() {
+    let (work, destination) = (folder(), folder());
+    let script = format!(
+        "'{}' -k '{}' -m '{}' -d '{}' --debug",
+        command_path("ec2-unbundle").display(),
+        private_key(),
+        forge_image(work.path(), "forged", "0644").display(),
+        destination.path().display(),
+    );
+    let mut terminal = Command::new("script");
+    let _ = end_to_end::isolate(&mut terminal)
+        .args(["-qec", &script, "/dev/null"])
+        .current_dir(work.path());
+    let result = outcome(&mut terminal);
+    assert_eq!(result.code, 0, "{result:?}");
+    let logged: Vec<&str> = result
+        .stdout
+        .lines()
+        .filter(|line| line.contains("DEBUG"))
+        .collect();
+    assert!(!logged.is_empty(), "{}", result.stdout);
+    for line in logged {
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+    }
+}
+
+#[test]
+fn finding_25_a_download_into_a_folder_that_cannot_be_written_exits_with_3() {
+    let server = Server::start();
+    let _ = put_bundle(&server.bucket(BUCKET), ONE);
+    let destination = folder();
+    let (url, private_key) = (server.url(), private_key());
+    for more in ["--batch", "--retry"] {
+        let mut unshare = Command::new("unshare");
+        let _ = end_to_end::isolate(&mut unshare)
+            .args(["-m", "sh", "-c"])
+            .arg("mount -t tmpfs -o ro none \"$1\" && cd \"$1\" && shift && exec \"$@\"")
+            .arg("sh")
+            .arg(destination.path())
+            .arg(command_path("ec2-download-bundle"))
+            .args(["-b", BUCKET, "--url", &url, "-k", &private_key, more])
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        let result = outcome(&mut unshare);
+        assert_eq!(result.code, 3, "{result:?}");
+        assert!(
+            result.stderr.contains("Read-only file system"),
+            "{}",
+            result.stderr
+        );
+        assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
+    }
+    // A folder that is not there is a wrong command line, as ever.
+    let missing = destination.path().join("missing");
+    let file = destination.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [&missing, &file] {
+        let result = download(&url, private_key.as_ref(), path, &[]);
+        assert_eq!(result.code, 1, "{result:?}");
+    }
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o111, 0);
+}
