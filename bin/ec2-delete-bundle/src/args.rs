@@ -16,6 +16,8 @@ pub const DEFINITION: Definition = Definition {
     description: &[
         "Deletes a bundle's files from S3, after it has shown them and asked: with --manifest the manifest and the parts that it \
          names, with --prefix all manifests and parts of a bundle of that name. Nothing else in the bucket is touched.",
+        "What a manifest names and is not called NAME.part.NUMBER is asked for in a question of its own, which --yes does not answer; \
+         without an answer it stays, and so do hidden files.",
         "The manifest goes first, so that what is left after an interruption does not look like a bundle. An image that was \
          registered from it can no longer be started.",
         "Credentials are found as by ec2-upload-bundle(1).",

@@ -16,7 +16,7 @@ pub const DEFINITION: Definition = Definition {
     description: &[
         "Downloads a bundle's manifest and the parts that it names. Every part is compared with the manifest's digest. Only when all \
          of them are there, the files get their names, in place of others of these names: a manifest in the folder means that the \
-         whole bundle is there.",
+         whole bundle is there. A part that is not called NAME.part.NUMBER is downloaded only where nothing has its name.",
         "A manifest that is encrypted, as old versions of EC2's tools stored them, is decrypted with the private key.",
         "With --retry, or --resume, a download that was cut off goes on: what it had is kept in a private folder beside the bundle \
          (.ec2-ami-tools-download.…), which the next run uses and removes; parts that are in the folder already are not downloaded again.",

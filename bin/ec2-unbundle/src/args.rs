@@ -15,9 +15,11 @@ pub const DEFINITION: Definition = Definition {
         "Decrypts and decompresses the parts of a bundle into the disk image that was bundled. It reads bundles of every version of \
          the older suite and of other bundlers, and manifests of every version.",
         "Every part's digest is checked before the part is used, then the checksum of the compressed data, the digest of the whole and \
-         the image's size. Only then the image gets its name, in place of a file of that name; if anything fails, or the command is \
-         interrupted, nothing is left behind. With --cert the manifest's signature is checked first.",
-        "The image is called as it was when it was bundled. Its holes come back as holes.",
+         the image's size. Only then the image gets its name; if anything fails, or the command is interrupted, nothing is left behind. \
+         With --cert the manifest's signature is checked first.",
+        "The image is called as it was when it was bundled. It replaces a file of that name only if the manifest is called after it: \
+         NAME.manifest.xml for the image NAME. Its permissions are those that it had, as far as the umask allows, without execute bits. \
+         Its holes come back as holes.",
     ],
     mandatory: &["manifest", "privatekey"],
     lifts_mandatory: &[],
