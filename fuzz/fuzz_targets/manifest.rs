@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use ami_manifest::{ParsedManifest, PrivateKey, is_encrypted};
+use ami_manifest::{BundleContents, ParsedManifest, PrivateKey, is_encrypted};
 use libfuzzer_sys::fuzz_target;
 
 static KEY: LazyLock<PrivateKey> = LazyLock::new(|| {
@@ -15,9 +15,13 @@ fuzz_target!(|bytes: &[u8]| {
     if is_encrypted(bytes) {
         let _ = ami_manifest::decrypt(bytes, &KEY);
     }
+    let contents = BundleContents::parse(bytes);
     let Ok(parsed) = ParsedManifest::parse(bytes) else {
         return;
     };
+    let contents = contents.expect("what is whole is read in part too");
+    assert_eq!(contents.parts, parsed.manifest.image.parts);
+    assert!(contents.lacks.is_empty());
     // It may have read control characters, which are not written.
     let Ok(written) = parsed.manifest.to_signed_xml(&KEY) else {
         return;

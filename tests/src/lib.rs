@@ -4,6 +4,7 @@ pub mod bundles;
 pub mod images;
 pub mod imds;
 pub mod injection;
+pub mod lonely;
 pub mod moto;
 pub mod mounts;
 pub mod power;

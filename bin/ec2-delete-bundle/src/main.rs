@@ -41,7 +41,7 @@ fn delete(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         (None, None) => {
             return Err(Failure::missing("manifest or --prefix"));
         }
-        (Some(manifest), None) => Which::Named(Named::of(manifest)?),
+        (Some(manifest), None) => Which::Named(Named::of(manifest, context)?),
         (None, Some(prefix)) => Which::All(prefix.clone()),
     };
     talk(&settings, context, async |session| {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ami_cli::{Answer, Failure, OrExit, exit};
-use ami_manifest::ParsedManifest;
+use ami_cli::{Answer, Context, Failure, OrExit, exit};
+use ami_manifest::BundleContents;
 use ami_s3_cli::Session;
 
 /// Files in the bucket, by whether their names say that they belong to a bundle.
@@ -18,10 +18,13 @@ pub struct Named {
 
 impl Named {
     /// What a manifest names, and it itself.
-    pub fn of(manifest: &Path) -> Result<Self, Failure> {
-        let parsed = ParsedManifest::load(manifest).or_exit(exit::OTHER)?;
+    pub fn of(manifest: &Path, context: &Context) -> Result<Self, Failure> {
+        let contents = BundleContents::load(manifest)
+            .and_then(|contents| contents.with_name(manifest))
+            .or_exit(exit::OTHER)?;
+        context.warn_of_lacks(manifest, &contents);
         let name = manifest.file_name().unwrap_or_default();
-        let names = parsed.manifest.image.parts.into_iter();
+        let names = contents.parts.into_iter();
         let (parts, odd): (Vec<_>, Vec<_>) = names
             .map(|part| part.filename)
             .partition(|name| ami_parts::is_part_name(name));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use ami_bundle::{Naming, Settings};
 use ami_cli::{BundleFiles, Context, Failure, OrExit, Progress, exit};
-use ami_manifest::{Certificate, ParsedManifest, PrivateKey};
+use ami_manifest::{BundleContents, Certificate, PrivateKey};
 use serde::Serialize;
 use tracing::debug;
 
@@ -28,17 +28,17 @@ fn main() -> ExitCode {
 
 fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let manifest = arguments.manifest.unwrap_or_default();
-    let parsed = ParsedManifest::load(&manifest).or_exit(exit::OTHER)?;
+    let contents = BundleContents::load(&manifest).or_exit(exit::OTHER)?;
     if let Some(path) = &arguments.cert {
         let certificate = Certificate::load(path).or_exit(exit::OTHER)?;
-        parsed.verify(&certificate).or_exit(exit::OTHER)?;
+        contents.verify(&certificate).or_exit(exit::OTHER)?;
     }
-    let image = &parsed.manifest.image;
-    debug!(version = ?parsed.manifest.version, name = image.name, size = image.size, "manifest read");
+    context.warn_of_lacks(&manifest, &contents);
+    debug!(version = ?contents.version, name = contents.name, size = contents.size, "manifest read");
     let key_path = arguments.privatekey.unwrap_or_default();
     let key = PrivateKey::load(&key_path).or_exit(exit::OTHER)?;
-    let bundle_key = image.user_key.unwrap_with(&key).or_exit(exit::OTHER)?;
-    let files = BundleFiles::find(image, &arguments.source).or_exit(exit::OTHER)?;
+    let bundle_key = contents.user_key.unwrap_with(&key).or_exit(exit::OTHER)?;
+    let files = BundleFiles::find(&contents, &arguments.source).or_exit(exit::OTHER)?;
 
     debug!(count = files.parts.len(), bytes = files.size, "parts found");
 
@@ -67,10 +67,14 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     drop(progress);
 
     let said = if arguments.running.json {
+        let image_size = match contents.size {
+            Some(size) => size,
+            None => std::fs::metadata(&path).or_exit(exit::OTHER)?.len(),
+        };
         context.print_json(&Report {
             image: path.clone(),
-            image_size: image.size,
-            digest: image.digest.to_string(),
+            image_size,
+            digest: contents.digest.to_string(),
             signature_checked: arguments.cert.is_some(),
         })
     } else {

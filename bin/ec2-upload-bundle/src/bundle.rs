@@ -53,7 +53,7 @@ impl Bundle {
     ) -> Result<Self, Failure> {
         let beside = path.parent().unwrap_or(Path::new(""));
         let folder = folder.unwrap_or(beside);
-        let files = BundleFiles::named(image, folder);
+        let files = BundleFiles::named(&image.parts, folder);
         let prints = fingerprints(&files, context)?;
         let size: u64 = prints.iter().map(|print| print.size).sum();
         if size != image.bundled_size {

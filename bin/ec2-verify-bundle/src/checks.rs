@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ami_bundle::Settings;
 use ami_cli::{BundleFiles, Context, Failure, Progress, one_line};
-use ami_manifest::{Certificate, Image, ParsedManifest, PrivateKey};
+use ami_manifest::{BundleContents, Certificate, PrivateKey};
 use ami_parts::PartFile;
 use serde::Serialize;
 
@@ -47,8 +47,9 @@ impl Checks {
             holds: true,
             checks: Vec::new(),
         };
-        let parsed = match ParsedManifest::load(manifest) {
-            Ok(parsed) => parsed,
+        let contents = BundleContents::load(manifest);
+        let contents = match contents.and_then(|contents| contents.with_name(manifest)) {
+            Ok(contents) => contents,
             Err(error) => {
                 all.failed("manifest", vec![one_line(&error)]);
                 for check in ["parts", "sizes", "digests", "signature", "stream"] {
@@ -57,14 +58,18 @@ impl Checks {
                 return Ok(all);
             }
         };
-        let image = &parsed.manifest.image;
+        context.warn_of_lacks(manifest, &contents);
+        let name = contents.name.as_deref().unwrap_or_default();
         all.ok(
             "manifest",
-            format!("{}, {} bytes of image", image.name, image.size),
+            match contents.size {
+                Some(size) => format!("{name}, {size} bytes of image"),
+                None => format!("{name}, an image of unknown size"),
+            },
         );
 
-        let parts_hold = all.check_parts(image, folder, threads, context)?;
-        match certificate.map(|certificate| parsed.verify(certificate)) {
+        let parts_hold = all.check_parts(&contents, folder, threads, context)?;
+        match certificate.map(|certificate| contents.verify(certificate)) {
             Some(Ok(())) => all.ok("signature", "that of the certificate's owner".to_owned()),
             Some(Err(error)) => all.failed("signature", vec![one_line(&error)]),
             None => all.not_checked("signature", "give the certificate with -c"),
@@ -72,7 +77,7 @@ impl Checks {
         match key {
             None => all.not_checked("stream", "give the private key with -k"),
             Some(_) if !parts_hold => all.not_checked("stream", "its parts do not hold"),
-            Some(key) => all.check_stream(image, folder, key, threads, context)?,
+            Some(key) => all.check_stream(&contents, folder, key, threads, context)?,
         }
         Ok(all)
     }
@@ -126,12 +131,12 @@ impl Checks {
 
     fn check_parts(
         &mut self,
-        image: &Image,
+        contents: &BundleContents,
         folder: &Path,
         threads: NonZeroUsize,
         context: &Context,
     ) -> Result<bool, Failure> {
-        let parts = BundleFiles::named(image, folder);
+        let parts = BundleFiles::named(&contents.parts, folder);
         let verify = |part: &PartFile| part.verify(|_| {});
         let results = ami_parts::check_all(&parts, threads, context.interrupted(), verify)
             .ok_or_else(Failure::interrupted)?;
@@ -152,19 +157,18 @@ impl Checks {
             self.failed("parts", missing);
         }
         // Digests tell of every byte; the sum of the sizes only whether the manifest is right about itself.
-        let sizes_hold = wrong.is_empty() && size == image.bundled_size;
-        if !all_there || !wrong.is_empty() {
-            self.not_checked("sizes", "a part is missing or damaged");
-        } else if sizes_hold {
-            self.ok("sizes", format!("{size} bytes in all"));
-        } else {
-            let said = image.bundled_size;
-            self.failed(
+        match contents.bundled_size {
+            _ if !all_there || !wrong.is_empty() => {
+                self.not_checked("sizes", "a part is missing or damaged");
+            }
+            None => self.not_checked("sizes", "the manifest does not say them"),
+            Some(said) if said == size => self.ok("sizes", format!("{size} bytes in all")),
+            Some(said) => self.failed(
                 "sizes",
                 vec![format!(
                     "the parts have {size} bytes in all, the manifest says {said}"
                 )],
-            );
+            ),
         }
         let digests_hold = wrong.is_empty();
         if !digests_hold {
@@ -179,14 +183,14 @@ impl Checks {
 
     fn check_stream(
         &mut self,
-        image: &Image,
+        contents: &BundleContents,
         folder: &Path,
         key: &PrivateKey,
         threads: NonZeroUsize,
         context: &Context,
     ) -> Result<(), Failure> {
-        let found = BundleFiles::find(image, folder);
-        let (Ok(bundle_key), Ok(files)) = (image.user_key.unwrap_with(key), found) else {
+        let found = BundleFiles::find(contents, folder);
+        let (Ok(bundle_key), Ok(files)) = (contents.user_key.unwrap_with(key), found) else {
             self.failed("stream", vec![one_line(&ami_manifest::Error::WrongKey)]);
             return Ok(());
         };

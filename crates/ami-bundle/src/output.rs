@@ -10,6 +10,7 @@ use ami_parts::Staging;
 use crate::error::{Error, StreamError};
 use crate::naming::Naming;
 use crate::tar::read::{Member, Receiver};
+use crate::unbundle::Expected;
 use crate::write_behind::WriteBehind;
 
 /// The image's name in the private folder.
@@ -21,7 +22,7 @@ const HOLE: usize = 4096;
 /// Refuses a member with more data than the manifest says, then passes the image on to a file, or to nowhere.
 #[derive(Debug)]
 pub(crate) struct ImageOutput {
-    expected_size: u64,
+    expected: Expected,
     file: Option<StagedFile>,
 }
 
@@ -38,16 +39,16 @@ struct StagedFile {
 
 impl ImageOutput {
     /// Takes the image and only looks at it.
-    pub(crate) fn nowhere(expected_size: u64) -> Self {
+    pub(crate) fn nowhere(expected: &Expected) -> Self {
         Self {
-            expected_size,
+            expected: *expected,
             file: None,
         }
     }
 
     /// Writes the image to a file of the private folder.
     pub(crate) fn file(
-        expected_size: u64,
+        expected: &Expected,
         staging: &Staging,
         naming: Naming,
     ) -> Result<Self, Error> {
@@ -56,7 +57,7 @@ impl ImageOutput {
         let made = file.metadata().map_err(Error::io("read", &path))?;
         let write_behind = WriteBehind::start(&file).map_err(Error::io("open", &path))?;
         Ok(Self {
-            expected_size,
+            expected: *expected,
             file: Some(StagedFile {
                 file,
                 path,
@@ -120,12 +121,12 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 impl Receiver for ImageOutput {
     fn begin(&mut self, member: &Member) -> Result<(), Error> {
         // The image's size, or what some bundlers write there, that of the tar stream: no more data than that either way.
-        if member.stored > self.expected_size {
-            return Err(StreamError::Size {
-                found: member.stored,
-                expected: self.expected_size,
-            }
-            .into());
+        if member.stored > self.expected.most() {
+            let found = member.stored;
+            return Err(match self.expected.size {
+                Some(expected) => StreamError::Size { found, expected }.into(),
+                None => StreamError::TarField("size").into(),
+            });
         }
         if let Some(StagedFile {
             file,
@@ -212,6 +213,14 @@ mod tests {
         }
     }
 
+    fn expected(size: u64) -> Expected {
+        Expected {
+            digest: [0; 20],
+            size: Some(size),
+            bundled_size: 0,
+        }
+    }
+
     fn member(name: &str, size: u64) -> Member {
         Member {
             name: name.into(),
@@ -235,7 +244,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("a.img")).unwrap();
         let staging = Staging::new(folder.path()).unwrap();
-        let mut output = ImageOutput::file(100_000, &staging, naming("a.img")).unwrap();
+        let mut output = ImageOutput::file(&expected(100_000), &staging, naming("a.img")).unwrap();
         output.begin(&member("a.img", 100_000)).unwrap();
         output.data(10, b"abc").unwrap();
         let mut block = vec![0; 3 * HOLE];
@@ -260,10 +269,28 @@ mod tests {
     }
 
     #[test]
+    fn finding_25g_without_a_size_the_parts_limit_what_is_written() {
+        let without = Expected {
+            size: None,
+            bundled_size: 1000,
+            ..expected(0)
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::new(folder.path()).unwrap();
+        let mut output = ImageOutput::file(&without, &staging, naming("a")).unwrap();
+        output.begin(&member("a", 1_032_000)).unwrap();
+        let error = output.begin(&member("a", 1_032_001)).unwrap_err();
+        assert!(matches!(
+            error,
+            Error::Stream(StreamError::TarField("size"))
+        ));
+    }
+
+    #[test]
     fn more_data_than_the_manifest_says_is_refused_before_anything_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let staging = Staging::new(folder.path()).unwrap();
-        let mut output = ImageOutput::file(5, &staging, Naming::default()).unwrap();
+        let mut output = ImageOutput::file(&expected(5), &staging, Naming::default()).unwrap();
         let error = output.begin(&member("a", u64::MAX)).unwrap_err();
         assert!(matches!(
             error,
@@ -281,7 +308,7 @@ mod tests {
         let staging = Staging::new(folder.path()).unwrap();
         let data: Vec<u8> = (0..1_000_003u32).map(|i| (i % 251) as u8 + 1).collect();
         let size = 60 * data.len() as u64;
-        let mut output = ImageOutput::file(size, &staging, Naming::default()).unwrap();
+        let mut output = ImageOutput::file(&expected(size), &staging, Naming::default()).unwrap();
         output.begin(&member("a", size)).unwrap();
         for index in 0..60 {
             output.data(index * data.len() as u64, &data).unwrap();
@@ -299,7 +326,7 @@ mod tests {
         let staging = Staging::new(folder.path()).unwrap();
         let mut naming = naming("image");
         naming.sources.push(source);
-        let mut output = ImageOutput::file(0, &staging, naming).unwrap();
+        let mut output = ImageOutput::file(&expected(0), &staging, naming).unwrap();
         let early = output.begin(&member("image", 0)).unwrap_err();
         assert!(matches!(early, Error::WouldReplace { .. }));
         let late = output.publish(&member("image", 0), &staging).unwrap_err();
@@ -312,7 +339,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("a/b")).unwrap();
         let staging = Staging::new(folder.path()).unwrap();
-        let output = ImageOutput::file(0, &staging, naming("a")).unwrap();
+        let output = ImageOutput::file(&expected(0), &staging, naming("a")).unwrap();
         let error = output.publish(&member("a", 0), &staging).unwrap_err();
         assert!(matches!(error, Error::InTheWay { .. }));
         assert!(folder.path().join("a/b").is_dir());

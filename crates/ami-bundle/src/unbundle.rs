@@ -24,8 +24,21 @@ const STEP: usize = 512 * 1024;
 pub struct Expected {
     /// SHA-1 of the tar stream.
     pub digest: [u8; 20],
-    /// The image's size in bytes.
-    pub size: u64,
+    /// The image's size in bytes; `None` if the manifest does not say it.
+    pub size: Option<u64>,
+    /// The sum of the parts' sizes in bytes, as they are: it limits the image where its size is not known.
+    pub bundled_size: u64,
+}
+
+/// How many times as large as its deflate stream data can be: 258 bytes from two bits (RFC 1951, 3.2.5).
+const MOST_INFLATED: u64 = 1032;
+
+impl Expected {
+    /// The most data in bytes that can be in the image.
+    pub(crate) fn most(&self) -> u64 {
+        self.size
+            .unwrap_or(self.bundled_size.saturating_mul(MOST_INFLATED))
+    }
 }
 
 /// Unbundles parts, given in order, into the destination of `staging` and gives the image's path.
@@ -49,7 +62,7 @@ pub fn unbundle(
     naming
         .sources
         .extend(parts.iter().map(|part| part.path.clone()));
-    let output = ImageOutput::file(expected.size, staging, naming)?;
+    let output = ImageOutput::file(expected, staging, naming)?;
     let (member, output) = run(parts, expected, key, output, settings)?;
     output.publish(&member, staging)
 }
@@ -64,7 +77,7 @@ pub fn verify_stream(
     key: &BundleKey,
     settings: &Settings<'_>,
 ) -> Result<String, Error> {
-    let output = ImageOutput::nowhere(expected.size);
+    let output = ImageOutput::nowhere(expected);
     let (member, _) = run(parts, expected, key, output, settings)?;
     Ok(member.name)
 }
@@ -101,10 +114,13 @@ fn run(
         });
     }
     // Some bundlers write the tar stream's size where the image's belongs.
-    if expected.size != member.size && expected.size != sink.length {
+    if let Some(expected) = expected.size
+        && expected != member.size
+        && expected != sink.length
+    {
         return Err(StreamError::Size {
             found: member.size,
-            expected: expected.size,
+            expected,
         }
         .into());
     }

@@ -5,8 +5,11 @@ use std::io;
 use std::path::Path;
 
 use ami_bundle::Expected;
-use ami_manifest::Image;
+use ami_manifest::{BundleContents, Part};
 use ami_parts::PartFile;
+
+use crate::context::Context;
+use crate::failure::one_line;
 
 /// A bundle's parts on disk, and what must come out of them.
 #[derive(Debug)]
@@ -21,15 +24,14 @@ pub struct BundleFiles {
 
 impl BundleFiles {
     /// The parts as the manifest names them, in `folder`, without a look at them.
-    pub fn named(image: &Image, folder: &Path) -> Vec<PartFile> {
+    pub fn named(parts: &[Part], folder: &Path) -> Vec<PartFile> {
         // `.` need not be shown to anybody.
         let folder = if folder == Path::new(".") {
             Path::new("")
         } else {
             folder
         };
-        image
-            .parts
+        parts
             .iter()
             .map(|part| PartFile {
                 path: folder.join(&part.filename),
@@ -42,8 +44,8 @@ impl BundleFiles {
     ///
     /// # Errors
     /// Names the first part that is missing.
-    pub fn find(image: &Image, folder: &Path) -> Result<Self, ami_parts::Error> {
-        let parts = Self::named(image, folder);
+    pub fn find(contents: &BundleContents, folder: &Path) -> Result<Self, ami_parts::Error> {
+        let parts = Self::named(&contents.parts, folder);
         let mut size = 0;
         for part in &parts {
             size += size_of(part)?;
@@ -52,10 +54,24 @@ impl BundleFiles {
             parts,
             size,
             expected: Expected {
-                digest: image.digest.0,
-                size: image.size,
+                digest: contents.digest.0,
+                size: contents.size,
+                bundled_size: size,
             },
         })
+    }
+}
+
+impl Context {
+    /// Warns of what the manifest at `path` lacks, though its bundle can be read without.
+    pub fn warn_of_lacks(&self, path: &Path, contents: &BundleContents) {
+        for lack in &contents.lacks {
+            let lack = one_line(lack);
+            self.warn(&format!(
+                "The manifest {} is incomplete: {lack}.",
+                path.display()
+            ));
+        }
     }
 }
 

@@ -33,6 +33,12 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The manifest has more elements than any manifest has.
+    #[error("it has more than {limit} elements and attributes, which no manifest has")]
+    TooManyElements {
+        /// The limit.
+        limit: usize,
+    },
     /// The text is not well-formed XML.
     #[error("it is not well-formed XML: {0}")]
     Xml(String),

@@ -17,6 +17,7 @@
 //! ```
 
 mod bundle_key;
+mod contents;
 mod encrypted;
 mod error;
 mod generate;
@@ -27,6 +28,7 @@ mod tree;
 mod write;
 
 pub use bundle_key::{BundleKey, WrappedKey};
+pub use contents::BundleContents;
 pub use encrypted::{decrypt, is_encrypted};
 pub use error::{Error, KeyProblem, SignatureError};
 pub use generate::NewIdentity;

@@ -12,7 +12,7 @@ use crate::keys::Certificate;
 use crate::model::{Bundler, Image, MachineConfiguration, Manifest, Part, Sha1Digest, Version};
 use crate::tree::{self, Element};
 
-/// The largest manifest that is read, in bytes: that of a bundle of 80,000 parts, or 800 GB.
+/// The largest manifest that is read, in bytes: that of a bundle of 100,000 parts, or 1 TB.
 pub const LARGEST: u64 = 16 << 20;
 
 /// A manifest that was read, and what is needed to check its signature.
@@ -20,8 +20,14 @@ pub const LARGEST: u64 = 16 << 20;
 pub struct ParsedManifest {
     /// What it says.
     pub manifest: Manifest,
+    signed: Signed,
+}
+
+/// What a manifest's signature is over, and the signature.
+#[derive(Debug, Clone)]
+pub(crate) struct Signed {
     /// The bytes that are signed, as they stood in the text.
-    signed: Vec<u8>,
+    bytes: Vec<u8>,
     /// The signature's text.
     signature: Option<String>,
 }
@@ -68,35 +74,21 @@ impl ParsedManifest {
     /// # Errors
     /// Says what is wrong, and in which element.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.len() as u64 > LARGEST {
-            return Err(Error::TooLarge { limit: LARGEST });
-        }
-        if encrypted::is_encrypted(bytes) {
-            return Err(Error::IsEncrypted);
-        }
-        let text = decode(bytes)?;
+        let text = text(bytes)?;
         let root = tree::parse(&text)?;
         if root.name != "manifest" {
-            return Err(Error::NoManifest(shortened(&root.name)));
+            return Err(Error::NoManifest(shortened(root.name)));
         }
         let version = version(&root)?;
-        let image = root.one("image", "")?;
         let machine = root.at_most_one("machine_configuration", "")?;
-        let signed = |element: &Element| text.as_bytes()[element.span.clone()].to_vec();
-        let signed = match machine {
-            Some(machine) if version > Version::V3 => [signed(machine), signed(image)].concat(),
-            _ => signed(image),
-        };
-        let signature = root.at_most_one("signature", "")?;
         Ok(Self {
             manifest: Manifest {
                 version,
                 bundler: bundler(&root)?,
                 machine: machine_configuration(version, machine)?,
-                image: read_image(version, image)?,
+                image: read_image(version, root.one("image", "")?)?,
             },
-            signed,
-            signature: signature.map(|element| without_space(&element.text)),
+            signed: Signed::find(version, &root, &text)?,
         })
     }
 
@@ -105,17 +97,49 @@ impl ParsedManifest {
     /// # Errors
     /// [`Error::Signature`].
     pub fn verify(&self, certificate: &Certificate) -> Result<(), Error> {
+        self.signed.verify(certificate)
+    }
+}
+
+impl Signed {
+    pub(crate) fn find(version: Version, root: &Element<'_>, text: &str) -> Result<Self, Error> {
+        let image = root.one("image", "")?;
+        let machine = root.at_most_one("machine_configuration", "")?;
+        let bytes = |element: &Element<'_>| &text.as_bytes()[element.span.clone()];
+        let bytes = match machine {
+            Some(machine) if version > Version::V3 => [bytes(machine), bytes(image)].concat(),
+            _ => bytes(image).to_vec(),
+        };
+        let signature = root.at_most_one("signature", "")?;
+        Ok(Self {
+            bytes,
+            signature: signature.map(|element| without_space(&element.text)),
+        })
+    }
+
+    pub(crate) fn verify(&self, certificate: &Certificate) -> Result<(), Error> {
         let text = match self.signature.as_deref() {
             None | Some("") => return Err(SignatureError::Missing.into()),
             Some(text) => text,
         };
         let signature = hex::decode(text).map_err(|_| SignatureError::NotHex)?;
-        if certificate.verifies(&signature, &self.signed)? {
+        if certificate.verifies(&signature, &self.bytes)? {
             Ok(())
         } else {
             Err(SignatureError::DoesNotHold.into())
         }
     }
+}
+
+/// The text of a manifest's file, which must not be too large or encrypted.
+pub(crate) fn text(bytes: &[u8]) -> Result<String, Error> {
+    if bytes.len() as u64 > LARGEST {
+        return Err(Error::TooLarge { limit: LARGEST });
+    }
+    if encrypted::is_encrypted(bytes) {
+        return Err(Error::IsEncrypted);
+    }
+    decode(bytes)
 }
 
 fn decode(bytes: &[u8]) -> Result<String, Error> {
@@ -133,10 +157,14 @@ fn decode(bytes: &[u8]) -> Result<String, Error> {
         _ => String::from_utf8(bytes.to_vec()).ok(),
     };
     let text = text.ok_or_else(|| Error::Xml("it is neither UTF-8 nor UTF-16".to_owned()))?;
-    Ok(text.trim_start().to_owned())
+    match text.trim_start() {
+        // Most begin without blanks; it need not be copied.
+        trimmed if trimmed.len() == text.len() => Ok(text),
+        trimmed => Ok(trimmed.to_owned()),
+    }
 }
 
-fn version(root: &Element) -> Result<Version, Error> {
+pub(crate) fn version(root: &Element<'_>) -> Result<Version, Error> {
     let text = root.text_of("version", "")?;
     let refused = |reason| {
         Err(Error::Version {
@@ -161,7 +189,7 @@ fn version(root: &Element) -> Result<Version, Error> {
     }
 }
 
-fn bundler(root: &Element) -> Result<Bundler, Error> {
+fn bundler(root: &Element<'_>) -> Result<Bundler, Error> {
     let bundler = root.one("bundler", "")?;
     let text = |name| bundler.text_of(name, "bundler/");
     Ok(Bundler {
@@ -173,7 +201,7 @@ fn bundler(root: &Element) -> Result<Bundler, Error> {
 
 fn machine_configuration(
     version: Version,
-    element: Option<&Element>,
+    element: Option<&Element<'_>>,
 ) -> Result<MachineConfiguration, Error> {
     const PATH: &str = "machine_configuration/";
     let none = MachineConfiguration {
@@ -221,18 +249,12 @@ fn machine_configuration(
     })
 }
 
-fn read_image(version: Version, image: &Element) -> Result<Image, Error> {
+fn read_image(version: Version, image: &Element<'_>) -> Result<Image, Error> {
     const PATH: &str = "image/";
-    let name = image.text_of("name", PATH)?;
-    plain_file_name("image/name", &name)?;
+    let name = name(image)?;
     let image_type = match version {
         Version::V20071010 => image.text_of("type", PATH)?,
         _ => "machine".to_owned(),
-    };
-    let key = |name: &str| {
-        let element = image.one(name, PATH)?;
-        element.expect_algorithm("AES-128-CBC", PATH)?;
-        cryptogram(element, PATH)
     };
     let kernel_name = image.at_most_one("kernel_name", PATH)?;
     Ok(Image {
@@ -244,20 +266,33 @@ fn read_image(version: Version, image: &Element) -> Result<Image, Error> {
         digest: digest(image, PATH)?,
         size: size(image, "size")?,
         bundled_size: size(image, "bundled_size")?,
-        ec2_key: WrappedKey {
-            key: key("ec2_encrypted_key")?,
-            iv: key("ec2_encrypted_iv")?,
-        },
-        user_key: WrappedKey {
-            key: key("user_encrypted_key")?,
-            iv: key("user_encrypted_iv")?,
-        },
+        ec2_key: wrapped_key(image, "ec2_encrypted_key", "ec2_encrypted_iv")?,
+        user_key: wrapped_key(image, "user_encrypted_key", "user_encrypted_iv")?,
         parts: parts(image.one("parts", PATH)?)?,
     })
 }
 
+/// The bundle's name.
+pub(crate) fn name(image: &Element<'_>) -> Result<String, Error> {
+    let name = image.text_of("name", "image/")?;
+    plain_file_name("image/name", &name)?;
+    Ok(name)
+}
+
+pub(crate) fn wrapped_key(image: &Element<'_>, key: &str, iv: &str) -> Result<WrappedKey, Error> {
+    let cryptogram = |name: &str| {
+        let element = image.one(name, "image/")?;
+        element.expect_algorithm("AES-128-CBC", "image/")?;
+        cryptogram(element, "image/")
+    };
+    Ok(WrappedKey {
+        key: cryptogram(key)?,
+        iv: cryptogram(iv)?,
+    })
+}
+
 /// The parts in the order of their indices. A missing index is 0, and so is one that is no number, as in the older suite.
-fn parts(element: &Element) -> Result<Vec<Part>, Error> {
+pub(crate) fn parts(element: &Element<'_>) -> Result<Vec<Part>, Error> {
     const PATH: &str = "image/parts/part/";
     let invalid = |index: &str, expected| Error::Invalid {
         element: "image/parts/part/@index".to_owned(),
@@ -293,21 +328,21 @@ fn parts(element: &Element) -> Result<Vec<Part>, Error> {
     Ok(parts.into_iter().flatten().collect())
 }
 
-fn digest(parent: &Element, path: &str) -> Result<Sha1Digest, Error> {
+pub(crate) fn digest(parent: &Element<'_>, path: &str) -> Result<Sha1Digest, Error> {
     let element = parent.one("digest", path)?;
     element.expect_algorithm("SHA1", path)?;
     let text = without_space(&element.text);
     Sha1Digest::from_str(&text).map_err(|_| element.invalid(path, "40 hex digits, a SHA-1"))
 }
 
-fn cryptogram(element: &Element, path: &str) -> Result<Vec<u8>, Error> {
+fn cryptogram(element: &Element<'_>, path: &str) -> Result<Vec<u8>, Error> {
     match hex::decode(without_space(&element.text)) {
         Ok(bytes) if !bytes.is_empty() => Ok(bytes),
         _ => Err(element.invalid(path, "hex digits, two for each byte")),
     }
 }
 
-fn size(image: &Element, name: &str) -> Result<u64, Error> {
+pub(crate) fn size(image: &Element<'_>, name: &str) -> Result<u64, Error> {
     let element = image.one(name, "image/")?;
     let text = element.text.trim();
     let is_number = text.bytes().all(|b| b.is_ascii_digit());
@@ -331,70 +366,4 @@ fn plain_file_name(element: &str, name: &str) -> Result<(), Error> {
 
 fn without_space(text: &str) -> String {
     text.split_whitespace().collect()
-}
-
-impl Element {
-    fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Element> {
-        self.children.iter().filter(move |child| child.name == name)
-    }
-
-    fn at_most_one<'a>(&'a self, name: &str, path: &str) -> Result<Option<&'a Element>, Error> {
-        let mut found = self.all(name);
-        let first = found.next();
-        match found.next() {
-            None => Ok(first),
-            Some(_) => Err(Error::Twice {
-                element: format!("{path}{name}"),
-            }),
-        }
-    }
-
-    fn one<'a>(&'a self, name: &str, path: &str) -> Result<&'a Element, Error> {
-        self.at_most_one(name, path)?.ok_or_else(|| Error::Missing {
-            element: format!("{path}{name}"),
-        })
-    }
-
-    /// The text of the one child of that name, which is not empty.
-    fn text_of(&self, name: &str, path: &str) -> Result<String, Error> {
-        let child = self.one(name, path)?;
-        match child.text.trim() {
-            "" => Err(child.invalid(path, "a text")),
-            text => Ok(text.to_owned()),
-        }
-    }
-
-    fn list(&self, name: &str, item: &str, path: &str) -> Result<Vec<String>, Error> {
-        let list = self.at_most_one(name, path)?;
-        Ok(list
-            .into_iter()
-            .flat_map(|list| list.all(item))
-            .map(|item| item.text.trim().to_owned())
-            .collect())
-    }
-
-    fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes
-            .iter()
-            .find_map(|(key, value)| (key == name).then_some(value.as_str()))
-    }
-
-    fn expect_algorithm(&self, expected: &'static str, path: &str) -> Result<(), Error> {
-        match self.attribute("algorithm") {
-            Some(found) if found != expected => Err(Error::Invalid {
-                element: format!("{path}{}/@algorithm", self.name),
-                found: shortened(found),
-                expected,
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    fn invalid(&self, path: &str, expected: &'static str) -> Error {
-        Error::Invalid {
-            element: format!("{path}{}", self.name),
-            found: shortened(self.text.trim()),
-            expected,
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! A manifest's XML as a tree of elements that know where in the text they stand.
 //!
 //! No document types, no entities but XML's own five and character references: nothing in a manifest can make its reading reach
-//! for other files or grow.
+//! for other files or grow. How many elements and attributes there are is limited too: each takes more memory than its text has bytes.
 
 use std::ops::Range;
 
@@ -14,25 +14,32 @@ use crate::error::{Error, shortened};
 /// How deep elements may be nested; a manifest's own are five deep.
 const DEEPEST: usize = 32;
 
+/// The most elements and attributes of a manifest together: a part has three and two, so there is room for 100,000 parts and more.
+pub(crate) const MOST_NODES: usize = 600_000;
+
+/// The most attributes of an element; a manifest's own have one. They are compared with each other.
+const MOST_ATTRIBUTES: usize = 32;
+
 /// An element.
 #[derive(Debug, Default)]
-pub(crate) struct Element {
-    pub(crate) name: String,
+pub(crate) struct Element<'t> {
+    pub(crate) name: &'t str,
     pub(crate) attributes: Vec<(String, String)>,
     /// All text directly in it.
     pub(crate) text: String,
-    pub(crate) children: Vec<Element>,
+    pub(crate) children: Vec<Element<'t>>,
     /// From the start tag's `<` to the end tag's `>`, in bytes.
     pub(crate) span: Range<usize>,
 }
 
 /// Reads a whole document and gives its root element.
-pub(crate) fn parse(text: &str) -> Result<Element, Error> {
+pub(crate) fn parse(text: &str) -> Result<Element<'_>, Error> {
     let mut reader = Reader::from_str(text);
     reader.config_mut().check_comments = true;
     // The last is the innermost of the elements that are open.
-    let mut open: Vec<Element> = Vec::new();
+    let mut open: Vec<Element<'_>> = Vec::new();
     let mut root = None;
+    let mut nodes = 0;
     loop {
         let start = position(&reader);
         let event = reader.read_event().map_err(not_well_formed)?;
@@ -43,11 +50,11 @@ pub(crate) fn parse(text: &str) -> Result<Element, Error> {
                 if open.len() == DEEPEST {
                     return Err(Error::Xml("its elements are nested too deep".to_owned()));
                 }
-                open.push(element(&tag, start)?);
+                open.push(element(&tag, text, start, &mut nodes)?);
             }
             Event::Empty(tag) => {
                 refuse_second_root(root.is_some())?;
-                let element = element(&tag, start)?;
+                let element = element(&tag, text, start, &mut nodes)?;
                 close(element, end, &mut open, &mut root);
             }
             Event::End(_) => {
@@ -55,8 +62,8 @@ pub(crate) fn parse(text: &str) -> Result<Element, Error> {
                     close(element, end, &mut open, &mut root);
                 }
             }
-            Event::Text(text) => add_text(&mut open, &text.xml10_content())?,
-            Event::CData(text) => add_text(&mut open, &text.xml10_content())?,
+            Event::Text(part) => add_text(&mut open, &part.xml10_content())?,
+            Event::CData(part) => add_text(&mut open, &part.xml10_content())?,
             Event::GeneralRef(name) => add_text(&mut open, &resolve(&name)?)?,
             Event::DocType(_) => return Err(Error::DocType),
             Event::Comment(_) | Event::PI(_) | Event::Decl(_) => {}
@@ -66,7 +73,7 @@ pub(crate) fn parse(text: &str) -> Result<Element, Error> {
     match open.last() {
         Some(element) => Err(Error::Xml(format!(
             "it ends within the element {:?}",
-            shortened(&element.name)
+            shortened(element.name)
         ))),
         None => root.ok_or_else(|| Error::Xml("there is no element in it".to_owned())),
     }
@@ -87,24 +94,43 @@ fn refuse_second_root(has_root: bool) -> Result<(), Error> {
     Ok(())
 }
 
-fn element(tag: &BytesStart<'_>, start: usize) -> Result<Element, Error> {
+/// The element that the tag at `start` in `text` begins.
+fn element<'t>(
+    tag: &BytesStart<'_>,
+    text: &'t str,
+    start: usize,
+    nodes: &mut usize,
+) -> Result<Element<'t>, Error> {
     let mut attributes = Vec::new();
     for attribute in tag.attributes() {
         let attribute = attribute.map_err(|e| Error::Xml(e.to_string()))?;
+        if attributes.len() == MOST_ATTRIBUTES {
+            return Err(Error::Xml("an element has too many attributes".to_owned()));
+        }
         let key: &str = attribute.key.as_ref();
         let value: &str = &attribute.value;
         attributes.push((key.to_owned(), value.to_owned()));
     }
-    let name: &str = tag.name().into_inner();
+    *nodes += 1 + attributes.len();
+    if *nodes > MOST_NODES {
+        return Err(Error::TooManyElements { limit: MOST_NODES });
+    }
+    // Behind the `<`.
+    let name = start + 1..start + 1 + tag.name().into_inner().len();
     Ok(Element {
-        name: name.to_owned(),
+        name: text.get(name).unwrap_or_default(),
         attributes,
         span: start..start,
         ..Element::default()
     })
 }
 
-fn close(mut element: Element, end: usize, open: &mut [Element], root: &mut Option<Element>) {
+fn close<'t>(
+    mut element: Element<'t>,
+    end: usize,
+    open: &mut [Element<'t>],
+    root: &mut Option<Element<'t>>,
+) {
     element.span.end = end;
     match open.last_mut() {
         Some(parent) => parent.children.push(element),
@@ -112,7 +138,7 @@ fn close(mut element: Element, end: usize, open: &mut [Element], root: &mut Opti
     }
 }
 
-fn add_text(open: &mut [Element], text: &str) -> Result<(), Error> {
+fn add_text(open: &mut [Element<'_>], text: &str) -> Result<(), Error> {
     match open.last_mut() {
         Some(element) => element.text.push_str(text),
         None if text.trim().is_empty() => {}
@@ -134,4 +160,74 @@ fn resolve(reference: &quick_xml::events::BytesRef<'_>) -> Result<String, Error>
     quick_xml::escape::resolve_xml_entity(name)
         .map(str::to_owned)
         .ok_or_else(|| Error::Xml(format!("the entity {:?} is not defined", shortened(name))))
+}
+
+impl<'t> Element<'t> {
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Element<'t>> {
+        self.children.iter().filter(move |child| child.name == name)
+    }
+
+    pub(crate) fn at_most_one<'a>(
+        &'a self,
+        name: &str,
+        path: &str,
+    ) -> Result<Option<&'a Element<'t>>, Error> {
+        let mut found = self.all(name);
+        let first = found.next();
+        match found.next() {
+            None => Ok(first),
+            Some(_) => Err(Error::Twice {
+                element: format!("{path}{name}"),
+            }),
+        }
+    }
+
+    pub(crate) fn one<'a>(&'a self, name: &str, path: &str) -> Result<&'a Element<'t>, Error> {
+        self.at_most_one(name, path)?.ok_or_else(|| Error::Missing {
+            element: format!("{path}{name}"),
+        })
+    }
+
+    /// The text of the one child of that name, which is not empty.
+    pub(crate) fn text_of(&self, name: &str, path: &str) -> Result<String, Error> {
+        let child = self.one(name, path)?;
+        match child.text.trim() {
+            "" => Err(child.invalid(path, "a text")),
+            text => Ok(text.to_owned()),
+        }
+    }
+
+    pub(crate) fn list(&self, name: &str, item: &str, path: &str) -> Result<Vec<String>, Error> {
+        let list = self.at_most_one(name, path)?;
+        Ok(list
+            .into_iter()
+            .flat_map(|list| list.all(item))
+            .map(|item| item.text.trim().to_owned())
+            .collect())
+    }
+
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes
+            .iter()
+            .find_map(|(key, value)| (key == name).then_some(value.as_str()))
+    }
+
+    pub(crate) fn expect_algorithm(&self, expected: &'static str, path: &str) -> Result<(), Error> {
+        match self.attribute("algorithm") {
+            Some(found) if found != expected => Err(Error::Invalid {
+                element: format!("{path}{}/@algorithm", self.name),
+                found: shortened(found),
+                expected,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn invalid(&self, path: &str, expected: &'static str) -> Error {
+        Error::Invalid {
+            element: format!("{path}{}", self.name),
+            found: shortened(self.text.trim()),
+            expected,
+        }
+    }
 }

@@ -40,6 +40,34 @@ fn a_hundred_megabytes_are_refused_by_their_size() {
 }
 
 #[test]
+fn finding_10_elements_and_attributes_are_limited() {
+    let text = format!("<manifest>{}</manifest>", "<a/>".repeat(4_000_000));
+    let error = ParsedManifest::parse(text.as_bytes()).unwrap_err();
+    assert!(matches!(error, Error::TooManyElements { limit: 600_000 }));
+    let tag = "<a b='' c='' d='' e='' f='' g='' h='' i='' j='' k=''/>";
+    let text = format!("<manifest>{}</manifest>", tag.repeat(100_000));
+    let error = ParsedManifest::parse(text.as_bytes()).unwrap_err();
+    assert!(matches!(error, Error::TooManyElements { limit: 600_000 }));
+    // They are compared with each other: a million would take for ever.
+    let attributes: String = (0..1_000_000).map(|i| format!(" a{i}=''")).collect();
+    assert!(refusal(&format!("<manifest{attributes}/>")).contains("too many attributes"));
+}
+
+#[test]
+fn finding_10_a_hundred_thousand_parts_are_read() {
+    let mut whole = manifest(vec!["x".into()], vec!["n".into()], (1, 1), vec![1]);
+    whole.image.parts = (0..100_000)
+        .map(|index| Part {
+            filename: format!("image.part.{index:06}"),
+            digest: Sha1Digest([7; 20]),
+        })
+        .collect();
+    let written = whole.to_signed_xml(&key()).unwrap();
+    assert!(written.len() < 16 << 20);
+    assert_eq!(ParsedManifest::parse(&written).unwrap().manifest, whole);
+}
+
+#[test]
 fn entities_nesting_and_broken_tags_are_refused() {
     let bomb = "<!DOCTYPE m [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]><manifest>&b;</manifest>";
     assert!(refusal(bomb).contains("DOCTYPE"));
