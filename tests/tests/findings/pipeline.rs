@@ -11,7 +11,7 @@ use std::time::Duration;
 use end_to_end::bundles::Forged;
 use end_to_end::images::incompressible;
 use end_to_end::lonely::LonelyUser;
-use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, small_parts};
+use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, small_parts, with_keys};
 use end_to_end::{
     Outcome, bundle, bundling, command, command_path, folder, golden, has_begun, isolate, key,
     names, outcome, sha1, shell, wait_until,
@@ -372,6 +372,35 @@ fn finding_25g_bundles_whose_manifests_lack_what_is_not_needed_come_out() {
             let told = (result.code, result.stderr.as_str());
             assert_eq!(told, (0, warning.as_str()), "{name}");
             assert!(!result.stdout.contains("FAILED"), "{}", result.stdout);
+        }
+    }
+}
+
+#[test]
+fn finding_25g_a_bundle_is_deleted_by_a_manifest_that_lacks_what_is_not_needed() {
+    let server = Server::start();
+    let bucket = server.bucket(BUCKET);
+    let work = folder();
+    let manifest = work.path().join("image.img.manifest.xml");
+    let (url, path) = (server.url(), manifest.to_str().unwrap());
+    for (name, lack) in LACKING {
+        let variant = golden(&format!("bundles/manifest-variants/{name}.xml"));
+        let _ = fs::copy(variant, &manifest).unwrap();
+        for file in ["image.img.manifest.xml", "image.img.part.0"] {
+            fs::write(bucket.join(file), "there").unwrap();
+        }
+        let result = outcome(&mut with_keys(
+            "ec2-delete-bundle",
+            &url,
+            &["-m", path, "-y"],
+        ));
+        let stays = bucket.join("image.img.part.0").exists();
+        if *name == "missing-name" {
+            assert_eq!((result.code, stays), (254, true), "{}", result.stderr);
+        } else {
+            let warning = format!("The manifest {path} is incomplete: {lack}.\n");
+            let told = (result.code, result.stderr, stays);
+            assert_eq!(told, (0, warning, false), "{name}");
         }
     }
 }
