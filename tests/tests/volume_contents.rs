@@ -102,7 +102,7 @@ fn what_the_filter_takes_out_is_said_and_can_be_brought_back() {
     assert_eq!(
         result.stderr,
         "Left out 4 files that look like secrets or leftovers (--dry-run lists them; --include brings back, --no-filter keeps all).\n\
-         WARNING: 1 of them belong to installed packages, which may need them: /usr/share/ca/root.pem (ca-certificates)\n"
+         WARNING: 1 of them belongs to an installed package, which may need it: /usr/share/ca/root.pem (ca-certificates)\n"
     );
     let list = |name: &str| {
         let image = Mount::of_image(&destination.path().join(name), 0, "");
@@ -168,7 +168,7 @@ fn rpms_database_names_packages_too() {
     let destination = folder();
     let result = clone_volume(&root, destination.path(), &[]);
     assert_eq!(result.code, 0, "{}", result.stderr);
-    assert!(result.stderr.contains("1 of them belong to installed packages, which may need them: /etc/pki/bundle.pem (ca-trust)\n"), "{}", result.stderr);
+    assert!(result.stderr.contains("1 of them belongs to an installed package, which may need it: /etc/pki/bundle.pem (ca-trust)\n"), "{}", result.stderr);
 }
 
 #[test]

@@ -16,6 +16,7 @@ const DEFINITION: Definition = Definition {
     mandatory: &[],
     lifts_mandatory: &[],
     new_options: &[],
+    not_empty: &[],
     exit_codes: &[("0", "Always.")],
     files: &[],
     examples: &[("Print the version", "ec2-ami-tools-version")],

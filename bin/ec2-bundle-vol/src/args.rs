@@ -50,6 +50,7 @@ pub const DEFINITION: Definition = Definition {
         "no-keep-image",
         "dry-run",
     ],
+    not_empty: &[],
     exit_codes: &[
         (
             "0",
@@ -74,7 +75,8 @@ pub const DEFINITION: Definition = Definition {
     files: &[
         (
             "/etc/ec2/amitools/cert-ec2.pem",
-            "EC2's certificate; cert-ec2-gov.pem for us-gov-* and cert-ec2-cn-north-1.pem for cn-*, chosen by --region.",
+            "EC2's certificate. One for the region alone, cert-ec2-REGION.pem, comes first; us-gov-* have cert-ec2-gov.pem, cn-* cert-ec2-cn.pem or \
+             cert-ec2-cn-north-1.pem. The region is that of --region, or of the instance, where its metadata is inherited.",
         ),
         (
             "EC2_AMITOOL_HOME, EC2_HOME",

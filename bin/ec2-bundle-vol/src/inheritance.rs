@@ -40,6 +40,7 @@ pub fn read(options: &BundleOptions) -> Result<Inheritance, Failure> {
         kernel_id: found.kernel_id,
         ramdisk_id: found.ramdisk_id,
         product_codes: found.product_codes,
+        region: found.region,
         block_device_mapping: found.block_device_mapping,
         ancestry,
         missing: items

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ami_cli::{BundleReport, Context, Failure};
+use ami_cli::{BundleReport, Context, Failure, counted};
 use ami_volume::{Contents, Event, Loader, Made, Origin, PartitionType, Plan};
 use serde::Serialize;
 
@@ -179,20 +179,27 @@ pub fn tell(event: &Event<'_>, context: &Context) {
 /// Status lines and warnings when the image is complete.
 pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Failure> {
     let copied = &made.copied;
-    for (paths, what) in [
-        (&copied.vanished, "vanished before they could be copied"),
+    for (paths, one, more) in [
+        (
+            &copied.vanished,
+            "file vanished before it could be copied",
+            "files vanished before they could be copied",
+        ),
         (
             &copied.changed,
-            "changed while they were copied: the image may have a mixture of old and new",
+            "file changed while it was copied: the image may have a mixture of old and new",
+            "files changed while they were copied: the image may have a mixture of old and new",
         ),
         (
             &copied.without_attributes,
-            "have extended attributes that the image's file system does not take",
+            "file has extended attributes that the image's file system does not take",
+            "files have extended attributes that the image's file system does not take",
         ),
     ] {
         if !paths.is_empty() {
             let names = paths.iter().map(|path| path.display().to_string());
-            context.warn(&format!("{} files {what}: {}", paths.len(), named(names)));
+            let count = counted(paths.len(), one, more);
+            context.warn(&format!("{count}: {}", named(names)));
         }
     }
     for warning in &made.warnings {
@@ -209,15 +216,24 @@ fn filtered(contents: &Contents, packaged: &[(PathBuf, String)]) -> Vec<String> 
         return Vec::new();
     }
     let mut lines = vec![format!(
-        "Left out {count} files that look like secrets or leftovers (--dry-run lists them; --include brings back, --no-filter keeps all)."
+        "Left out {} (--dry-run lists them; --include brings back, --no-filter keeps all).",
+        counted(
+            count,
+            "file that looks like a secret or leftover",
+            "files that look like secrets or leftovers"
+        )
     )];
     if !packaged.is_empty() {
         let owned = packaged
             .iter()
             .map(|(path, package)| format!("{} ({package})", path.display()));
         lines.push(format!(
-            "WARNING: {} of them belong to installed packages, which may need them: {}",
-            packaged.len(),
+            "WARNING: {}: {}",
+            counted(
+                packaged.len(),
+                "of them belongs to an installed package, which may need it",
+                "of them belong to installed packages, which may need them"
+            ),
             named(owned)
         ));
     }
@@ -275,8 +291,8 @@ pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result
                 .map_or("none: for paravirtual instances", Loader::name)
         ),
         format!(
-            "To copy:      {} files and folders, {} MB",
-            plan.contents.entries,
+            "To copy:      {}, {} MB",
+            counted(plan.contents.entries, "file or folder", "files and folders"),
             mega(plan.contents.data)
         ),
         format!(

@@ -28,6 +28,7 @@ pub const DEFINITION: Definition = Definition {
     mandatory: &[],
     lifts_mandatory: &[],
     new_options: &[],
+    not_empty: &[],
     exit_codes: &[
         ("0", "Key and certificate are there."),
         ("1", "The command line is wrong."),

@@ -25,6 +25,7 @@ pub const DEFINITION: Definition = Definition {
     mandatory: &["bucket"],
     lifts_mandatory: &[],
     new_options: &["profile", "endpoint-url", "parallel", "json"],
+    not_empty: &[],
     exit_codes: &[
         ("0", "The files are gone; or the answer was no."),
         (

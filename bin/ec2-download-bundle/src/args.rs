@@ -33,6 +33,7 @@ pub const DEFINITION: Definition = Definition {
         "verify",
         "no-verify",
     ],
+    not_empty: &[],
     exit_codes: &[
         ("0", "The bundle is in the folder."),
         (

@@ -42,6 +42,7 @@ pub const DEFINITION: Definition = Definition {
         "parallel",
         "json",
     ],
+    not_empty: &["kernel", "ramdisk", "region"],
     exit_codes: &[
         ("0", "The new bundle is in S3."),
         (
@@ -50,7 +51,7 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "2",
-            "/tmp/ami-migration-MANIFEST is there, where the older suite is at work or was cut off; or the partition's certificate \
+            "/tmp/ami-migration-MANIFEST is there, where the older suite is at work or was cut off; or the region's certificate \
              is not found.",
         ),
         ("3", "S3 or the network failed, or a part is missing."),

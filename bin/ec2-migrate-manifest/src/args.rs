@@ -21,14 +21,15 @@ pub const DEFINITION: Definition = Definition {
         "Old images name a kernel and perhaps a RAM disk, which are of one region. EC2 is asked for those of the other region that have the \
          same owner, type and location, and for nothing where the manifest names none. --kernel and --ramdisk give them; with \
          --no-mapping EC2 is not asked, and what is not given is removed.",
-        "A bundle's key is encrypted for EC2's certificate, and us-gov-* and cn-* have their own: a move to one of them encrypts it for \
-         that certificate, which the command looks for as ec2-bundle-image does. So does a move to another region if its certificate is on \
+        "A bundle's key is encrypted for EC2's certificate, and us-gov-*, cn-* and some newer regions have their own: a move to one of \
+         them encrypts it for that certificate, which the command looks for as ec2-bundle-image does. So does a move to another region if its certificate is on \
          this machine, or is given with --ec2cert.",
         "If anything fails, the manifest stays as it was, and there is no backup.",
     ],
     mandatory: &["manifest", "cert", "privatekey"],
     lifts_mandatory: &[],
     new_options: &["profile", "delegation-token", "json"],
+    not_empty: &["kernel", "ramdisk", "region"],
     exit_codes: &[
         (
             "0",

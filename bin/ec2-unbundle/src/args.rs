@@ -24,6 +24,7 @@ pub const DEFINITION: Definition = Definition {
     mandatory: &["manifest", "privatekey"],
     lifts_mandatory: &[],
     new_options: &["cert", "threads", "json"],
+    not_empty: &[],
     exit_codes: &[
         ("0", "The image is there, and is what was bundled."),
         ("1", "The command line is wrong."),

@@ -26,6 +26,7 @@ pub const DEFINITION: Definition = Definition {
     mandatory: &["bucket", "manifest"],
     lifts_mandatory: &[],
     new_options: &["profile", "endpoint-url", "parallel", "resume", "json"],
+    not_empty: &[],
     exit_codes: &[
         (
             "0",

@@ -20,6 +20,7 @@ pub const DEFINITION: Definition = Definition {
     mandatory: &["manifest"],
     lifts_mandatory: &[],
     new_options: &[],
+    not_empty: &[],
     exit_codes: &[
         ("0", "All that could be checked holds."),
         ("1", "The command line is wrong."),

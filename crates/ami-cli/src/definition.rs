@@ -24,6 +24,8 @@ pub struct Definition {
     pub lifts_mandatory: &'static [&'static str],
     /// Long options that the older suite's command does not have.
     pub new_options: &'static [&'static str],
+    /// Long options whose value cannot be empty, though it can be in other commands.
+    pub not_empty: &'static [&'static str],
     /// Exit codes and when they are used.
     pub exit_codes: &'static [(&'static str, &'static str)],
     /// Files and variables, and what they are for.
@@ -46,7 +48,10 @@ pub trait Options: Args {
 }
 
 /// Options whose values the older suite's parser checks in another way than for any text.
-const SHAPES: [(&str, Shape); 7] = [
+const SHAPES: [(&str, Shape); 10] = [
+    ("exclude", Shape::TextOrNothing),
+    ("include", Shape::TextOrNothing),
+    ("sigv", Shape::TextOrNothing),
     ("kernel", Shape::TextOrNothing),
     ("ramdisk", Shape::TextOrNothing),
     ("region", Shape::TextOrNothing),
@@ -54,6 +59,16 @@ const SHAPES: [(&str, Shape); 7] = [
     ("part", Shape::Integer),
     ("size", Shape::Integer),
     ("partition", Shape::OneOf(&["gpt", "mbr", "none"])),
+];
+
+/// Options whose values the older suite looks at when it has read the whole line: only the last one given counts, and none where only
+/// help or the version is wanted.
+const CHECKED_LAST: [&str; 5] = [
+    "bucket",
+    "destination-bucket",
+    "endpoint-url",
+    "sigv",
+    "url",
 ];
 
 impl Definition {
@@ -85,18 +100,22 @@ impl Definition {
                 Some(Known {
                     short: argument.get_short(),
                     takes_value: takes_value(argument),
-                    shape: shape(&long),
+                    shape: self.shape(&long),
+                    is_checked_last: CHECKED_LAST.contains(&long.as_str()),
                     is_new: self.new_options.contains(&long.as_str()),
                     long,
                 })
             })
             .collect()
     }
-}
 
-fn shape(long: &str) -> Shape {
-    let known = SHAPES.iter().find(|(name, _)| *name == long);
-    known.map_or(Shape::Text, |(_, shape)| *shape)
+    fn shape(&self, long: &str) -> Shape {
+        let known = SHAPES.iter().find(|(name, _)| *name == long);
+        match known {
+            Some((_, shape)) if !self.not_empty.contains(&long) => *shape,
+            _ => Shape::Text,
+        }
+    }
 }
 
 pub(crate) fn takes_value(argument: &Arg) -> bool {

@@ -3,7 +3,7 @@
 //! - A long option may be cut to a prefix that fits no other, in either case, with `_` for `-`. The older suite's options come
 //!   first: an option that is new here never makes an old prefix ambiguous.
 //! - `--name value`, `--name=value`, `-nvalue`, `-n value`; flags of one letter may be joined. A value is taken even if it begins with `-`.
-//! - A letter that is no option is completed to a long option that begins with it.
+//! - A letter that is no option is completed to a long option that begins with it. Here case counts: `-Y` is no beginning of `--yes`.
 //! - `--` ends the options. With POSIXLY_CORRECT, so does the first word.
 
 use std::ffi::{OsStr, OsString};
@@ -19,6 +19,8 @@ pub(crate) struct Known {
     pub(crate) shape: Shape,
     /// The older suite does not have it.
     pub(crate) is_new: bool,
+    /// Only the last value given is looked at, and none where only help or the version is wanted.
+    pub(crate) is_checked_last: bool,
 }
 
 /// What the older suite's parser itself checks of a value.
@@ -135,7 +137,9 @@ fn long(
         ),
         None => (rest, None),
     };
-    let option = complete(known, &String::from_utf8_lossy(name), &typed)?;
+    let name = String::from_utf8_lossy(name);
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let option = complete(known, &name, &typed)?;
     match (option.takes_value, value) {
         (false, None) => lexed.push(option, None),
         (false, Some(_)) => return Err(format!("needless argument: {typed}")),
@@ -155,8 +159,11 @@ fn shorts(
     lexed: &mut Lexed,
 ) -> Result<(), String> {
     let mut rest = letters;
-    while let [letter, after @ ..] = rest {
-        let letter = char::from(*letter);
+    while let Some((letter, after)) = first_letter(rest) {
+        if letter == '-' {
+            let typed = String::from_utf8_lossy(rest);
+            return Err(format!("invalid option: {typed}"));
+        }
         let typed = format!("-{letter}");
         let option = match known.iter().find(|option| option.short == Some(letter)) {
             Some(option) => option,
@@ -180,15 +187,25 @@ fn shorts(
     Ok(())
 }
 
-fn complete<'k>(known: &'k [Known], typed_name: &str, typed: &str) -> Result<&'k Known, String> {
-    let name = typed_name.to_ascii_lowercase().replace('_', "-");
+/// The first letter and what is behind it. What is not UTF-8 is a letter that no option has.
+fn first_letter(bytes: &[u8]) -> Option<(char, &[u8])> {
+    let chunk = bytes.utf8_chunks().next()?;
+    let (letter, length) = match chunk.valid().chars().next() {
+        Some(letter) => (letter, letter.len_utf8()),
+        None => (char::REPLACEMENT_CHARACTER, chunk.invalid().len()),
+    };
+    Some((letter, &bytes[length..]))
+}
+
+/// The option of this name, or the only one that begins with it. `typed` is what errors show.
+fn complete<'k>(known: &'k [Known], name: &str, typed: &str) -> Result<&'k Known, String> {
     if let Some(exact) = known.iter().find(|option| option.long == name) {
         return Ok(exact);
     }
     for is_new in [false, true] {
         let fitting: Vec<&Known> = known
             .iter()
-            .filter(|option| option.is_new == is_new && option.long.starts_with(&name))
+            .filter(|option| option.is_new == is_new && option.long.starts_with(name))
             .collect();
         match fitting[..] {
             [] => {}
@@ -200,6 +217,23 @@ fn complete<'k>(known: &'k [Known], typed_name: &str, typed: &str) -> Result<&'k
 }
 
 impl Lexed {
+    /// Takes out values that nobody looks at, right or wrong.
+    pub(crate) fn drop_unread(&mut self, known: &[Known]) {
+        let wanted = ["--help", "--manual", "--version"];
+        let wants_text = self.options.iter().any(|o| wanted.iter().any(|w| o == w));
+        for option in known.iter().filter(|option| option.is_checked_last) {
+            let start = format!("--{}=", option.long);
+            let is_it = |given: &OsString| given.as_bytes().starts_with(start.as_bytes());
+            let last = self.options.iter().rposition(is_it);
+            let mut index = 0;
+            self.options.retain(|given| {
+                let is_read = !is_it(given) || (!wants_text && Some(index) == last);
+                index += 1;
+                is_read
+            });
+        }
+    }
+
     fn push(&mut self, option: &Known, value: Option<OsString>) {
         let mut spelled = OsString::from(format!("--{}", option.long));
         if let Some(value) = value {
@@ -243,6 +277,7 @@ mod tests {
                 _ => Shape::Text,
             },
             is_new: long == "threads" || long == "batches",
+            is_checked_last: long == "prefix",
         };
         vec![
             option("cert", Some('c'), true),
@@ -349,6 +384,22 @@ mod tests {
     }
 
     #[test]
+    fn finding_25l_of_what_is_checked_last_only_the_last_is_left() {
+        let left = |arguments: &[&str]| {
+            let mut lexed = lex(&known(), arguments.iter().map(OsString::from), false);
+            lexed.drop_unread(&known());
+            lexed.options
+        };
+        assert_eq!(
+            left(&["-p", "a", "-c", "x", "-c", "y", "-p", "b", "--batch"]),
+            ["--cert=x", "--cert=y", "--prefix=b", "--batch"]
+        );
+        for wanted in ["--help", "--version"] {
+            assert_eq!(left(&["-p", "a", wanted, "-c", "x"]), [wanted, "--cert=x"]);
+        }
+    }
+
+    #[test]
     fn words_are_kept_apart() {
         let (options, words, error) = read(&["a", "-h", "-", "--", "-c", "b"]);
         assert_eq!(options, ["--help"]);
@@ -371,6 +422,30 @@ mod tests {
         assert_eq!(error(&["-c", ""]), "invalid argument: -c ");
         assert_eq!(error(&["--cert="]), "invalid argument: --cert=");
         assert_eq!(read(&["-h", "--nope", "-c"]).0, ["--help"]);
+    }
+
+    #[test]
+    fn finding_25a_an_unknown_letter_is_completed_in_its_own_case_only() {
+        assert_eq!(options(&["-b"]), ["--batch"]);
+        assert_eq!(options(&["--V", "--BATCH"]), ["--version", "--batch"]);
+        for letter in ["-B", "-V", "-N", "-C", "-K"] {
+            assert_eq!(error(&[letter]), format!("invalid option: {letter}"));
+            assert_eq!(
+                error(&[&format!("-h{}", &letter[1..])]),
+                format!("invalid option: {letter}")
+            );
+        }
+    }
+
+    #[test]
+    fn finding_25m_what_is_no_letter_of_an_option_is_shown_as_typed() {
+        assert_eq!(error(&["-ü"]), "invalid option: -ü");
+        assert_eq!(error(&["-hü"]), "invalid option: -ü");
+        assert_eq!(error(&["-h-1"]), "invalid option: -1");
+        assert_eq!(error(&["-h-help"]), "invalid option: -help");
+        let broken = OsString::from_vec(b"-h\xff".to_vec());
+        let lexed = lex(&known(), [broken], false);
+        assert_eq!(lexed.error.unwrap(), "invalid option: -\u{fffd}");
     }
 
     #[test]

@@ -32,11 +32,13 @@ pub(crate) fn parse<O: Options>(
 ) -> Result<Parsed<O>, Failure> {
     let mut command = definition.command::<O>();
     let known = definition.known(&command);
+    let mut lexed = lexer::lex(&known, arguments, stop_at_word);
+    lexed.drop_unread(&known);
     let Lexed {
         options,
         words,
         error,
-    } = lexer::lex(&known, arguments, stop_at_word);
+    } = lexed;
     let named = std::iter::once(OsString::from(definition.name)).chain(options);
     // A value that is wrong stands before what stopped the lexer.
     let matches = command

@@ -5,9 +5,16 @@
 //! line, in which everything that a terminal would obey is shown as an escape ([`visible`]).
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use crate::failure::{Failure, OrExit, exit};
+
+/// A number and what is counted, in the form for one or for more.
+pub fn counted<C: Display + PartialEq + From<u8>>(count: C, one: &str, more: &str) -> String {
+    let what = if count == C::from(1) { one } else { more };
+    format!("{count} {what}")
+}
 
 /// Text of our own, of as many lines as it has, to standard output.
 ///
@@ -99,5 +106,12 @@ mod tests {
             assert_eq!(visible(line), shown);
         }
         assert!(matches!(visible("plain"), Cow::Borrowed("plain")));
+    }
+
+    #[test]
+    fn finding_25m_one_is_not_many() {
+        let files = |count: u64| counted(count, "file", "files");
+        assert_eq!([0, 1, 2].map(files), ["0 files", "1 file", "2 files"]);
+        assert_eq!(counted(1_usize, "part", "parts"), "1 part");
     }
 }

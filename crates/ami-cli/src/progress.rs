@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::context::Context;
+use crate::print::counted;
 
 /// Up a line and down again: to the beginning of the same line on the screen, and of a new one in what the terminal is sent.
 const NEW_LINE_IN_PLACE: &[u8] = b"\x1b[A\n";
@@ -33,8 +34,9 @@ impl Progress {
     /// A bar up to `total` bytes of so many files.
     pub fn files(context: &Context, total: u64, files: u64) -> Self {
         let progress = Self::bytes(context, total);
+        let files = counted(files, "file", "files");
         let template = format!(
-            "{{bar:30}} {{percent:>3}}%  {{msg}} of {files} files  {{bytes}} of {{total_bytes}}  {{bytes_per_sec}}  {{eta}} left"
+            "{{bar:30}} {{percent:>3}}%  {{msg}} of {files}  {{bytes}} of {{total_bytes}}  {{bytes_per_sec}}  {{eta}} left"
         );
         if let Ok(style) = ProgressStyle::with_template(&template) {
             progress.0.set_style(style);

@@ -25,6 +25,16 @@ pub enum Answer {
     None,
 }
 
+impl Answer {
+    fn of(line: &str) -> Self {
+        if line.starts_with(['y', 'Y']) {
+            Self::Yes
+        } else {
+            Self::No
+        }
+    }
+}
+
 /// Asks for a value. An empty answer, and the end of input, mean `default`.
 pub(crate) fn ask(name: &str, question: &str, default: &str) -> Result<String, Failure> {
     print_question(question)?;
@@ -35,19 +45,18 @@ pub(crate) fn ask(name: &str, question: &str, default: &str) -> Result<String, F
     }
 }
 
-/// Asks a yes-or-no question.
+/// Asks a yes-or-no question. Blanks around the answer do not count.
 pub(crate) fn confirm(question: &str) -> Result<Answer, Failure> {
     print_question(question)?;
-    Ok(match read_line()? {
-        None => Answer::None,
-        Some(answer) if answer.starts_with(['y', 'Y']) => Answer::Yes,
-        Some(_) => Answer::No,
-    })
+    let answer = read_line()?;
+    Ok(answer.map_or(Answer::None, |answer| Answer::of(answer.trim())))
 }
 
 /// Asks whether to go on in spite of a warning; fails, silently and with exit code 0, if not.
 pub(crate) fn confirm_to_go_on() -> Result<(), Failure> {
-    match confirm("Are you sure you want to continue? [y/N]")? {
+    print_question("Are you sure you want to continue? [y/N]")?;
+    // Here the older suite looks at the first column.
+    match read_line()?.map_or(Answer::None, |answer| Answer::of(&answer)) {
         Answer::Yes => Ok(()),
         Answer::No => Err(Failure::silent(0)),
         Answer::None => Err(timed_out("")),

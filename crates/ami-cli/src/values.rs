@@ -25,15 +25,15 @@ pub fn image_file(value: &str) -> Result<PathBuf, String> {
     existing(value, |m| m.is_file() || m.file_type().is_block_device())
 }
 
-/// A program that is there and may be run.
+/// A program that is there and may be run; a name without a slash is a file in the working directory.
 ///
 /// # Errors
 /// The reason, for the user.
 pub fn executable_file(value: &str) -> Result<PathBuf, String> {
-    let path = std::path::absolute(value).unwrap_or_else(|_| PathBuf::from(value));
+    let path = Path::new(value);
     let is_file = path.metadata().is_ok_and(|m| m.is_file());
-    if is_file && rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_ok() {
-        return Ok(path);
+    if is_file && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() {
+        return Ok(path.to_owned());
     }
     Err("File not executable.".to_owned())
 }

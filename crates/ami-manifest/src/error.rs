@@ -115,7 +115,7 @@ pub enum Error {
     )]
     WrongKey,
     /// The signature is not that of the certificate's owner over this text.
-    #[error("{0}")]
+    #[error(transparent)]
     Signature(#[from] SignatureError),
     /// An encrypted manifest is damaged, or of an unknown kind.
     #[error("the encrypted manifest cannot be decrypted: {0}")]

@@ -168,7 +168,9 @@ pub(crate) fn run_script(
     interrupted: &AtomicBool,
     output: impl Fn(&[u8]),
 ) -> Result<(), Error> {
-    let mut command = Command::new(script);
+    // A name without a slash would be looked for in PATH.
+    let program = std::path::absolute(script).map_err(Error::io("find", script))?;
+    let mut command = Command::new(program);
     let _ = command
         .arg(mount_point)
         .stdin(Stdio::null())
