@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use end_to_end::same::assert_same_bytes;
 use end_to_end::{Outcome, folder, names, outcome, shell};
 
 const FILES: [&str; 3] = [
@@ -17,16 +18,64 @@ fn script() -> PathBuf {
 }
 
 fn fetch(script: &Path, zip: &Path, directory: &Path) -> Outcome {
+    fetch_with(script, zip, directory, &[], "")
+}
+
+/// The same with further options, and an answer on standard input.
+fn fetch_with(script: &Path, zip: &Path, directory: &Path, more: &[&str], answer: &str) -> Outcome {
+    let folder = zip.parent().unwrap();
+    fs::write(folder.join("answer"), answer).unwrap();
     // Its temporary folder is where a test can see that it goes.
-    outcome(
+    let result = outcome(
         Command::new(script)
-            .args([
-                "--directory".as_ref(),
-                directory.as_os_str(),
-                zip.as_os_str(),
-            ])
-            .env("TMPDIR", zip.parent().unwrap().join("tmp")),
-    )
+            .arg("--directory")
+            .arg(directory)
+            .args(more)
+            .arg(zip)
+            .stdin(fs::File::open(folder.join("answer")).unwrap())
+            .env("TMPDIR", folder.join("tmp")),
+    );
+    assert!(names(&folder.join("tmp")).is_empty());
+    result
+}
+
+/// Makes a certificate for nobody in this folder.
+fn made(file: &str, folder: &Path) {
+    let _ = shell(
+        &format!(
+            "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN={file} -keyout /dev/null -out {file} 2> /dev/null"
+        ),
+        folder,
+    );
+}
+
+/// Its SHA-256 fingerprint, as OpenSSL writes it.
+fn fingerprint(path: &Path) -> String {
+    let printed = shell(
+        &format!(
+            "openssl x509 -in '{}' -noout -fingerprint -sha256",
+            path.display()
+        ),
+        Path::new("/"),
+    );
+    printed.split_once('=').unwrap().1.to_owned()
+}
+
+/// A copy of the script for which the certificates of these files in `folder` are the known ones.
+fn knowing(files: &[&str], folder: &Path, copy: PathBuf) -> PathBuf {
+    let mut text = fs::read_to_string(script()).unwrap();
+    for file in files {
+        let begin = format!("{file} ");
+        let line = text.lines().find(|line| line.starts_with(&begin));
+        let line = line.unwrap().to_owned();
+        text = text.replace(
+            &line,
+            &format!("{file} {}", fingerprint(&folder.join(file))),
+        );
+    }
+    fs::write(&copy, &text).unwrap();
+    let _ = shell(&format!("chmod +x '{}'", copy.display()), Path::new("/"));
+    copy
 }
 
 /// A zip with made-up certificates where AWS's has the real ones.
@@ -35,12 +84,7 @@ fn made_up(work: &Path) -> PathBuf {
     fs::create_dir_all(work.join(folder)).unwrap();
     fs::create_dir(work.join("tmp")).unwrap();
     for file in FILES {
-        let _ = shell(
-            &format!(
-                "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN={file} -keyout key -out {folder}/{file} 2> /dev/null"
-            ),
-            work,
-        );
+        made(file, &work.join(folder));
     }
     let _ = shell("cd zip && zip -qr ../tools.zip .", work);
     work.join("tools.zip")
@@ -56,7 +100,7 @@ fn made_up_certificates_are_refused_and_nothing_is_installed() {
     assert!(
         result
             .stderr
-            .starts_with("fetch-ec2-certificates: cert-ec2.pem in ")
+            .starts_with("fetch-ec2-certificates: cert-ec2-cn-north-1.pem in ")
             && result.stderr.contains(" is not EC2's: its fingerprint is ")
             && result.stderr.ends_with("nothing was installed\n"),
         "{}",
@@ -71,24 +115,8 @@ fn made_up_certificates_are_refused_and_nothing_is_installed() {
 fn certificates_with_the_known_fingerprints_are_installed() {
     let work = folder();
     let zip = made_up(work.path());
-    let mut text = fs::read_to_string(script()).unwrap();
     let unpacked = work.path().join("zip/ec2-ami-tools-1.5.7/etc/ec2/amitools");
-    for file in FILES {
-        let line = text
-            .lines()
-            .find(|line| line.starts_with(&format!("{file} ")))
-            .unwrap()
-            .to_owned();
-        let fingerprint = shell(
-            &format!("openssl x509 -in {file} -noout -fingerprint -sha256"),
-            &unpacked,
-        );
-        let fingerprint = fingerprint.split_once('=').unwrap().1;
-        text = text.replace(&line, &format!("{file} {fingerprint}"));
-    }
-    let copy = work.path().join("copy");
-    fs::write(&copy, &text).unwrap();
-    let _ = shell("chmod +x copy", work.path());
+    let copy = knowing(&FILES, &unpacked, work.path().join("copy"));
     let directory = work.path().join("installed");
     let result = fetch(&copy, &zip, &directory);
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
@@ -96,9 +124,9 @@ fn certificates_with_the_known_fingerprints_are_installed() {
     expected.sort();
     assert_eq!(names(&directory), expected);
     for file in FILES {
-        assert_eq!(
-            fs::read(directory.join(file)).unwrap(),
-            fs::read(unpacked.join(file)).unwrap()
+        assert_same_bytes(
+            &fs::read(directory.join(file)).unwrap(),
+            &fs::read(unpacked.join(file)).unwrap(),
         );
     }
 
@@ -139,4 +167,193 @@ fn what_is_no_zip_or_lacks_a_certificate_is_refused() {
     let result = fetch(&script(), &work.path().join("missing.zip"), &directory);
     assert!(result.code == 1, "{}", result.stderr);
     assert!(!directory.exists());
+}
+
+/// A zip like that of the newer suite: the known certificates, those of two regions, and what is no certificate.
+fn newer(work: &Path) -> (PathBuf, PathBuf) {
+    let _ = made_up(work);
+    let unpacked = work.join("zip/ec2-ami-tools-1.5.7/etc/ec2/amitools");
+    for file in ["cert-ec2-me-south-1.pem", "cert-ec2-af-south-1.pem"] {
+        made(file, &unpacked);
+    }
+    fs::write(unpacked.join("cert-ec2-bad.pem"), "no certificate").unwrap();
+    fs::write(unpacked.join("cert-ec2.txt"), "not even called one").unwrap();
+    let _ = shell("rm tools.zip; cd zip && zip -qr ../tools.zip .", work);
+    let copy = knowing(&FILES, &unpacked, work.join("copy"));
+    (copy, unpacked)
+}
+
+#[test]
+fn finding_27_unknown_certificates_are_shown_and_installed_after_a_yes_only() {
+    let work = folder();
+    let (script, unpacked) = newer(work.path());
+    let zip = work.path().join("tools.zip");
+    let known = {
+        let mut known = FILES.map(str::to_owned).to_vec();
+        known.sort();
+        known
+    };
+    for (answer, is_installed) in [("", false), ("n\n", false), ("\n", false), ("y\n", true)] {
+        let directory = work.path().join(format!("installed {}", answer.trim()));
+        let result = fetch_with(&script, &zip, &directory, &[], answer);
+        assert_eq!((result.code, result.stderr.as_str()), (0, ""), "{answer:?}");
+        for file in ["cert-ec2-me-south-1.pem", "cert-ec2-af-south-1.pem"] {
+            let shown = format!("\n{file}\n    subject=CN={file}\n    notBefore=");
+            assert!(result.stdout.contains(&shown), "{}", result.stdout);
+            let shown = format!("\n    sha256={}\n", fingerprint(&unpacked.join(file)));
+            assert!(result.stdout.contains(&shown), "{}", result.stdout);
+        }
+        assert!(
+            result
+                .stdout
+                .contains("/cert-ec2-bad.pem: not a certificate\n")
+        );
+        assert!(!result.stdout.contains("cert-ec2.txt"));
+        let mut expected = known.clone();
+        if is_installed {
+            expected
+                .extend(["cert-ec2-af-south-1.pem", "cert-ec2-me-south-1.pem"].map(str::to_owned));
+            expected.sort();
+        }
+        assert_eq!(names(&directory), expected, "{answer:?}");
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    // The fingerprint is a yes to that one, in any spelling, and a question remains for the other.
+    let wanted = fingerprint(&unpacked.join("cert-ec2-me-south-1.pem"));
+    for wanted in [wanted.clone(), wanted.replace(':', "").to_lowercase()] {
+        let directory = work.path().join("accepted");
+        let result = fetch_with(&script, &zip, &directory, &["--accept", &wanted], "");
+        assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+        assert!(!result.stdout.contains("CN=cert-ec2-me-south-1.pem"));
+        let mut expected = known.clone();
+        expected.push("cert-ec2-me-south-1.pem".to_owned());
+        expected.sort();
+        assert_eq!(names(&directory), expected);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    // One that is not there is a mistake, and so is what is no fingerprint.
+    let directory = work.path().join("none");
+    for (wrong, said) in [
+        ("00".repeat(32), "; nothing was installed\n"),
+        ("00".repeat(31), "with or without colons\n"),
+        ("zz".repeat(32), "with or without colons\n"),
+    ] {
+        let result = fetch_with(&script, &zip, &directory, &["--accept", &wrong], "y\n");
+        assert!(
+            result.code == 1 && result.stderr.ends_with(said),
+            "{}",
+            result.stderr
+        );
+        assert!(!directory.exists());
+    }
+}
+
+#[test]
+fn finding_27_a_known_name_with_another_certificate_needs_its_fingerprint() {
+    let work = folder();
+    let zip = made_up(work.path());
+    let unpacked = work.path().join("zip/ec2-ami-tools-1.5.7/etc/ec2/amitools");
+    let script = knowing(&FILES[1..], &unpacked, work.path().join("copy"));
+    let directory = work.path().join("installed");
+    let result = fetch_with(&script, &zip, &directory, &[], "y\n");
+    assert!(
+        result.code == 1 && result.stderr.contains(": cert-ec2.pem in "),
+        "{}",
+        result.stderr
+    );
+    assert!(!directory.exists());
+    let accepted = fingerprint(&unpacked.join(FILES[0]));
+    let result = fetch_with(&script, &zip, &directory, &["--accept", &accepted], "");
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    assert_eq!(names(&directory).len(), 3);
+}
+
+#[test]
+fn finding_27_a_hostile_zip_places_nothing_elsewhere() {
+    let work = folder();
+    let _ = made_up(work.path());
+    let unpacked = work.path().join("zip/ec2-ami-tools-1.5.7/etc/ec2/amitools");
+    let script = knowing(&FILES, &unpacked, work.path().join("copy"));
+    made("cert-ec2-evil.pem", work.path());
+    // Paths that lead out, an absolute one, a link, an endless one, names that are options, patterns or escapes.
+    let _ = shell(
+        r#"cat > make.py <<'END'
+import os, stat, zipfile
+pem = open("cert-ec2-evil.pem").read()
+with zipfile.ZipFile("tools.zip", "a", zipfile.ZIP_DEFLATED) as zip:
+    zip.writestr("../../../cert-ec2-up.pem", pem)
+    zip.writestr(os.path.abspath("abs/cert-ec2-absolute.pem"), pem)
+    link = zipfile.ZipInfo("x/cert-ec2-link.pem")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    zip.writestr(link, "/etc/passwd")
+    zip.writestr("x/cert-ec2-zeros.pem", bytes(200 << 20))
+    zip.writestr("-d/cert-ec2-option.pem", pem)
+    zip.writestr("[a-z]*/cert-ec2-pattern.pem", pem)
+    zip.writestr("x/cert-ec2-[31m.pem", pem)
+    zip.writestr("x/cert-ec2-..pem", pem)
+END
+python3 make.py"#,
+        work.path(),
+    );
+    let zip = work.path().join("tools.zip");
+    let directory = work.path().join("installed");
+    let result = fetch_with(&script, &zip, &directory, &[], "y\n");
+    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
+    let mut expected = FILES.map(str::to_owned).to_vec();
+    // Under its name alone, and after a yes, as any other.
+    expected.push("cert-ec2-up.pem".to_owned());
+    expected.sort();
+    assert_eq!(names(&directory), expected);
+    assert!(!work.path().join("abs").exists());
+    assert!(!result.stdout.contains('\u{1b}'), "{:?}", result.stdout);
+    for skipped in [
+        "x/cert-ec2-link.pem: not a c",
+        "x/cert-ec2-zeros.pem: not a c",
+        "/abs/cert-ec2-absolute.pem: no n",
+        "-d/cert-ec2-option.pem: no n",
+        "pattern.pem: no n",
+    ] {
+        assert!(
+            result.stdout.contains(skipped),
+            "{skipped}: {}",
+            result.stdout
+        );
+    }
+
+    // Two of a name, and too many.
+    for (more, said) in [
+        (
+            "zip.writestr('y/cert-ec2-gov.pem', open('cert-ec2-evil.pem').read())",
+            "has two different files cert-ec2-gov.pem: nothing was installed\n",
+        ),
+        (
+            "[zip.writestr(f'{n}', b'') for n in range(10001)]",
+            "files: it is not AWS's\n",
+        ),
+        (
+            "[zip.writestr(f'z/cert-ec2-{n}.pem', b'') for n in range(101)]",
+            "certificates: it is not AWS's\n",
+        ),
+    ] {
+        let script_text = format!(
+            "cp tools.zip more.zip; python3 -c \"import zipfile; zip = zipfile.ZipFile('more.zip', 'a'); {more}; zip.close()\""
+        );
+        let _ = shell(&script_text, work.path());
+        let directory = work.path().join("refused");
+        let result = fetch_with(
+            &script,
+            &work.path().join("more.zip"),
+            &directory,
+            &[],
+            "y\n",
+        );
+        assert!(
+            result.code == 1 && result.stderr.ends_with(said),
+            "{}",
+            result.stderr
+        );
+        assert!(!directory.exists());
+    }
 }

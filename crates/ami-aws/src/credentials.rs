@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::answer::root_cause;
 use crate::error::Error;
 use crate::http::AroundProxies;
-use crate::region::DEFAULT_REGION;
+use ami_region::DEFAULT_REGION;
 
 /// Where credentials come from.
 #[derive(Clone)]

@@ -10,13 +10,12 @@ mod answer;
 mod credentials;
 mod error;
 mod http;
-mod region;
 
+pub use ami_region::{DEFAULT_REGION, Partition, is_region};
 pub use answer::{Answer, Problem, connection_problem, root_cause};
 pub use credentials::{Identity, Resolved, resolve};
 pub use error::Error;
 pub use http::{client, environment_endpoint};
-pub use region::{DEFAULT_REGION, Partition, is_region};
 
 /// What services are told that asks.
 pub const APP_NAME: &str = "ec2-ami-tools";

@@ -38,6 +38,8 @@ pub struct Inheritance {
     pub ramdisk_id: Option<String>,
     /// Product codes.
     pub product_codes: Option<Vec<String>>,
+    /// The region that it runs in.
+    pub region: Option<String>,
     /// Virtual names and devices.
     pub block_device_mapping: Option<BTreeMap<String, String>>,
     /// The images that this one is made from, the oldest first.
@@ -154,7 +156,11 @@ impl<'a> BundlePlan<'a> {
         let certificate_path = identity.cert.as_deref().unwrap_or(Path::new(""));
         let key_path = identity.privatekey.as_deref().unwrap_or(Path::new(""));
         let certificate = Certificate::load(certificate_path).or_exit(exit::OTHER)?;
-        let region = identity.region.as_deref();
+        let given = identity
+            .region
+            .as_deref()
+            .filter(|region| !region.is_empty());
+        let region = given.or(inheritance.region.as_deref());
         let ec2_path = ec2_certificate(identity.ec2cert.as_deref(), region, |name| {
             std::env::var_os(name)
         })

@@ -48,7 +48,7 @@ pub struct IdentityOptions {
     /// EC2's certificate [default: looked for, see the manual]
     #[arg(long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
     pub ec2cert: Option<PathBuf>,
-    /// Take EC2's certificate for this region: us-gov-* and cn-* have their own
+    /// Where the bundle is to be used: some regions have a certificate of EC2's of their own
     #[arg(long, value_name = "REGION", help_heading = KEYS)]
     pub region: Option<String>,
 }

@@ -34,6 +34,8 @@ pub struct Inherited {
     pub ramdisk_id: Option<String>,
     /// Product codes.
     pub product_codes: Option<Vec<String>>,
+    /// The region that it runs in.
+    pub region: Option<String>,
     /// Virtual names and devices; EBS volumes, which are not part of a bundle, are left out.
     pub block_device_mapping: Option<BTreeMap<String, String>>,
 }
@@ -76,12 +78,15 @@ pub fn http_client() -> SharedHttpClient {
 /// # Errors
 /// [`Error::Unreachable`] within a few seconds where there is no such service.
 pub async fn region() -> Result<Option<String>, Error> {
-    let client = client();
-    if let Some(region) = get(&client, "placement/region").await? {
+    region_by(&client()).await
+}
+
+async fn region_by(client: &Client) -> Result<Option<String>, Error> {
+    if let Some(region) = get(client, "placement/region").await? {
         return Ok(Some(region));
     }
     // Older services know the zone alone, which is the region and a letter.
-    let zone = get(&client, "placement/availability-zone").await?;
+    let zone = get(client, "placement/availability-zone").await?;
     Ok(zone.map(|zone| {
         zone.trim_end_matches(|c: char| c.is_ascii_lowercase())
             .to_owned()
@@ -102,6 +107,7 @@ async fn read_all() -> Result<Inherited, Error> {
         kernel_id: get(&client, "kernel-id").await?,
         ramdisk_id: get(&client, "ramdisk-id").await?,
         product_codes: lines(get(&client, "product-codes").await?),
+        region: region_by(&client).await?,
         block_device_mapping: mapping(&client).await?,
     })
 }

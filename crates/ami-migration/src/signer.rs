@@ -1,6 +1,5 @@
 //! Writing the new manifest.
 
-use ami_aws::Partition;
 use ami_cli::{Failure, OrExit, ec2_certificate, exit};
 use ami_manifest::{Certificate, Manifest, PrivateKey};
 use tracing::debug;
@@ -18,11 +17,11 @@ pub struct Signer {
 impl Signer {
     /// Finds the keys.
     ///
-    /// The bundle's key is encrypted anew for the certificate that was given, or else for that of the region's partition. Where the
-    /// region is of the commercial partition, as nearly all bundles are, and its certificate is not on this machine, it stays.
+    /// The bundle's key is encrypted anew for the certificate that was given, or else for that of the region. Where that is the one that
+    /// most regions share, as nearly all bundles are for it, and it is not on this machine, the key stays.
     ///
     /// # Errors
-    /// A key or certificate that cannot be used; a partition's certificate that is not on this machine.
+    /// A key or certificate that cannot be used; a region's own certificate that is not on this machine.
     pub fn new(
         options: &MigrationOptions,
         certificate: &Certificate,
@@ -31,11 +30,11 @@ impl Signer {
         let key = options.private_key(certificate)?;
         let given = options.ec2cert.as_deref();
         let found = ec2_certificate(given, region, |name| std::env::var_os(name));
-        let is_commercial =
-            region.is_none_or(|region| Partition::of(region) == Partition::Commercial);
         let path = match found {
             Ok(path) if given.is_some() || region.is_some() => Some(path),
-            Err(error) if !is_commercial => return Err(Failure::new(exit::MISSING_FILE, error)),
+            Err(error) if error.only_for.is_some() => {
+                return Err(Failure::new(exit::MISSING_FILE, error));
+            }
             Ok(_) | Err(_) => None,
         };
         let ec2 = match path {

@@ -1,4 +1,4 @@
-//! Names of regions, and what they are part of.
+//! Names of AWS's regions, and what they are part of. A crate of its own, because what does not talk to AWS knows regions too.
 
 /// Where AWS begins: the region that is asked when none is known.
 pub const DEFAULT_REGION: &str = "us-east-1";
