@@ -5,6 +5,7 @@ pub mod images;
 pub mod imds;
 pub mod injection;
 pub mod lonely;
+pub mod machine;
 pub mod moto;
 pub mod mounts;
 pub mod power;
@@ -13,6 +14,7 @@ pub mod recorded;
 pub mod recorded_s3;
 pub mod rivals;
 pub mod s3;
+pub mod same;
 pub mod tls;
 pub mod traces;
 pub mod volumes;
@@ -28,6 +30,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::machine::{on_new_machine, settle_umask};
 
 /// A file of `fixtures/golden`.
 pub fn golden(path: &str) -> PathBuf {
@@ -81,7 +85,8 @@ pub fn isolate(command: &mut Command) -> &mut Command {
     let variables = std::env::vars_os().map(|(name, _)| name);
     let is_ours = |name: &std::ffi::OsString| {
         let name = name.to_string_lossy().to_ascii_uppercase();
-        name.starts_with("AWS_") || name.starts_with("EC2_") || name.ends_with("_PROXY")
+        let begins = ["AWS_", "EC2_", "AMITOOLS_"];
+        begins.iter().any(|begin| name.starts_with(begin)) || name.ends_with("_PROXY")
     };
     for name in variables.filter(is_ours) {
         let _ = command.env_remove(name);
@@ -94,7 +99,7 @@ pub fn isolate(command: &mut Command) -> &mut Command {
 
 /// One of the suite's commands with arguments.
 pub fn command<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Command {
-    let mut command = Command::new(command_path(name));
+    let mut command = on_new_machine(command_path(name));
     let _ = isolate(&mut command).args(arguments).stdin(Stdio::null());
     command
 }
@@ -131,6 +136,7 @@ pub fn run<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Outcome {
 
 /// Runs a shell script that must succeed, and gives what it printed.
 pub fn shell(script: &str, folder: &Path) -> String {
+    settle_umask();
     let result = outcome(
         Command::new("bash")
             .args(["-euo", "pipefail", "-c", script])
@@ -156,6 +162,7 @@ pub fn cache() -> PathBuf {
 
 /// A folder of the test's own.
 pub fn folder() -> TempDir {
+    settle_umask();
     tempfile::tempdir().unwrap()
 }
 

@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::isolate;
+
 /// A server with an empty store; it ends with this value.
 pub struct Moto {
     /// Where it listens.
@@ -30,7 +32,8 @@ pub fn python() -> PathBuf {
 impl Moto {
     /// Starts one.
     pub fn start() -> Self {
-        let mut child = Command::new(python())
+        let mut python = Command::new(python());
+        let mut child = isolate(&mut python)
             .arg("-c")
             .arg(include_str!("moto.py"))
             .stdin(Stdio::piped())

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::machine::{TmpNames, on_new_machine};
 use crate::{METADATA_ENDPOINT, NO_METADATA, Outcome, command_path, folder, golden, isolate, text};
 
 /// Why cases differ, and the cases. Each reason is a line of docs/compatibility.md.
@@ -167,6 +168,7 @@ impl Default for Surroundings<'_> {
 /// # Panics
 /// If what comes before and after the command does not work.
 pub fn run_case(case: &Value, surroundings: Surroundings<'_>) -> Found {
+    let _names = case.to_string().contains("/tmp/").then(TmpNames::take);
     let (work, for_all) = (folder(), folder());
     let root = work.path();
     let is_nobody = case["as_user"] == "nobody";
@@ -212,13 +214,13 @@ pub fn run_case(case: &Value, surroundings: Surroundings<'_>) -> Found {
         let _ = crate::shell("chmod 755 .", root);
         let copy = for_all.path().join("command");
         let _ = fs::copy(&program, &copy).unwrap();
-        let mut setpriv = Command::new("setpriv");
+        let mut setpriv = on_new_machine("setpriv");
         let _ = setpriv
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
             .arg(copy);
         setpriv
     } else {
-        Command::new(&program)
+        on_new_machine(&program)
     };
     let arguments = case["args"].as_array().cloned().unwrap_or_default();
     let _ = isolate(&mut command)
@@ -275,8 +277,6 @@ pub fn run_case(case: &Value, surroundings: Surroundings<'_>) -> Found {
     if let Some(teardown) = case["teardown_sh"].as_str() {
         let _ = script(teardown);
     }
-    // What some cases put into /tmp, or have put there.
-    let _ = script("rm -rf /tmp/ec2-unbundle-image-digest-pipe /tmp/ec2golden-my-prefix.*");
     let first_line = case["stdout_first_line_only"] == true;
     Found {
         code: outcome.code,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use end_to_end::images::{incompressible, sparse};
 use end_to_end::mounts::Mount;
+use end_to_end::same::{assert_same_bytes, assert_same_files};
 use end_to_end::{
     bundle, bundling, command, contents, folder, has_begun, key, names, run, wait_until,
 };
@@ -127,7 +128,7 @@ fn a_destination_that_fills_up_keeps_the_older_bundle_and_nothing_else() {
         "{}",
         checked.stderr
     );
-    assert_eq!(contents_of_files(&destination), before);
+    assert_same_files(&contents_of_files(&destination), &before);
 
     arguments.push("--no-size-checks".to_owned());
     let tried = run("ec2-bundle-image", &arguments);
@@ -137,7 +138,7 @@ fn a_destination_that_fills_up_keeps_the_older_bundle_and_nothing_else() {
         "{}",
         tried.stderr
     );
-    assert_eq!(contents_of_files(&destination), before);
+    assert_same_files(&contents_of_files(&destination), &before);
 
     // The same on the way back.
     let bundled = folder();
@@ -149,7 +150,7 @@ fn a_destination_that_fills_up_keeps_the_older_bundle_and_nothing_else() {
         "{}",
         result.stderr
     );
-    assert_eq!(contents_of_files(&destination), before);
+    assert_same_files(&contents_of_files(&destination), &before);
 }
 
 /// A new ext4 file system has a folder that is not the test's.
@@ -186,7 +187,7 @@ fn sigint_and_sigterm_end_with_255_and_leave_nothing() {
                 (code, stderr),
                 (Some(255), format!("{name} interrupted.\n"))
             );
-            assert_eq!(contents(destination.path()), before);
+            assert_same_files(&contents(destination.path()), &before);
         }
     }
 }
@@ -287,7 +288,10 @@ fn two_runs_at_once_in_one_folder_do_not_disturb_each_other() {
         let unbundled = folder();
         let result = run("ec2-unbundle", &unbundling(&manifest, unbundled.path()));
         assert_eq!(result.code, 0, "{}", result.stderr);
-        assert!(fs::read(unbundled.path().join(name)).unwrap() == fs::read(image).unwrap());
+        assert_same_bytes(
+            &fs::read(unbundled.path().join(name)).unwrap(),
+            &fs::read(image).unwrap(),
+        );
     }
     assert_eq!(names(destination.path()).len(), 2 + 8);
 }
@@ -416,7 +420,7 @@ fn ec2s_certificate_is_found_or_the_error_says_how_to_get_it() {
         result.stderr,
         format!(
             "ERROR: EC2's certificate cert-ec2-gov.pem was not found; looked in {}, /etc/ec2/amitools, \
-             /opt/aws/amitools/ec2/etc/ec2/amitools: get it with fetch-ec2-certificates (in share/ec2-ami-tools where this is installed), or give one with --ec2cert\n",
+             /opt/aws/amitools/ec2/etc/ec2/amitools, and EC2 in us-gov-west-1 reads no bundle for another certificate: get it with fetch-ec2-certificates (in share/ec2-ami-tools where this is installed), or give one with --ec2cert\n",
             home.display()
         )
     );
@@ -458,5 +462,5 @@ fn what_a_bundle_is_made_of_is_not_replaced_by_it() {
         "{}",
         result.stderr
     );
-    assert_eq!(contents(destination.path()), before);
+    assert_same_files(&contents(destination.path()), &before);
 }

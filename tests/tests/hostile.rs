@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use end_to_end::bundles::{Forged, gzip};
+use end_to_end::same::assert_same_bytes;
 use end_to_end::{
     command_path, folder, golden, json, key, names, outcome, run, sha256, shell, text,
 };
@@ -216,7 +217,10 @@ fn streams_with_full_and_sync_flushes_at_odd_places_come_back() {
                     (0, ""),
                     "step {step}"
                 );
-                assert!(fs::read(destination.path().join("image")).unwrap() == content);
+                assert_same_bytes(
+                    &fs::read(destination.path().join("image")).unwrap(),
+                    &content,
+                );
             }
         }
     }
@@ -237,7 +241,10 @@ fn gzip_members_cut_anywhere_come_back() {
             let destination = folder();
             let result = run("ec2-unbundle", &arguments(&manifest, destination.path()));
             assert_eq!((result.code, result.stderr.as_str()), (0, ""));
-            assert!(fs::read(destination.path().join("image")).unwrap() == content);
+            assert_same_bytes(
+                &fs::read(destination.path().join("image")).unwrap(),
+                &content,
+            );
         }
     }
 }

@@ -9,6 +9,7 @@ use end_to_end::s3::{
     ACCESS_KEY, BUCKET, SECRET_KEY, Server, bundle_files, for_moto, manifest, ok, private_key,
     small_parts, with_keys,
 };
+use end_to_end::same::assert_same_files;
 use end_to_end::{command, contents, folder, names, outcome, tls};
 use serde_json::{Value, json};
 
@@ -105,7 +106,7 @@ fn a_bundle_makes_the_whole_way_in_both_signatures() {
             "ec2-download-bundle",
             &["-k", &private_key(), "-d", to.path().to_str().unwrap()],
         );
-        assert!(contents(to.path()) == bundle_files(&small_parts()));
+        assert_same_files(&contents(to.path()), &bundle_files(&small_parts()));
         let deleted = at("ec2-delete-bundle", &["-m", &manifest(), "-y", "--clear"]);
         assert_eq!(deleted.stdout.matches("Deleted ").count(), 13);
         assert!(!server.bucket("").join(BUCKET).exists());
@@ -352,7 +353,7 @@ fn a_damaged_part_is_kept_only_if_that_is_wanted() {
             .starts_with("WARNING: image.part.03 is damaged"),
         "{taken:?}"
     );
-    assert!(contents(to.path()) == files);
+    assert_same_files(&contents(to.path()), &files);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use end_to_end::proxy::{Action, Proxy, Rule, Slowness};
 use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
+use end_to_end::same::assert_same_files;
 use end_to_end::{Outcome, bundle, command, contents, folder, golden, images, key, names, outcome};
 use tempfile::TempDir;
 
@@ -83,7 +84,7 @@ impl Scene {
     }
 
     fn assert_stored_whole(&self) {
-        assert!(stored(&self.store()) == contents(&self.bundle));
+        assert_same_files(&stored(&self.store()), &contents(&self.bundle));
     }
 }
 
@@ -234,7 +235,7 @@ fn a_download_survives_faults_with_retry_and_names_them_without() {
 
         scene.proxy.set_rules(vec![rule]);
         assert_retried(&scene.download(to.path(), &["--retry"]), times, reason);
-        assert!(contents(to.path()) == contents(&scene.bundle));
+        assert_same_files(&contents(to.path()), &contents(&scene.bundle));
     }
 }
 
@@ -249,7 +250,7 @@ fn a_download_that_stalls_is_noticed() {
         1,
         "broke off after 1048576 bytes",
     );
-    assert!(contents(to.path()) == contents(&scene.bundle));
+    assert_same_files(&contents(to.path()), &contents(&scene.bundle));
 }
 
 #[test]

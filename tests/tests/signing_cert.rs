@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use end_to_end::images::noise;
+use end_to_end::same::{assert_same_bytes, assert_same_files};
 use end_to_end::traces::assert_no_trace;
 use end_to_end::{contents, folder, key, names, run, shell, text};
 use serde_json::Value;
@@ -73,7 +74,10 @@ fn a_bundle_made_with_them_comes_back() {
         ],
     );
     assert_eq!(unbundled.code, 0, "{}", unbundled.stderr);
-    assert!(fs::read(work.path().join("bundle")).unwrap() == fs::read(image).unwrap());
+    assert_same_bytes(
+        &fs::read(work.path().join("bundle")).unwrap(),
+        &fs::read(image).unwrap(),
+    );
 }
 
 #[test]
@@ -151,7 +155,7 @@ fn nothing_is_overwritten() {
             "ERROR: {root}/pk-ec2-ami-tools.pem already exists: choose another --cn or --destination\n"
         )
     );
-    assert_eq!(contents(work.path()), before);
+    assert_same_files(&contents(work.path()), &before);
 
     fs::write(work.path().join("cert-b.pem"), "mine").unwrap();
     assert_eq!(run(COMMAND, &["-d", root, "--cn", "b"]).code, 2);

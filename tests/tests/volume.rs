@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use end_to_end::images::noise;
+use end_to_end::machine::new_uuid;
 use end_to_end::mounts::Mount;
 use end_to_end::traces::assert_no_trace;
 use end_to_end::volumes::fill;
@@ -13,8 +14,6 @@ use end_to_end::{
     bundles, bundling_volume, clone_volume, command, command_path, folder, key, names, outcome,
     run, sha256, shell, shell_with_path, text,
 };
-
-const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
 
 fn printed(script: &str) -> String {
     shell_with_path(script, Path::new("/"))
@@ -33,11 +32,12 @@ fn assert_same(volume: &Path, image: &Path, but: &str) {
 
 #[test]
 fn the_image_has_the_volumes_kind_of_file_system_with_its_label_and_uuid() {
+    let uuid = new_uuid();
     for (kind, size, mkfs, image_size, options, check) in [
         (
             "ext2",
             "16M",
-            format!("mke2fs -q -F -t ext2 -L root -U {UUID}"),
+            format!("mke2fs -q -F -t ext2 -L root -U {uuid}"),
             "64",
             "",
             "e2fsck -fn",
@@ -45,7 +45,7 @@ fn the_image_has_the_volumes_kind_of_file_system_with_its_label_and_uuid() {
         (
             "ext3",
             "32M",
-            format!("mke2fs -q -F -t ext3 -L root -U {UUID}"),
+            format!("mke2fs -q -F -t ext3 -L root -U {uuid}"),
             "64",
             "",
             "e2fsck -fn",
@@ -53,7 +53,7 @@ fn the_image_has_the_volumes_kind_of_file_system_with_its_label_and_uuid() {
         (
             "ext4",
             "32M",
-            format!("mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum -L root -U {UUID}"),
+            format!("mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum -L root -U {uuid}"),
             "64",
             "",
             "e2fsck -fn",
@@ -61,7 +61,7 @@ fn the_image_has_the_volumes_kind_of_file_system_with_its_label_and_uuid() {
         (
             "xfs",
             "300M",
-            format!("mkfs.xfs -q -L root -m uuid={UUID},bigtime=0,reflink=0"),
+            format!("mkfs.xfs -q -L root -m uuid={uuid},bigtime=0,reflink=0"),
             "310",
             ",nouuid",
             "xfs_repair -n",
@@ -69,7 +69,7 @@ fn the_image_has_the_volumes_kind_of_file_system_with_its_label_and_uuid() {
         (
             "btrfs",
             "120M",
-            format!("mkfs.btrfs -q -L root -U {UUID}"),
+            format!("mkfs.btrfs -q -L root -U {uuid}"),
             "130",
             "",
             "btrfs check",
@@ -89,7 +89,7 @@ fn the_image_has_the_volumes_kind_of_file_system_with_its_label_and_uuid() {
         for line in [
             format!("TYPE={kind}"),
             "LABEL=root".to_owned(),
-            format!("UUID={UUID}"),
+            format!("UUID={uuid}"),
         ] {
             assert!(found.lines().any(|found| found == line), "{line} {found}");
         }
