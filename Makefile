@@ -20,7 +20,7 @@ COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-upload-bundle ec2-download-bundle
            ec2-delete-bundle ec2-migrate-manifest ec2-migrate-bundle ec2-create-signing-cert ec2-ami-tools-version
 VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: help build test test-boot test-dist dist-tests lint bench soak doc demo fuzz install dist pack clean
+.PHONY: help build test test-used test-boot test-dist dist-tests lint bench soak doc demo fuzz install dist pack clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ test: ## install what the tests need, as root, and run everything
 	$(MAKE) build
 	$(BUILD) test --workspace --release --locked --no-fail-fast
 	$(MAKE) fuzz
+
+test-used: ## run the fast tests once more, as root, on a machine that looks used
+	scripts/install-prerequisites build test
+	scripts/python-tools tests
+	$(MAKE) build
+	scripts/test-used-machine $(BUILD)
 
 test-boot: ## start images in QEMU, as root; takes minutes
 	scripts/install-prerequisites build boot
