@@ -1,6 +1,6 @@
 //! What the manifest inherits from the instance.
 
-use ami_cli::{BundleOptions, Failure, Inheritance, OrExit, exit};
+use ami_cli::{BundleOptions, Context, Failure, Inheritance, OrExit, exit};
 use ami_imds::Inherited;
 
 #[derive(Debug, thiserror::Error)]
@@ -10,10 +10,11 @@ use ami_imds::Inherited;
 struct NoMetadata(#[source] ami_imds::Error);
 
 /// Asks the instance. Items that an option gives are not missed.
-pub fn read(options: &BundleOptions) -> Result<Inheritance, Failure> {
-    let found = Inherited::read()
-        .map_err(NoMetadata)
-        .or_exit(exit::NO_METADATA)?;
+pub fn read(options: &BundleOptions, context: &Context) -> Result<Inheritance, Failure> {
+    let found = match Inherited::read(context.interrupted()) {
+        Err(ami_imds::Error::Interrupted) => return Err(Failure::interrupted()),
+        found => found.map_err(NoMetadata).or_exit(exit::NO_METADATA)?,
+    };
     let items = [
         ("ancestor-ami-ids", found.ancestor_ami_ids.is_none()),
         ("ami-id", found.ami_id.is_none()),

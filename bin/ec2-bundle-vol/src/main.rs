@@ -39,7 +39,7 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
     let inheritance = if arguments.no_inherit {
         Inheritance::default()
     } else {
-        inheritance::read(&arguments.bundle)?
+        inheritance::read(&arguments.bundle, context)?
     };
     let (shown, request) = wish.shown_and_request(&architecture);
     let image = shown.image.clone();

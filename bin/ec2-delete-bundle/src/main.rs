@@ -122,12 +122,13 @@ fn agree(arguments: &Arguments, files: &[String], session: &Session<'_>) -> Resu
 
 /// The files of all bundles of this name, manifests first.
 async fn list(bucket: &Bucket, prefix: &str) -> Result<Named, Failure> {
-    let mut files = bucket.list(prefix).await.map_err(failure)?;
-    let is_manifest = |file: &String| {
+    let is_manifest = |file: &str| {
         let rest = file.strip_prefix(prefix);
         matches!(rest, Some(".manifest" | ".manifest.xml"))
     };
-    files.retain(|file| is_manifest(file) || ami_parts::is_part_of(prefix, file));
+    let belongs = |file: &str| is_manifest(file) || ami_parts::is_part_of(prefix, file);
+    let listed = bucket.list(&format!("{prefix}."), belongs).await;
+    let mut files = listed.map_err(failure)?;
     files.sort_by_key(|file| !is_manifest(file));
     Ok(Named {
         usual: files,

@@ -1,11 +1,16 @@
 //! What a service says of an error, and what else is in the way: the SDK has many forms of both.
 
+use ami_http::TooMuch;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// The most bytes of an answer that is no XML which an error shows.
 const MOST_TEXT: usize = 300;
+
+/// The most bytes that an error shows of the service's own words, and of its name for the error.
+const MOST_WORDS: usize = 1000;
+const MOST_CODE: usize = 100;
 
 /// What a service says of an error.
 #[derive(Debug, Clone)]
@@ -22,16 +27,25 @@ impl Answer {
     /// `code` and `message` are what the SDK has understood of `response`.
     pub fn new(code: Option<&str>, message: Option<&str>, response: &HttpResponse) -> Self {
         let status = response.status().as_u16();
-        let message = message
-            .map(str::to_owned)
-            .unwrap_or_else(|| text_of(response));
+        let message = match message {
+            Some(message) => begin(message, MOST_WORDS),
+            None => text_of(response),
+        };
         // A body that was not sent, as to HEAD, says nothing.
         let code = code.filter(|code| !code.is_empty()).unwrap_or("Error");
         Self {
-            code: code.to_owned(),
+            code: begin(code, MOST_CODE),
             status,
             message,
         }
+    }
+}
+
+/// The first bytes of a text, up to the end of a letter.
+fn begin(text: &str, most: usize) -> String {
+    match text.floor_char_boundary(most) {
+        end if end < text.len() => format!("{}…", &text[..end]),
+        _ => text.to_owned(),
     }
 }
 
@@ -69,13 +83,18 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
+        let unread = unread(&error);
         match error {
             SdkError::ServiceError(context) => {
                 let (code, message) = (context.err().code(), context.err().message());
                 Self::Answer(Answer::new(code, message, context.raw()))
             }
             SdkError::ResponseError(context) => {
-                Self::Answer(Answer::new(None, None, context.raw()))
+                let response = context.raw();
+                match unread {
+                    Some(reason) if response.status().is_success() => Self::Other(reason),
+                    unread => Self::Answer(Answer::new(None, unread.as_deref(), response)),
+                }
             }
             SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
                 Some(error) => Self::Connection(connection_problem(error)),
@@ -85,6 +104,11 @@ where
             error => Self::Other(root_cause(&error)),
         }
     }
+}
+
+/// Why an answer was not read to its end, if that is what went wrong.
+fn unread(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    causes(error).find_map(|error| error.downcast_ref::<TooMuch>().map(ToString::to_string))
 }
 
 /// What was wrong with a connection, with the innermost reason.
@@ -99,8 +123,27 @@ pub fn connection_problem(error: &ConnectorError) -> String {
 
 /// The innermost reason: the layers above it only repeat that something failed.
 pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source())
+    causes(error)
         .last()
         .map(ToString::to_string)
         .unwrap_or_default()
+}
+
+/// An error, and what is behind it.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finding_10_the_words_of_a_service_are_cut() {
+        assert_eq!(begin("short", 5), "short");
+        assert_eq!(begin("longer", 5), "longe…");
+        assert_eq!(begin("äöü", 3), "ä…");
+    }
 }

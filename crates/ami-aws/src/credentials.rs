@@ -88,8 +88,19 @@ pub async fn resolve(identity: &Identity, http: &SharedHttpClient) -> Result<Res
             return Err(Error::NoCredentials);
         }
         Err(error) => {
-            return Err(Error::Credentials {
-                reason: root_cause(&error),
+            return Err(match ami_imds::refusal(&error) {
+                Some(status @ 400..500) => {
+                    debug!(
+                        "no credentials: the instance metadata service answers with status {status}"
+                    );
+                    Error::NoCredentials
+                }
+                Some(status) => Error::Credentials {
+                    reason: format!("the instance metadata service answers with status {status}"),
+                },
+                None => Error::Credentials {
+                    reason: root_cause(&error),
+                },
             });
         }
     };

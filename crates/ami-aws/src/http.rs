@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use ami_http::Limited;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
@@ -37,28 +38,42 @@ pub fn environment_endpoint(service: &str) -> Option<(String, String)> {
     })
 }
 
-/// A client for AWS's services, through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.
+/// The most bytes of an answer that is no object: a page of S3's listing with a thousand of the longest keys has some 1.5 MB.
+const MOST: u64 = 2 << 20;
+
+/// Clients for AWS's services, which share their connections.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// For answers that are read as a whole: at most 2 MiB.
+    pub answers: SharedHttpClient,
+    /// For objects, which are taken piece by piece: only errors are limited.
+    pub objects: SharedHttpClient,
+}
+
+/// Clients for AWS's services, through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.
 ///
 /// # Errors
 /// [`Error::CertificateFile`], [`Error::Tls`].
-pub fn client() -> Result<SharedHttpClient, Error> {
+pub fn clients() -> Result<Clients, Error> {
     let context = TlsContext::builder()
         .with_trust_store(trust_store()?)
         .build()
         .map_err(|error| Error::Tls(error.to_string()))?;
-    Ok(
-        Builder::new().build_with_connector_fn(move |settings, components| {
-            let mut builder = Connector::builder().proxy_config(ProxyConfig::from_env());
-            let _ = builder.set_connector_settings(settings.cloned());
-            if let Some(components) = components {
-                let _ = builder.set_sleep_impl(components.sleep_impl());
-            }
-            builder
-                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-                .tls_context(context.clone())
-                .build()
-        }),
-    )
+    let client = Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut builder = Connector::builder().proxy_config(ProxyConfig::from_env());
+        let _ = builder.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            let _ = builder.set_sleep_impl(components.sleep_impl());
+        }
+        builder
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context.clone())
+            .build()
+    });
+    Ok(Clients {
+        answers: Limited::answers(client.clone(), MOST),
+        objects: Limited::errors(client),
+    })
 }
 
 fn trust_store() -> Result<TrustStore, Error> {

@@ -1,6 +1,7 @@
 //! What S3 and EC2 are both reached with: credentials, HTTP, regions, errors.
 //!
-//! - [`resolve`]: credentials that were given, or the SDK's chain. [`client`]: TLS with the right roots, and proxies.
+//! - [`resolve`]: credentials that were given, or the SDK's chain. [`clients`]: TLS with the right roots, proxies, and
+//!   limits on what answers.
 //! - [`is_region`], [`Partition`]: names of regions, and what they are part of.
 //! - [`Answer`], [`Problem`]: what a service says of an error, and what else is in the way.
 //!
@@ -15,7 +16,7 @@ pub use ami_region::{DEFAULT_REGION, Partition, is_region};
 pub use answer::{Answer, Problem, connection_problem, root_cause};
 pub use credentials::{Identity, Resolved, resolve};
 pub use error::Error;
-pub use http::{client, environment_endpoint};
+pub use http::{Clients, clients, environment_endpoint};
 
 /// What services are told that asks.
 pub const APP_NAME: &str = "ec2-ami-tools";

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use ami_aws::{DEFAULT_REGION, Identity, Partition, Resolved};
+use ami_aws::{DEFAULT_REGION, Identity, Partition, Problem, Resolved};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -18,8 +18,16 @@ const MOST_TRIES: u32 = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// What an answer has at most (EC2 API reference, `DescribeImages`).
-const PAGE: u32 = 1000;
+/// The images of an answer, which the client limits in bytes too.
+const PAGE: u32 = 200;
+
+/// The most answers that a list may be spread over, and with them what is kept of it: AWS has some hundred kernels in a region.
+const MOST_PAGES: usize = 50;
+
+/// The most regions: all are asked at once.
+const MOST_REGIONS: usize = 200;
+
+const LOOKING: &str = "Failed to look up images";
 
 /// A region that EC2 does not name, and where it is asked: `REGION@URL`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +43,10 @@ impl FromStr for RegionEndpoint {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (region, url) = text.split_once('@').unwrap_or_default();
-        let has_scheme = url.starts_with("http://") || url.starts_with("https://");
-        if region.is_empty() || !has_scheme {
+        let scheme = url
+            .split_once("://")
+            .map(|(scheme, _)| scheme.to_ascii_lowercase());
+        if region.is_empty() || !matches!(scheme.as_deref(), Some("http" | "https")) {
             return Err("REGION@URL is needed, as in test-1@http://127.0.0.1:8000");
         }
         Ok(Self {
@@ -65,7 +75,7 @@ impl Ec2 {
         identity: &Identity,
         additional: Option<RegionEndpoint>,
     ) -> Result<Self, Error> {
-        let http = ami_aws::client()?;
+        let http = ami_aws::clients()?.answers;
         let credentials = ami_aws::resolve(identity, &http).await?;
         Ok(Self {
             http,
@@ -116,6 +126,9 @@ impl Ec2 {
         let mut regions: Vec<String> = names.chain(additional).collect();
         regions.sort();
         regions.dedup();
+        if regions.len() > MOST_REGIONS {
+            return Err(endless("Failed to list regions", region));
+        }
         Ok(regions)
     }
 
@@ -155,17 +168,22 @@ impl Ec2 {
             next_token: None,
         };
         let mut images = Vec::new();
-        loop {
+        for _ in 0..MOST_PAGES {
             let page = client.perform(&action).await;
-            let page =
-                page.map_err(|error| Error::of("Failed to look up images", region, error))?;
+            let page = page.map_err(|error| Error::of(LOOKING, region, error))?;
             images.extend(page.images_set);
             action.next_token = page.next_token.filter(|token| !token.is_empty());
             if action.next_token.is_none() {
                 return Ok(images);
             }
         }
+        Err(endless(LOOKING, region))
     }
+}
+
+fn endless(doing: &'static str, region: &str) -> Error {
+    let reason = "the server's answers have no end".to_owned();
+    Error::of(doing, region, Problem::Other(reason))
 }
 
 #[cfg(test)]

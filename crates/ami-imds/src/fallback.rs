@@ -1,7 +1,8 @@
 //! IMDSv1 for the SDK's client, which knows version 2 only.
 //!
 //! Where the service gives no token (it does not know the request, or the answer does not reach a container because of its hop
-//! limit), a token is made up here, and taken off the requests again: what is sent then is version 1.
+//! limit), a token is made up here, and taken off the requests again: what is sent then is version 1. A token whose lifetime is not said
+//! gets the one that was asked for.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
 use tracing::debug;
 
 /// EC2 user guide, "Use IMDSv2".
@@ -24,9 +26,6 @@ const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
 const MADE_UP: &str = "imdsv1";
-
-/// Forbidden (metadata options), not found and method not allowed (services that know version 1 only).
-const NO_TOKENS: [u16; 3] = [403, 404, 405];
 
 #[derive(Debug)]
 pub(crate) struct Fallback(SharedHttpClient);
@@ -62,16 +61,15 @@ impl HttpConnector for FallbackConnector {
         let answer = self.0.call(request);
         HttpConnectorFuture::new(async move {
             match answer.await {
-                Ok(response) if NO_TOKENS.contains(&response.status().as_u16()) => {
-                    debug!(
-                        status = response.status().as_u16(),
-                        "no IMDSv2 token: going on with IMDSv1"
-                    );
-                    made_up()
+                Ok(response) if response.status().is_success() => with_lifetime(response).await,
+                Ok(response) if has_no_tokens(response.status()) => {
+                    let status = response.status().as_u16();
+                    debug!(status, "no IMDSv2 token: going on with IMDSv1");
+                    token(MADE_UP, LONGEST)
                 }
                 Err(error) if error.is_timeout() => {
                     debug!("no answer with an IMDSv2 token: going on with IMDSv1");
-                    made_up()
+                    token(MADE_UP, LONGEST)
                 }
                 result => result,
             }
@@ -79,11 +77,33 @@ impl HttpConnector for FallbackConnector {
     }
 }
 
-fn made_up() -> Result<HttpResponse, ConnectorError> {
+/// Forbidden (metadata options), not found, method not allowed or not implemented (services that know version 1 only), and whatever
+/// else is not said to pass.
+fn has_no_tokens(status: StatusCode) -> bool {
+    status.is_client_error() || status.as_u16() == 501
+}
+
+async fn with_lifetime(response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
+    let lifetime = response.headers().get(TTL);
+    let lifetime = lifetime.and_then(|seconds| seconds.trim().parse().ok());
+    let lifetime = lifetime.map_or(LONGEST, Duration::from_secs);
+    let body = ByteStream::new(response.into_body()).collect().await;
+    let text = body.map(|bytes| bytes.into_bytes()).unwrap_or_default();
+    match std::str::from_utf8(&text).map(str::trim) {
+        Ok(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            token(text, lifetime)
+        }
+        _ => {
+            debug!("what came is no IMDSv2 token: going on with IMDSv1");
+            token(MADE_UP, LONGEST)
+        }
+    }
+}
+
+fn token(text: &str, lifetime: Duration) -> Result<HttpResponse, ConnectorError> {
     let ok = StatusCode::try_from(200).map_err(|e| ConnectorError::other(e.into(), None))?;
-    let mut response = HttpResponse::new(ok, SdkBody::from(MADE_UP));
-    let _ = response
-        .headers_mut()
-        .insert(TTL, LONGEST.as_secs().to_string());
+    let mut response = HttpResponse::new(ok, SdkBody::from(text));
+    let seconds = lifetime.as_secs().to_string();
+    let _ = response.headers_mut().insert(TTL, seconds);
     Ok(response)
 }

@@ -4,12 +4,16 @@
 //! is not there. This crate is apart because the SDK takes long to compile.
 //!
 //! - [`Inherited::read`]: what a manifest takes over. [`region()`]: where the instance is.
-//! - [`http_client()`]: for other clients of the service.
+//! - [`http_client()`]: for other clients of the service, whose errors [`refusal()`] makes plain.
 
 mod fallback;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use ami_http::Limited;
 use aws_config::imds::client::Client;
 use aws_config::imds::client::error::ImdsError;
 use aws_config::provider_config::ProviderConfig;
@@ -20,6 +24,15 @@ use crate::fallback::Fallback;
 
 /// EC2 user guide, "Instance metadata categories".
 const ROOT: &str = "/latest/meta-data/";
+
+/// The most bytes of an item; the longest, credentials of a role, have some thousand.
+const MOST: u64 = 64 << 10;
+
+/// How long all items together may take: the service is on the same machine.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the command was interrupted.
+const TICK: Duration = Duration::from_millis(50);
 
 /// What an instance's own image and its launch give to the images that are made on it. `None`: the service does not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,8 +58,20 @@ pub struct Inherited {
 #[non_exhaustive]
 pub enum Error {
     /// This is no instance, or its metadata is switched off.
-    #[error("the instance metadata service cannot be reached")]
-    Unreachable(#[source] Box<ImdsError>),
+    #[error("the instance metadata service cannot be reached: {reason}")]
+    Unreachable {
+        /// The innermost reason.
+        reason: String,
+    },
+    /// It is there, but does not let this be asked.
+    #[error("the instance metadata service answers with status {0}")]
+    Refused(u16),
+    /// The answers do not come to an end.
+    #[error("the instance metadata service takes more than {} s", .0.as_secs())]
+    Slow(Duration),
+    /// The command was interrupted meanwhile.
+    #[error("interrupted")]
+    Interrupted,
     /// The system does not allow network connections, or the like.
     #[error("cannot use the network")]
     Network(#[source] std::io::Error),
@@ -56,21 +81,42 @@ impl Inherited {
     /// Asks the service, at its usual address or where `AWS_EC2_METADATA_SERVICE_ENDPOINT` or the SDK's profile says.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] within a few seconds where there is no such service.
-    pub fn read() -> Result<Self, Error> {
+    /// [`Error::Unreachable`] within a few seconds where there is no such service; [`Error::Interrupted`] soon after `interrupted` is
+    /// set; the others.
+    pub fn read(interrupted: &AtomicBool) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(Error::Network)?;
-        runtime.block_on(read_all())
+        runtime.block_on(async {
+            let mut reading = pin!(tokio::time::timeout(LONGEST, read_all()));
+            loop {
+                match tokio::time::timeout(TICK, &mut reading).await {
+                    Ok(read) => return read.unwrap_or(Err(Error::Slow(LONGEST))),
+                    Err(_) if interrupted.load(Ordering::Relaxed) => {
+                        return Err(Error::Interrupted);
+                    }
+                    Err(_) => {}
+                }
+            }
+        })
     }
 }
 
 /// An HTTP client for metadata alone: through no proxy, and in version 1 where version 2 is not there.
 pub fn http_client() -> SharedHttpClient {
-    SharedHttpClient::new(Fallback::new(
-        aws_smithy_http_client::Builder::new().build_http(),
-    ))
+    let client = aws_smithy_http_client::Builder::new().build_http();
+    SharedHttpClient::new(Fallback::new(Limited::answers(client, MOST)))
+}
+
+/// The status with which the service has refused, if that is behind an error; the SDK's own text shows the whole answer.
+pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<u16> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+        match error.downcast_ref() {
+            Some(ImdsError::ErrorResponse(answer)) => Some(answer.response().status().as_u16()),
+            _ => None,
+        }
+    })
 }
 
 /// The region that this instance is in; `None` if its service does not say.
@@ -140,8 +186,20 @@ async fn get(client: &Client, item: &str) -> Result<Option<String>, Error> {
             );
             Ok(None)
         }
-        Err(error) => Err(Error::Unreachable(Box::new(error))),
+        Err(error) => Err(match refusal(&error) {
+            Some(status) => Error::Refused(status),
+            None => Error::Unreachable {
+                reason: root_cause(&error),
+            },
+        }),
     }
+}
+
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 fn lines(text: Option<String>) -> Option<Vec<String>> {

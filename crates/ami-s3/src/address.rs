@@ -144,19 +144,21 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const WHAT: &str = "a URL such as https://s3.example.com:9000 is needed.";
-        let rest = text
-            .strip_prefix("http://")
-            .or_else(|| text.strip_prefix("https://"))
-            .ok_or(WHAT)?;
+        let (scheme, rest) = text.split_once("://").ok_or(WHAT)?;
+        let scheme = scheme.to_ascii_lowercase();
+        if !matches!(scheme.as_str(), "http" | "https") {
+            return Err(WHAT.to_owned());
+        }
         let authority = rest.split('/').next().unwrap_or_default();
         let has_blank = text.contains(char::is_whitespace);
         if authority.is_empty() || has_blank || text.contains(['?', '#', '@']) {
             return Err(WHAT.to_owned());
         }
         let host = authority.split(':').next().unwrap_or_default();
-        Ok(match aws_region(host) {
+        let host = host.to_ascii_lowercase();
+        Ok(match aws_region(&host) {
             Some(region) => Self::Region(region),
-            None => Self::Server(text.trim_end_matches('/').to_owned()),
+            None => Self::Server(format!("{scheme}://{}", rest.trim_end_matches('/'))),
         })
     }
 }
@@ -245,6 +247,14 @@ mod tests {
         assert_eq!(
             endpoint("https://s3.cn-north-1.amazonaws.com.cn"),
             region("cn-north-1")
+        );
+        assert_eq!(
+            endpoint("HTTPS://S3.eu-west-1.amazonaws.com"),
+            region("eu-west-1")
+        );
+        assert_eq!(
+            endpoint("HTTP://127.0.0.1:9000/"),
+            server("http://127.0.0.1:9000")
         );
         assert_eq!(
             endpoint("http://127.0.0.1:9000/"),

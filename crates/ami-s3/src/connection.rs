@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ami_aws::{DEFAULT_REGION, Identity, Partition};
+use ami_aws::{Clients, DEFAULT_REGION, Identity, Partition};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -22,7 +22,7 @@ use tracing::debug;
 
 use crate::address::{BucketPath, Endpoint};
 use crate::error::Error;
-use crate::redirect::Redirect;
+use crate::redirect::{Redirect, Target};
 use crate::sigv2::Version2;
 use crate::watch::{Event, Tries, Watch};
 
@@ -81,7 +81,7 @@ pub struct Settings {
 pub struct Connection(Arc<Shared>);
 
 struct Shared {
-    http: SharedHttpClient,
+    http: Clients,
     provider: SharedCredentialsProvider,
     can_be_renewed: bool,
     start: Target,
@@ -91,20 +91,14 @@ struct Shared {
     events: UnboundedSender<Event>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
-    region: String,
-    server: Option<String>,
-}
-
 impl Connection {
     /// Finds the credentials and prepares to ask; nothing is sent to S3 yet. What happens on the way comes from the receiver.
     ///
     /// # Errors
     /// [`Error::Aws`].
     pub async fn open(settings: &Settings) -> Result<(Self, UnboundedReceiver<Event>), Error> {
-        let http = ami_aws::client()?;
-        let found = ami_aws::resolve(&settings.identity, &http).await?;
+        let http = ami_aws::clients()?;
+        let found = ami_aws::resolve(&settings.identity, &http.answers).await?;
         let (url_region, server) = match &settings.endpoint {
             Some(Endpoint::Region(region)) => (Some(region.clone()), None),
             Some(Endpoint::Server(server)) => (None, Some(server.clone())),
@@ -149,6 +143,11 @@ impl Connection {
         &self.0.start.region
     }
 
+    /// The HTTP client for objects, which are taken piece by piece.
+    pub(crate) fn objects(&self) -> SharedHttpClient {
+        self.0.http.objects.clone()
+    }
+
     /// How often something is tried.
     pub(crate) fn tries(&self) -> u32 {
         self.0.tries
@@ -177,7 +176,7 @@ impl Connection {
     fn client(&self, target: &Target) -> Client {
         let mut builder = Builder::new()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(self.0.http.clone())
+            .http_client(self.0.http.answers.clone())
             .credentials_provider(self.0.provider.clone())
             .region(Region::new(target.region.clone()))
             // Many servers know no checksum but Content-MD5, which is always sent.
@@ -350,28 +349,18 @@ impl Bucket {
         }
     }
 
-    fn follow(&self, place: &Place, redirect: Redirect) {
-        let target = match redirect {
-            Redirect::Region(region) => Target {
-                region,
-                server: place.target.server.clone(),
-            },
-            Redirect::Host(host) => {
-                let old = place.target.server.as_deref().unwrap_or("https://");
-                let scheme = if old.starts_with("http://") {
-                    "http"
-                } else {
-                    "https"
-                };
-                let bucket = format!("{}.", self.path().bucket);
-                let host = host.strip_prefix(&bucket).unwrap_or(&host);
-                Target {
-                    region: place.target.region.clone(),
-                    server: Some(format!("{scheme}://{host}")),
-                }
-            }
-        };
+    fn follow(&self, doing: &str, place: &Place, redirect: Redirect) -> Result<(), Error> {
+        let target = redirect.target(&place.target, &self.path().bucket);
+        let target = target.map_err(|elsewhere| Error::Network {
+            doing: doing.to_owned(),
+            reason: format!(
+                "the answer leads to {elsewhere}, which is not part of {}",
+                place.target.server.as_deref().unwrap_or("S3 there")
+            ),
+            hint: "; credentials are sent there only if --url or --region names it",
+        })?;
         self.change(place.generation, target);
+        Ok(())
     }
 
     /// Performs one operation: up to five tries with `--retry`, to wherever the bucket turns out to be, within one deadline.
@@ -411,7 +400,7 @@ impl Bucket {
                     && redirects < MOST_REDIRECTS
                 {
                     redirects += 1;
-                    self.follow(&place, redirect);
+                    self.follow(doing, &place, redirect)?;
                     continue;
                 }
                 let is_expired =

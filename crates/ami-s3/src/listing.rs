@@ -10,23 +10,35 @@ use crate::connection::{Attempt, Bucket, Trouble};
 use crate::error::{Error, hint};
 use crate::parallel::in_order;
 
+const ASKING: &str = "Error talking to S3";
+
 /// S3 API reference, `DeleteObjects`: the most keys in a request.
 const BATCH: usize = 1000;
 
+/// The most pages of a listing: a million names, and a bundle has some thousand.
+const MOST_PAGES: usize = 1000;
+
+/// The most bytes of names that are kept of a listing.
+const MOST_KEPT: usize = 16 << 20;
+
 impl Bucket {
-    /// The names of all files in the bucket's folder that begin with `begin`, in S3's order.
+    /// The names of the files in the bucket's folder that begin with `begin` and are `wanted`, in S3's order.
     ///
     /// The first version of the listing: servers that know no other are still in use.
     ///
     /// # Errors
-    /// S3's reason.
-    pub async fn list(&self, begin: &str) -> Result<Vec<String>, Error> {
-        let mut files = Vec::new();
+    /// S3's reason; [`Error::Content`] if there is no end of it.
+    pub async fn list(
+        &self,
+        begin: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, Error> {
+        let (mut files, mut kept) = (Vec::new(), 0);
         let mut marker: Option<String> = None;
-        loop {
+        for _ in 0..MOST_PAGES {
             let behind = &marker;
             let page = self
-                .perform("Error talking to S3", 0, |attempt: Attempt| async move {
+                .perform(ASKING, 0, |attempt: Attempt| async move {
                     let request = attempt
                         .client
                         .list_objects()
@@ -47,11 +59,15 @@ impl Bucket {
                 .iter()
                 .filter_map(|object| object.key())
                 .collect();
-            files.extend(
-                keys.iter()
-                    .filter_map(|key| self.path().file(key))
-                    .map(str::to_owned),
-            );
+            for file in keys.iter().filter_map(|key| self.path().file(key)) {
+                if wanted(file) {
+                    kept += file.len();
+                    files.push(file.to_owned());
+                }
+            }
+            if kept > MOST_KEPT {
+                return Err(endless("names"));
+            }
             let next = page.next_marker().or(keys.last().copied());
             match next {
                 Some(next)
@@ -62,6 +78,7 @@ impl Bucket {
                 _ => return Ok(files),
             }
         }
+        Err(endless("pages"))
     }
 
     /// Deletes files, and passes each name to `done` when it is gone, in order. One that is not there counts as gone.
@@ -183,6 +200,13 @@ impl Bucket {
             ))
         })
         .await
+    }
+}
+
+fn endless(of_what: &str) -> Error {
+    Error::Content {
+        doing: ASKING.to_owned(),
+        reason: format!("the listing has more {of_what} than any bundle"),
     }
 }
 

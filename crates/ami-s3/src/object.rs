@@ -374,9 +374,10 @@ impl Bucket {
             .bucket(&self.path().bucket)
             .key(self.path().key(file))
             .set_range(range);
+        let config = attempt.config().http_client(self.connection().objects());
         request
             .customize()
-            .config_override(attempt.config())
+            .config_override(config)
             .interceptor(attempt.watch::<GetObjectError>())
             .send()
             .await

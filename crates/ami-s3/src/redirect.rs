@@ -1,20 +1,116 @@
-//! Where an answer says that the bucket is to be looked for.
+//! Where an answer says that the bucket is to be looked for, and whether it is asked there: with the request go the credentials' token
+//! and a signature.
 
+use std::net::IpAddr;
+
+use ami_aws::{Partition, is_region};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::address::aws_region;
+
+/// The longest name of a host (RFC 1035), and more than any region's.
+const LONGEST: usize = 255;
+
+/// Where a bucket is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) region: String,
+    /// A server in place of AWS's.
+    pub(crate) server: Option<String>,
+}
 
 /// Another place to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Redirect {
     /// The same, in another region.
     Region(String),
-    /// Another host, with its port, by the same scheme.
-    Host(String),
+    /// Another host, with its port.
+    Host {
+        /// Its name or address, perhaps with a port.
+        host: String,
+        /// Whether it is to be asked with TLS, whatever was before.
+        is_secure: bool,
+    },
+}
+
+impl Redirect {
+    /// Where it leads from there, or the place that it names if that is none for these credentials.
+    ///
+    /// AWS is asked nowhere but in regions of the same partition, whose hosts the SDK knows; a server that was given, nowhere but on
+    /// its own host and those below it. TLS is never left.
+    pub(crate) fn target(self, from: &Target, bucket: &str) -> Result<Target, String> {
+        match (self, &from.server) {
+            (Self::Region(region), None) => {
+                let is_same = Partition::of(&region) == Partition::of(&from.region);
+                if !is_region(&region) || !is_same {
+                    return Err(region);
+                }
+                Ok(Target {
+                    region,
+                    server: None,
+                })
+            }
+            (Self::Region(region), Some(_)) => {
+                let is_name =
+                    region.len() <= LONGEST && region.bytes().all(|b| b.is_ascii_graphic());
+                if !is_name || region.contains('/') {
+                    return Err(region);
+                }
+                Ok(Target {
+                    region,
+                    server: from.server.clone(),
+                })
+            }
+            (Self::Host { host, .. }, None) => Err(host),
+            (Self::Host { host, is_secure }, Some(server)) => {
+                let (scheme, given) = server.split_once("://").unwrap_or(("https", server));
+                let of_bucket = format!("{bucket}.");
+                let at = host.strip_prefix(&of_bucket).unwrap_or(&host);
+                let given = given.split('/').next().unwrap_or_default();
+                if !is_of(at, given) {
+                    return Err(host);
+                }
+                let scheme = if is_secure { "https" } else { scheme };
+                Ok(Target {
+                    region: from.region.clone(),
+                    server: Some(format!("{scheme}://{at}")),
+                })
+            }
+        }
+    }
+}
+
+/// Whether a host is the given one or below it, whatever their ports. Names and addresses of this machine are one host.
+fn is_of(authority: &str, given: &str) -> bool {
+    let (Some(host), Some(given)) = (host(authority), host(given)) else {
+        return false;
+    };
+    let address = |host: &str| host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+    let is_loopback = |host: &str| {
+        host == "localhost" || address(host).is_some_and(|address| address.is_loopback())
+    };
+    let is_below = || address(&given).is_none() && host.ends_with(&format!(".{given}"));
+    host == given || is_below() || (is_loopback(&host) && is_loopback(&given))
+}
+
+/// The host of `HOST` or `HOST:PORT`, in lower case, if it is one.
+fn host(authority: &str) -> Option<String> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, "0"),
+    };
+    let is_bracketed = host.starts_with('[') && host.ends_with(']');
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let is_host = match is_bracketed {
+        true => host[1..host.len() - 1].parse::<IpAddr>().is_ok(),
+        false => !host.is_empty() && host.bytes().all(is_plain),
+    };
+    let is_good = is_host && host.len() <= LONGEST && port.parse::<u16>().is_ok();
+    is_good.then(|| host.trim_end_matches('.').to_ascii_lowercase())
 }
 
 /// Reads `x-amz-bucket-region`, `<Region>`, `<Endpoint>` and `Location` of an answer (S3 user guide, "Making requests", "Request
-/// redirection"). A redirect to no scheme but the request's own is followed.
+/// redirection").
 pub(crate) fn redirect_of(response: &HttpResponse) -> Option<Redirect> {
     let status = response.status().as_u16();
     let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
@@ -33,18 +129,20 @@ pub(crate) fn redirect_of(response: &HttpResponse) -> Option<Redirect> {
         return Some(Redirect::Region(region));
     }
     let location = response.headers().get("location").and_then(authority);
-    let host = element(&body, "Endpoint").or(location)?;
+    let endpoint = element(&body, "Endpoint").map(|host| (host, false));
+    let (host, is_secure) = endpoint.or(location)?;
     Some(match regional(&host) {
         Some(region) => Redirect::Region(region),
-        None => Redirect::Host(host),
+        None => Redirect::Host { host, is_secure },
     })
 }
 
-fn authority(url: &str) -> Option<String> {
-    let rest = url
-        .strip_prefix("http://")
-        .or_else(|| url.strip_prefix("https://"))?;
-    rest.split(['/', '?']).next().map(str::to_owned)
+/// A URL's host and port, and whether it has TLS.
+fn authority(url: &str) -> Option<(String, bool)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let is_secure = scheme.eq_ignore_ascii_case("https");
+    let authority = rest.split(['/', '?', '#']).next()?;
+    (is_secure || scheme.eq_ignore_ascii_case("http")).then(|| (authority.to_owned(), is_secure))
 }
 
 /// `BUCKET.s3-REGION.amazonaws.com`, where the bucket's name may have dots.
@@ -94,13 +192,101 @@ mod tests {
     }
 
     #[test]
-    fn other_hosts_are_taken_as_they_are() {
-        let host = Some(Redirect::Host("h:1".into()));
+    fn other_hosts_are_read_as_they_are() {
+        let host = Some(Redirect::Host {
+            host: "h:1".into(),
+            is_secure: false,
+        });
         assert_eq!(of(302, &[("location", "http://h:1/b?location")], ""), host);
         assert_eq!(
             of(307, &[], "<Error><Endpoint>h:1</Endpoint></Error>"),
             host
         );
+    }
+
+    #[test]
+    fn finding_21_no_other_host_gets_what_was_meant_for_the_server() {
+        let to = |host: &str, server: Option<&str>| {
+            let redirect = of(
+                307,
+                &[],
+                &format!("<Error><Endpoint>{host}</Endpoint></Error>"),
+            );
+            let from = Target {
+                region: "eu-west-1".into(),
+                server: server.map(str::to_owned),
+            };
+            redirect
+                .unwrap()
+                .target(&from, "b")
+                .map(|target| target.server)
+        };
+        let at = |url: &str| Ok(Some(url.to_owned()));
+        let refused = |host: &str| Err(host.to_owned());
+        let server = Some("https://s3.example.com:9000/path");
+        assert_eq!(
+            to("b.s3.example.com:1", server),
+            at("https://s3.example.com:1")
+        );
+        assert_eq!(to("S3.example.com", server), at("https://S3.example.com"));
+        assert_eq!(
+            to("eu.s3.example.com", server),
+            at("https://eu.s3.example.com")
+        );
+        for host in [
+            "evil.example.com",
+            "evils3.example.com",
+            "s3.example.com.evil.com",
+            "s3.example.com@evil.com",
+            "evil.com/.s3.example.com",
+            "evil.com#.s3.example.com",
+            "evil.com\\.s3.example.com",
+            "s3.example.com:99999",
+            "127.0.0.1",
+        ] {
+            assert_eq!(to(host, server), refused(host));
+            assert_eq!(to(host, None), refused(host));
+        }
+        let here = Some("http://127.0.0.1:9000");
+        assert_eq!(to("localhost:1", here), at("http://localhost:1"));
+        assert_eq!(to("[::1]:1", here), at("http://[::1]:1"));
+        assert_eq!(to("x.127.0.0.1", here), refused("x.127.0.0.1"));
+        assert_eq!(to("10.0.0.1", here), refused("10.0.0.1"));
+        // The bucket's name is no way out either.
+        assert_eq!(to("b.evil.com", server), refused("b.evil.com"));
+    }
+
+    #[test]
+    fn finding_21_regions_are_those_of_the_partition() {
+        let to = |region: &str, server: Option<&str>| {
+            let from = Target {
+                region: "eu-west-1".into(),
+                server: server.map(str::to_owned),
+            };
+            let target = Redirect::Region(region.into()).target(&from, "b");
+            target.map(|target| target.region)
+        };
+        assert_eq!(to("us-east-2", None), Ok("us-east-2".into()));
+        for region in ["cn-north-1", "us-gov-west-1", "evil.com", "garage", ""] {
+            assert_eq!(to(region, None), Err(region.into()));
+        }
+        assert_eq!(to("garage", Some("http://h")), Ok("garage".into()));
+        assert_eq!(to("a/b", Some("http://h")), Err("a/b".into()));
+    }
+
+    #[test]
+    fn finding_21_tls_is_never_left() {
+        let from = |server: &str| Target {
+            region: "eu-west-1".into(),
+            server: Some(server.into()),
+        };
+        let to = |location: &'static str, server: &str| {
+            let redirect = of(302, &[("location", location)], "").unwrap();
+            redirect.target(&from(server), "b").unwrap().server.unwrap()
+        };
+        assert_eq!(to("http://h:1/x", "https://h"), "https://h:1");
+        assert_eq!(to("HTTPS://h:1/x", "http://h"), "https://h:1");
+        assert_eq!(to("http://h:1/x", "http://h"), "http://h:1");
     }
 
     #[test]
