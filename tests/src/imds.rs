@@ -15,6 +15,12 @@ pub enum Version {
     V1Only,
     /// Has tokens whose answers never arrive, as behind a hop limit; gives everything without one.
     V1BehindHopLimit,
+    /// As [`V2Only`](Self::V2Only), but does not say how long its tokens live.
+    V2WithoutLifetime,
+    /// Gives something for a token that is none, and everything without one.
+    V1WithPages,
+    /// Answers everything with this status.
+    Refuses(u16),
 }
 
 /// A service that lives as long as the test.
@@ -77,19 +83,28 @@ fn serve(
             name.eq_ignore_ascii_case("x-aws-ec2-metadata-token")
                 .then_some(value)
         });
+        let refusal;
         let (status, headers, body) = match (version, method, token) {
+            (Version::Refuses(status), ..) => {
+                refusal = format!("{status} X");
+                (refusal.as_str(), "x-note: of a refusal\r\n", "<a page>\n")
+            }
             (Version::V1BehindHopLimit, "PUT", _) => continue,
+            (Version::V2WithoutLifetime, "PUT", _) => ("200 OK", "", TOKEN),
+            (Version::V1WithPages, "PUT", _) => ("200 OK", "", "<html>\n</html>"),
             (Version::V2Only, "PUT", _) => (
                 "200 OK",
                 "x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n",
                 TOKEN,
             ),
             (_, "PUT", _) => ("405 Method Not Allowed", "", ""),
-            (Version::V2Only, _, Some(TOKEN))
-            | (Version::V1Only | Version::V1BehindHopLimit, _, None) => match answers.get(path) {
-                Some(text) => ("200 OK", "", text.as_str()),
-                None => ("404 Not Found", "", "no such item"),
-            },
+            (Version::V2Only | Version::V2WithoutLifetime, _, Some(TOKEN))
+            | (Version::V1Only | Version::V1BehindHopLimit | Version::V1WithPages, _, None) => {
+                match answers.get(path) {
+                    Some(text) => ("200 OK", "", text.as_str()),
+                    None => ("404 Not Found", "", "no such item"),
+                }
+            }
             _ => ("401 Unauthorized", "", ""),
         };
         let answer = format!(

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share. They run the release binaries (`make build`), some as root.
 
 pub mod bundles;
+pub mod hostile;
 pub mod images;
 pub mod imds;
 pub mod injection;
@@ -15,6 +16,7 @@ pub mod recorded_s3;
 pub mod rivals;
 pub mod s3;
 pub mod same;
+mod s3_store;
 pub mod tls;
 pub mod traces;
 pub mod volumes;

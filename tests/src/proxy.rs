@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use regex::bytes::Regex;
 use rustix::net::sockopt::set_socket_linger;
 
+use crate::hostile::Hostile;
+
 /// How many bytes are passed on at a time.
 const STEP: usize = 64 * 1024;
 
@@ -41,6 +43,13 @@ pub enum Action {
     Header(&'static str, String),
     /// The server's clock is ahead by so much, and it refuses requests that are not.
     Clock(Duration),
+    /// Nothing is answered until the client goes away; the server gets the request before, or never.
+    Hold {
+        /// Whether the server gets it.
+        passed_on: bool,
+    },
+    /// It is answered by somebody who wants to harm the client.
+    Hostile(Hostile),
 }
 
 /// Which requests, and what is done with them.
@@ -52,6 +61,8 @@ pub struct Rule {
     pub path: Regex,
     /// How often; `None` is always.
     pub times: Option<u32>,
+    /// How many that match are let pass before.
+    pub skip: u32,
     /// What is done.
     pub action: Action,
 }
@@ -63,8 +74,15 @@ impl Rule {
             method: method.to_owned(),
             path: Regex::new(path).unwrap(),
             times,
+            skip: 0,
             action,
         }
+    }
+
+    /// The same, from the request of that number on, counted from 0.
+    pub fn after(mut self, skip: u32) -> Self {
+        self.skip = skip;
+        self
     }
 
     /// Answers with an error of S3.
@@ -123,6 +141,7 @@ struct State {
     rules: Vec<Rule>,
     requests: Vec<Request>,
     faults: u64,
+    held: u64,
 }
 
 /// A proxy that lives as long as the process.
@@ -171,6 +190,11 @@ impl Proxy {
     /// How many faults it has made since they were set.
     pub fn faults(&self) -> u64 {
         self.locked().faults
+    }
+
+    /// How many requests it holds that the server has answered.
+    pub fn held(&self) -> u64 {
+        self.locked().held
     }
 
     /// The requests so far.
@@ -325,6 +349,15 @@ fn serve(
             )?;
             continue;
         }
+        if let Some(Action::Hold { passed_on: false } | Action::Hostile(_)) = &action {
+            let _ = std::io::copy(&mut (&mut from_client).take(length), &mut std::io::sink())?;
+            if let Some(Action::Hostile(hostile)) = &action {
+                hostile.answer(&mut to_client)?;
+            } else {
+                wait_for_end(client);
+            }
+            return Ok(());
+        }
         let (to_server, from_server) = match &mut upstream {
             Some(open) => open,
             None => {
@@ -368,6 +401,11 @@ fn serve(
                 Some(answer) => break answer,
             }
         };
+        if matches!(action, Some(Action::Hold { .. })) {
+            state.lock().unwrap().held += 1;
+            wait_for_end(client);
+            return Ok(());
+        }
         thread::sleep(slowness.latency);
         match &action {
             Some(Action::Header(name, value)) => to_client.write_all(&answer.with(name, value))?,
@@ -425,9 +463,12 @@ fn find(state: &mut State, method: &str, path: &str) -> Option<Action> {
     } else {
         format!("{path}?{query}")
     };
-    let rule = state.rules.iter_mut().find(|rule| {
+    let rule = state.rules.iter_mut().find_map(|rule| {
         let is_method = rule.method.is_empty() || rule.method == method;
-        is_method && rule.times != Some(0) && rule.path.is_match(path.as_bytes())
+        let is_it = is_method && rule.times != Some(0) && rule.path.is_match(path.as_bytes());
+        let passes = rule.skip > 0;
+        rule.skip -= u32::from(is_it && passes);
+        (is_it && !passes).then_some(rule)
     })?;
     rule.times = rule.times.map(|times| times - 1);
     let action = rule.action.clone();

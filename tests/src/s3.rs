@@ -14,6 +14,7 @@ use s3s_fs::FileSystem;
 use tempfile::TempDir;
 
 use crate::moto::Moto;
+use crate::s3_store::Store;
 use crate::{Outcome, command, golden, key, names, outcome};
 
 /// The access key that the server knows.
@@ -27,7 +28,7 @@ pub const SECRET_KEY: &str = "rather-secret/key+of=tests";
 /// # Panics
 /// If the port is taken.
 pub fn serve(root: &Path, port: u16) -> SocketAddr {
-    let files = FileSystem::new(root).unwrap();
+    let files = Store(FileSystem::new(root).unwrap());
     let mut builder = S3ServiceBuilder::new(files);
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = builder.build();

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use ami_cli::{Context, Failure, OrExit, exit};
 use ami_manifest::{Image, LARGEST_MANIFEST, ParsedManifest, PrivateKey, Sha1Digest};
+use ami_parts::PART_SIZE;
 use ami_s3::{Arrived, Bucket, BucketPath, Expected, in_order};
 use ami_s3_cli::{Session, failure, talk};
 use serde::Serialize;
@@ -174,7 +175,7 @@ async fn get_parts(
             let (part, bucket) = (landing.parts[index].clone(), bucket.clone());
             let expected = Expected {
                 most: image.bundled_size,
-                usual: image.bundled_size / image.parts.len().max(1) as u64,
+                usual: usual_size(image, &part.name),
                 sha1: (!arguments.no_verify).then_some(part.digest),
             };
             async move {
@@ -209,6 +210,21 @@ async fn get_parts(
         arrived.synced().await.map_err(failure)?;
     }
     Ok(damaged)
+}
+
+/// About how many bytes a part has; of the last one of a bundle with parts of another size than usual nothing is known.
+fn usual_size(image: &Image, part: &str) -> u64 {
+    let (count, usual) = (image.parts.len().max(1) as u64, PART_SIZE.get());
+    let before = usual.saturating_mul(count - 1);
+    let last = image.bundled_size.checked_sub(before);
+    let last = last.filter(|size| (1..=usual).contains(size));
+    let is_last = image.parts.last().is_some_and(|last| last.filename == part);
+    match (last, is_last) {
+        (Some(size), true) => size,
+        (Some(_), false) => usual,
+        (None, true) => 0,
+        (None, false) => image.bundled_size / count,
+    }
 }
 
 fn doing(key: &str) -> String {

@@ -2,7 +2,7 @@
 
 use ami_aws::Identity;
 use ami_cli::{Context, Failure, exit};
-use ami_manifest::{Image, LARGEST_MANIFEST};
+use ami_manifest::{Image, LARGEST_MANIFEST, Sha1Digest};
 use ami_migration::{Signer, Target, signed_manifest};
 use ami_s3::{Bucket, Held, in_order};
 use ami_s3_cli::failure;
@@ -14,6 +14,8 @@ use crate::args::Arguments;
 pub struct Part {
     /// Its file's name.
     pub name: String,
+    /// The manifest's SHA-1.
+    pub digest: Sha1Digest,
     /// What S3 says of it.
     pub held: Held,
 }
@@ -30,6 +32,8 @@ impl Part {
 pub struct Bundle {
     /// In the manifest's order.
     pub parts: Vec<Part>,
+    /// What it is of.
+    pub image: Image,
     /// The new manifest.
     pub manifest: Vec<u8>,
 }
@@ -58,6 +62,7 @@ impl Bundle {
         let devices = target.devices(context).await?;
         Ok(Self {
             parts,
+            image: manifest.image.clone(),
             manifest: signer.sign(manifest, devices)?,
         })
     }
@@ -68,20 +73,16 @@ async fn parts(
     image: &Image,
     bucket: &Bucket,
 ) -> Result<Vec<Part>, Failure> {
-    let names: Vec<&str> = image
-        .parts
-        .iter()
-        .map(|part| part.filename.as_str())
-        .collect();
     let mut parts = Vec::new();
     in_order(
-        names.len(),
+        image.parts.len(),
         arguments.s3.parallel(),
         |index| {
-            let (bucket, name) = (bucket.clone(), names[index].to_owned());
+            let (bucket, part) = (bucket.clone(), &image.parts[index]);
+            let (name, digest) = (part.filename.clone(), part.digest);
             async move {
                 let held = bucket.held(&doing(&name), &name).await.map_err(failure)?;
-                Ok(Part { name, held })
+                Ok(Part { name, digest, held })
             }
         },
         |_, part| {

@@ -5,11 +5,12 @@ mod bundle;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use ami_aws::{DEFAULT_REGION, Identity, is_region};
+use ami_aws::{DEFAULT_REGION, Identity};
 use ami_cli::{Context, Failure, exit};
 use ami_s3::{Bucket, BucketPath, Content, Error, Fingerprint, Location, in_order};
-use ami_s3_cli::{Session, failure, talk, warn_of_name};
+use ami_s3_cli::{OlderManifests, Session, failure, talk, warn_of_name};
 use serde::Serialize;
 
 use crate::args::{Arguments, DEFINITION};
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
 
 fn migrate(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     // Who asks EC2 for a region that AWS does not have still asks S3 in one that it has.
-    let region = arguments.s3.region().filter(|region| is_region(region));
+    let region = arguments.s3.region_of_s3()?;
     let region = region.or(arguments.location().map(Location::region));
     let settings = arguments.s3.settings(region, context)?;
     let source = arguments.s3.bucket.clone();
@@ -92,7 +93,12 @@ async fn run(
         ))?;
     }
     let bundle = bundle?;
-    copy_parts(arguments, &bundle, &source, &destination, session).await?;
+    let older = match &found {
+        Some(_) => OlderManifests::find(&destination, name, &bundle.image).await,
+        None => Ok(OlderManifests::none(&destination)),
+    };
+    let older = Arc::new(older.map_err(failure)?);
+    copy_parts(arguments, &bundle, &source, &destination, &older, session).await?;
     let print = Fingerprint::of(&bundle.manifest);
     let content = Content::Bytes(bundle.manifest);
     let doing = format!("Failed to upload {name:?}");
@@ -100,6 +106,7 @@ async fn run(
     put.await.map_err(failure)?;
 
     let location = destination.path().location(name);
+    session.set_complete(&location);
     if arguments.s3.json {
         return session.context.print_json(&Report {
             manifest: location,
@@ -137,6 +144,7 @@ async fn copy_parts(
     bundle: &Bundle,
     source: &Bucket,
     destination: &Bucket,
+    older: &Arc<OlderManifests>,
     session: &Session<'_>,
 ) -> Result<(), Failure> {
     let bytes = bundle.parts.iter().map(|part| part.held.size).sum();
@@ -148,9 +156,11 @@ async fn copy_parts(
             let part = bundle.parts[index].clone();
             let said = session.say(&format!("Copying '{}'...", part.name));
             let (source, destination) = (source.clone(), destination.clone());
-            let acl = arguments.acl();
+            let (acl, older) = (arguments.acl(), older.clone());
             async move {
                 said?;
+                let make_way = older.make_way(&part.name, part.digest);
+                make_way.await.map_err(failure)?;
                 let doing = part.doing();
                 let copy = destination.copy_from(&doing, &source, &part.name, &part.held, acl);
                 copy.await.map_err(failure)

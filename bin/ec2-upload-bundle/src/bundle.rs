@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use ami_cli::{BundleFiles, Context, Failure, exit};
-use ami_manifest::Image;
+use ami_manifest::{Image, Sha1Digest};
 use ami_parts::PartFile;
 use ami_s3::{Acl, Bucket, Content, Error, Fingerprint};
+use ami_s3_cli::OlderManifests;
 
 /// What became of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,14 +106,23 @@ fn fingerprints(files: &[PartFile], context: &Context) -> Result<Vec<Fingerprint
 }
 
 impl Part {
-    /// Sends it, unless it `resumes` and S3 has it.
-    pub async fn send(&self, bucket: &Bucket, acl: Acl, resumes: bool) -> Result<Sent, Error> {
+    /// Sends it, unless it `resumes` and S3 has it; before it replaces a part of an older bundle, that one's manifest goes.
+    pub async fn send(
+        &self,
+        bucket: &Bucket,
+        acl: Acl,
+        resumes: bool,
+        older: &OlderManifests,
+    ) -> Result<Sent, Error> {
         let doing = doing(&self.path);
         if resumes && bucket.holds(&doing, &self.name, &self.print).await? {
             // Whoever sent it may have let others read it.
             bucket.set_acl(&doing, &self.name, acl).await?;
             return Ok(Sent::Skipped);
         }
+        older
+            .make_way(&self.name, Sha1Digest(self.print.sha1))
+            .await?;
         let content = Content::File(self.path.clone());
         bucket
             .put(&doing, &self.name, &content, &self.print, acl)

@@ -4,12 +4,13 @@ mod args;
 mod bundle;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use ami_aws::DEFAULT_REGION;
+use ami_aws::{DEFAULT_REGION, is_region};
 use ami_cli::{Context, Failure, OrExit, exit};
 use ami_manifest::ParsedManifest;
 use ami_s3::{Bucket, BucketPath, Content, Location, in_order};
-use ami_s3_cli::{Session, failure, talk, warn_of_name};
+use ami_s3_cli::{OlderManifests, Session, failure, talk, warn_of_name};
 use serde::Serialize;
 use tracing::debug;
 
@@ -73,21 +74,33 @@ async fn run(
         session.context,
     )?;
 
-    if found.is_none() {
+    let (file, doing) = bundle.manifest_name();
+    let older = if found.is_some() {
+        let image = &parsed.manifest.image;
+        let found = OlderManifests::find(&bucket, &file, image).await;
+        found.map_err(failure)?
+    } else {
         session.say("Creating bucket...")?;
         let _ = bucket.create(asked.as_ref()).await.map_err(failure)?;
-    }
+        OlderManifests::none(&bucket)
+    };
+    let older = Arc::new(older);
     let BucketPath { bucket: name, .. } = bucket.path();
     session.say(&format!(
         "Uploading bundled image parts to the S3 bucket {name} ..."
     ))?;
-    let sent = send_parts(arguments, &bundle, &bucket, found.is_some(), session).await?;
+    let may_have_some = found.is_some();
+    let sent = send_parts(arguments, &bundle, &bucket, may_have_some, &older, session).await?;
     let manifest = if arguments.skipmanifest {
         session.say("Skipping manifest.")?;
+        for location in older.deleted() {
+            session.warn(&format!(
+                "The manifest {location} of an older bundle was deleted, because its parts were replaced."
+            ));
+        }
         None
     } else {
         session.say("Uploading manifest ...")?;
-        let (file, doing) = bundle.manifest_name();
         let content = Content::Bytes(bundle.manifest.clone());
         let put = bucket.put(
             &doing,
@@ -97,8 +110,9 @@ async fn run(
             arguments.place.acl,
         );
         put.await.map_err(failure)?;
-        session.say("Uploaded manifest.")?;
         let location = bucket.path().location(&file);
+        session.set_complete(&location);
+        session.say("Uploaded manifest.")?;
         session.say(&format!("Manifest uploaded to: {location}"))?;
         Some(location)
     };
@@ -120,12 +134,11 @@ async fn run(
     session.say("Bundle upload completed.")
 }
 
-/// Where the bucket is to be: us-east-1 as a region takes a bucket that is elsewhere, as a location it does not.
+/// Where the bucket is to be: us-east-1 as a region takes a bucket that is elsewhere, as a location it does not. What is the name of no
+/// region of AWS's is one of a server of somebody's own, which need not call the place of its buckets by it.
 fn asked(arguments: &Arguments) -> Option<Location> {
-    let region = arguments
-        .s3
-        .region()
-        .filter(|region| *region != DEFAULT_REGION);
+    let region = arguments.s3.region();
+    let region = region.filter(|region| is_region(region) && *region != DEFAULT_REGION);
     let of_region = || region.map(|region| Location::of_answer(Some(region)));
     arguments.place.location().cloned().or_else(of_region)
 }
@@ -160,6 +173,7 @@ async fn send_parts(
     bundle: &Bundle,
     bucket: &Bucket,
     may_have_some: bool,
+    older: &Arc<OlderManifests>,
     session: &Session<'_>,
 ) -> Result<Vec<(String, Sent)>, Failure> {
     let first = arguments.part.unwrap_or(0);
@@ -181,12 +195,13 @@ async fn send_parts(
                 bucket.clone(),
                 arguments.place.acl,
             );
-            let is_left_out = is_left_out(index);
+            let (is_left_out, older) = (is_left_out(index), older.clone());
             async move {
                 if is_left_out {
                     return Ok(Sent::Skipped);
                 }
-                part.send(&bucket, acl, resumes).await.map_err(failure)
+                let sent = part.send(&bucket, acl, resumes, &older).await;
+                sent.map_err(failure)
             }
         },
         |index, sent| {

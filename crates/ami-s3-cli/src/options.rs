@@ -68,6 +68,23 @@ impl S3Options {
         self.region.as_deref().filter(|region| !region.is_empty())
     }
 
+    /// The region that was given, if S3 can be asked in it: AWS's have names of a certain form, those of other servers any.
+    ///
+    /// # Errors
+    /// The environment names a server by no URL.
+    pub fn region_of_s3(&self) -> Result<Option<&str>, Failure> {
+        let is_server = is_server(self.endpoint()?.as_ref());
+        let region = self.region();
+        Ok(region.filter(|region| is_server || is_region(region)))
+    }
+
+    fn endpoint(&self) -> Result<Option<Endpoint>, Failure> {
+        match self.endpoint_url.clone().or_else(|| self.url.clone()) {
+            Some(endpoint) => Ok(Some(endpoint)),
+            None => environment_endpoint(),
+        }
+    }
+
     /// How many files are transferred at once.
     pub fn parallel(&self) -> usize {
         self.parallel.get()
@@ -76,19 +93,16 @@ impl S3Options {
     /// What is needed to connect, to begin in `region`.
     ///
     /// # Errors
-    /// Half of a pair of keys, or what cannot go together; a region that is no name of one.
+    /// Half of a pair of keys, or what cannot go together; a region that is no name of one of AWS's, where AWS is asked.
     pub fn settings(&self, region: Option<&str>, context: &Context) -> Result<Settings, Failure> {
         let identity = self.credentials.identity(context)?;
         let region = region.map(str::to_owned);
-        if let Some(region) = region.as_deref().filter(|region| !is_region(region)) {
+        let endpoint = self.endpoint()?;
+        let is_known = |region: &&str| is_region(region) || is_server(endpoint.as_ref());
+        if let Some(region) = region.as_deref().filter(|region| !is_known(region)) {
             let text = format!("{region:?} is not the name of a region, such as eu-west-1");
             return Err(Failure::new(ami_cli::exit::OTHER, text));
         }
-        let endpoint = self.endpoint_url.clone().or_else(|| self.url.clone());
-        let endpoint = match endpoint {
-            Some(endpoint) => Some(endpoint),
-            None => environment_endpoint()?,
-        };
         Ok(Settings {
             identity,
             region,
@@ -97,6 +111,11 @@ impl S3Options {
             retry: self.retry,
         })
     }
+}
+
+/// Whether it is a server of somebody's own, whose region may be called anything.
+fn is_server(endpoint: Option<&Endpoint>) -> bool {
+    matches!(endpoint, Some(Endpoint::Server(_)))
 }
 
 fn environment_endpoint() -> Result<Option<Endpoint>, Failure> {

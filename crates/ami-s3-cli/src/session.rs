@@ -17,6 +17,8 @@ pub struct Session<'a> {
     pub context: &'a Context,
     moved: Arc<AtomicU64>,
     progress: RefCell<Option<Progress>>,
+    /// What must be known if the story does not end well.
+    aftermath: RefCell<Vec<String>>,
 }
 
 impl Session<'_> {
@@ -26,6 +28,17 @@ impl Session<'_> {
     /// Standard output cannot be written.
     pub fn say(&self, line: &str) -> Result<(), Failure> {
         self.aside(|| self.context.say(line))
+    }
+
+    /// Prints a warning.
+    pub fn warn(&self, line: &str) {
+        self.aside(|| self.context.warn(line));
+    }
+
+    /// The bundle is whole in S3, with its manifest at `location`: whatever fails from now on, that is so.
+    pub fn set_complete(&self, location: &str) {
+        let line = format!("The bundle is complete in S3, with its manifest at {location}.");
+        let _ = self.aftermath.replace(vec![line]);
     }
 
     /// Shows a bar of so many bytes of so many files from now on.
@@ -55,17 +68,29 @@ impl Session<'_> {
     }
 
     fn tell(&self, event: Event) -> Result<(), Failure> {
-        if let Event::Retrying { reason } = event {
-            self.aside(|| self.context.warn(&reason));
-            // The older suite's words, which scripts may read. It did not wait either.
-            self.say("Retrying in 5s ...")?;
+        match event {
+            Event::Retrying { reason } => {
+                self.warn(&reason);
+                // The older suite's words, which scripts may read. It did not wait either.
+                self.say("Retrying in 5s ...")?;
+            }
+            Event::OlderGoes { location } => {
+                self.aftermath.borrow_mut().push(format!(
+                    "The manifest {location} of an older bundle is deleted, or about to be, because its parts are replaced; a bundle \
+                     is there again when this command has ended well."
+                ));
+            }
+            Event::OlderStays { location, reason } => self.warn(&format!(
+                "The manifest {location}, if there is an older one, stays beside parts that are not its own until this command has \
+                 ended well: {reason}"
+            )),
+            _ => {}
         }
         Ok(())
     }
 
     fn tick(&self) -> Result<(), Failure> {
         if self.context.interrupted().load(Ordering::Relaxed) {
-            self.end();
             return Err(Failure::interrupted());
         }
         if let Some(progress) = &*self.progress.borrow() {
@@ -93,20 +118,33 @@ pub fn talk(
             connection,
             context,
             progress: RefCell::default(),
+            aftermath: RefCell::default(),
         };
-        let mut story = pin!(story(&session));
-        let mut tick = tokio::time::interval(TICK);
-        let result = loop {
-            tokio::select! {
-                biased;
-                Some(event) = events.recv() => session.tell(event)?,
-                result = &mut story => break result,
-                _ = tick.tick() => session.tick()?,
+        let result = {
+            let mut story = pin!(story(&session));
+            let mut tick = tokio::time::interval(TICK);
+            loop {
+                let meanwhile = tokio::select! {
+                    biased;
+                    Some(event) = events.recv() => session.tell(event),
+                    result = &mut story => break result,
+                    _ = tick.tick() => session.tick(),
+                };
+                if let Err(failure) = meanwhile {
+                    break Err(failure);
+                }
             }
         };
         session.end();
+        let mut told = Ok(());
         while let Ok(event) = events.try_recv() {
-            session.tell(event)?;
+            told = told.and(session.tell(event));
+        }
+        let result = result.and(told);
+        if result.is_err() {
+            for line in session.aftermath.borrow().iter() {
+                context.warn(line);
+            }
         }
         result
     })
@@ -116,9 +154,10 @@ pub fn talk(
 pub fn failure(error: Error) -> Failure {
     match error {
         Error::Aws(error) => ami_aws_cli::failure(error),
-        Error::Service { .. } | Error::Network { .. } | Error::Content { .. } => {
-            Failure::new(exit::SERVICE, error)
-        }
+        Error::Service { .. }
+        | Error::Network { .. }
+        | Error::Content { .. }
+        | Error::TooLong { .. } => Failure::new(exit::SERVICE, error),
         Error::Location { .. } => Failure::new(exit::LOCATION, error),
         error => Failure::new(exit::OTHER, error),
     }

@@ -155,8 +155,12 @@ impl Connection {
 
     /// Tells that something is tried again.
     pub(crate) fn tell_retry(&self, reason: String) {
+        self.tell(Event::Retrying { reason });
+    }
+
+    fn tell(&self, event: Event) {
         // Where nobody listens, nobody wants to know.
-        let _ = self.0.events.send(Event::Retrying { reason });
+        let _ = self.0.events.send(event);
     }
 
     /// A bucket to work with; nothing is sent.
@@ -305,10 +309,21 @@ impl Attempt {
     }
 }
 
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bucket({:?})", self.0.path)
+    }
+}
+
 impl Bucket {
     /// Its name, and the folder.
     pub fn path(&self) -> &BucketPath {
         &self.0.path
+    }
+
+    /// Tells whoever listens to the connection.
+    pub fn tell(&self, event: Event) {
+        self.connection().tell(event);
     }
 
     pub(crate) fn connection(&self) -> &Connection {

@@ -40,6 +40,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file is longer than any of its kind.
+    #[error("{doing}: it has more than {most} bytes, which no file of this bundle has")]
+    TooLong {
+        /// What failed.
+        doing: String,
+        /// The most bytes.
+        most: u64,
+    },
     /// The bucket is somewhere else than where it was asked for.
     #[error("Bucket \"{bucket}\" already exists in \"{actual}\" and \"{asked}\" was specified.")]
     Location {
@@ -115,6 +123,14 @@ impl Error {
     /// Whether S3 says that the person may not do this, whoever they are.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self, Self::Service { status: 403, code, .. } if code == "AccessDenied" || code == "Error")
+    }
+
+    /// Whether S3 refuses this one request for what it asks, and would refuse it again.
+    pub fn is_refused(&self) -> bool {
+        let is_of_object = |code: &str| matches!(code, "InvalidObjectState" | "InvalidRequest");
+        self.is_denied()
+            || self.is_not_implemented()
+            || matches!(self, Self::Service { code, .. } if is_of_object(code))
     }
 
     /// Whether the server does not know such a request.

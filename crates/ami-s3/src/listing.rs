@@ -97,7 +97,7 @@ impl Bucket {
         let Some((first, rest)) = files.split_first() else {
             return Ok(());
         };
-        self.delete_one(first).await.map_err(explain)?;
+        self.delete_file(first).await.map_err(explain)?;
         done(first)?;
         for batch in rest.chunks(BATCH) {
             if batch.len() > 1 {
@@ -116,7 +116,7 @@ impl Bucket {
             }
             let delete = |index: usize| {
                 let (bucket, file) = (self.clone(), batch[index].clone());
-                async move { bucket.delete_one(&file).await.map_err(explain) }
+                async move { bucket.delete_file(&file).await.map_err(explain) }
             };
             in_order(batch.len(), parallel, delete, |index, ()| {
                 done(&batch[index])
@@ -126,7 +126,11 @@ impl Bucket {
         Ok(())
     }
 
-    async fn delete_one(&self, file: &str) -> Result<(), Error> {
+    /// Deletes a file. One that is not there counts as gone.
+    ///
+    /// # Errors
+    /// S3's reason.
+    pub async fn delete_file(&self, file: &str) -> Result<(), Error> {
         self.perform(&doing(file), 0, |attempt: Attempt| async move {
             let request = attempt
                 .client

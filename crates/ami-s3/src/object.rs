@@ -228,7 +228,7 @@ impl Bucket {
     /// Downloads a small file.
     ///
     /// # Errors
-    /// S3's reason; [`Error::Content`] if it has more than `most` bytes.
+    /// S3's reason; [`Error::TooLong`] if it has more than `most` bytes.
     pub async fn get(&self, doing: &str, file: &str, most: u64) -> Result<Vec<u8>, Error> {
         self.perform(doing, 0, |attempt: Attempt| async move {
             let mut bytes = Vec::new();
@@ -428,9 +428,9 @@ async fn receive(
         })?;
         received += chunk.len() as u64;
         if received > most {
-            return Err(Error::Content {
+            return Err(Error::TooLong {
                 doing: attempt.doing().to_owned(),
-                reason: format!("it has more than {most} bytes, which no file of this bundle has"),
+                most,
             }
             .into());
         }

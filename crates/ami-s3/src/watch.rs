@@ -36,6 +36,18 @@ pub enum Event {
         /// What failed, and why.
         reason: String,
     },
+    /// A manifest of an older bundle is deleted now, before parts of it are replaced.
+    OlderGoes {
+        /// Bucket and key.
+        location: String,
+    },
+    /// It may not be deleted, if it is there.
+    OlderStays {
+        /// Bucket and key.
+        location: String,
+        /// S3's reason.
+        reason: String,
+    },
 }
 
 /// One operation's tries, however many requests of the SDK they are spread over.

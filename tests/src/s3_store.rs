@@ -1,0 +1,103 @@
+//! The store of the tests' S3 server: a folder, as `s3s-fs` has it, whose listings also say each object's ETag.
+
+use s3s::dto::{
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateBucketInput,
+    CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteBucketInput,
+    DeleteBucketOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
+    DeleteObjectsOutput, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput,
+    GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput,
+    ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
+    ListObjectsV2Output, ListPartsInput, ListPartsOutput, Object, PutObjectInput, PutObjectOutput,
+    UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+};
+use s3s::{S3, S3Request, S3Response, S3Result};
+use s3s_fs::FileSystem;
+
+/// Each bucket is a folder in it.
+#[derive(Debug)]
+pub(crate) struct Store(pub(crate) FileSystem);
+
+/// What is passed on as it is: the method, what comes and what is answered.
+macro_rules! pass_on {
+    ($(($name:ident, $input:ty, $output:ty)),* $(,)?) => {
+        #[async_trait::async_trait]
+        impl S3 for Store {
+            $(
+                async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
+                    self.0.$name(request).await
+                }
+            )*
+
+            async fn list_objects(
+                &self,
+                request: S3Request<ListObjectsInput>,
+            ) -> S3Result<S3Response<ListObjectsOutput>> {
+                let bucket = request.input.bucket.clone();
+                let mut answer = self.0.list_objects(request).await?;
+                self.complete(&bucket, answer.output.contents.as_mut()).await?;
+                Ok(answer)
+            }
+
+            async fn list_objects_v2(
+                &self,
+                request: S3Request<ListObjectsV2Input>,
+            ) -> S3Result<S3Response<ListObjectsV2Output>> {
+                let bucket = request.input.bucket.clone();
+                let mut answer = self.0.list_objects_v2(request).await?;
+                self.complete(&bucket, answer.output.contents.as_mut()).await?;
+                Ok(answer)
+            }
+        }
+    };
+}
+
+pass_on! {
+    (abort_multipart_upload, AbortMultipartUploadInput, AbortMultipartUploadOutput),
+    (complete_multipart_upload, CompleteMultipartUploadInput, CompleteMultipartUploadOutput),
+    (copy_object, CopyObjectInput, CopyObjectOutput),
+    (create_bucket, CreateBucketInput, CreateBucketOutput),
+    (create_multipart_upload, CreateMultipartUploadInput, CreateMultipartUploadOutput),
+    (delete_bucket, DeleteBucketInput, DeleteBucketOutput),
+    (delete_object, DeleteObjectInput, DeleteObjectOutput),
+    (delete_objects, DeleteObjectsInput, DeleteObjectsOutput),
+    (get_bucket_location, GetBucketLocationInput, GetBucketLocationOutput),
+    (get_object, GetObjectInput, GetObjectOutput),
+    (head_bucket, HeadBucketInput, HeadBucketOutput),
+    (head_object, HeadObjectInput, HeadObjectOutput),
+    (list_buckets, ListBucketsInput, ListBucketsOutput),
+    (list_parts, ListPartsInput, ListPartsOutput),
+    (put_object, PutObjectInput, PutObjectOutput),
+    (upload_part, UploadPartInput, UploadPartOutput),
+    (upload_part_copy, UploadPartCopyInput, UploadPartCopyOutput),
+}
+
+impl Store {
+    async fn complete(&self, bucket: &str, objects: Option<&mut Vec<Object>>) -> S3Result<()> {
+        for object in objects.into_iter().flatten() {
+            let input = HeadObjectInput {
+                bucket: bucket.to_owned(),
+                key: object.key.clone().unwrap_or_default(),
+                ..Default::default()
+            };
+            let answer = self.0.head_object(request(input)).await?;
+            object.e_tag = answer.output.e_tag;
+        }
+        Ok(())
+    }
+}
+
+/// A request of nobody's.
+fn request<T>(input: T) -> S3Request<T> {
+    S3Request {
+        input,
+        method: Default::default(),
+        uri: Default::default(),
+        headers: Default::default(),
+        extensions: Default::default(),
+        credentials: None,
+        region: None,
+        service: None,
+        trailing_headers: None,
+    }
+}

@@ -1,0 +1,92 @@
+//! Instance metadata services that refuse, or say less than they should.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use end_to_end::imds::{Service, Version};
+use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, manifest};
+use end_to_end::{METADATA_ENDPOINT, Outcome, bundling_volume, command, folder, outcome};
+
+fn upload(server: &Server, service: &Service, more: &[&str]) -> Outcome {
+    let (url, manifest) = (server.url(), manifest());
+    let arguments = ["-b", BUCKET, "--url", &url, "-m", &manifest, "--batch"];
+    let arguments = [&arguments[..], more].concat();
+    let mut upload = command("ec2-upload-bundle", &arguments);
+    outcome(upload.env(METADATA_ENDPOINT, &service.endpoint))
+}
+
+fn role() -> BTreeMap<String, String> {
+    let role = serde_json::json!({
+        "Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-01-01T00:00:00Z", "Expiration": "2099-01-01T00:00:00Z",
+        "AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "Token": "token-of-the-role"
+    });
+    let path = "/latest/meta-data/iam/security-credentials/";
+    [
+        (path.to_owned(), "role".to_owned()),
+        (format!("{path}role"), role.to_string()),
+    ]
+    .into()
+}
+
+#[test]
+fn finding_25p_a_service_that_refuses_has_no_credentials() {
+    let server = Server::start();
+    for status in [400, 401, 403, 404, 405] {
+        let service = Service::start(Version::Refuses(status), BTreeMap::new());
+        let result = upload(&server, &service, &[]);
+        assert_eq!(
+            (result.code, result.stderr.as_str()),
+            (
+                1,
+                "missing mandatory parameter: --access-key (and there are no credentials in the environment, in a profile or of a \
+                 role)\nTry 'ec2-upload-bundle --help'\n"
+            ),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn finding_25p_what_is_said_without_a_lifetime_is_a_token_if_it_looks_like_one() {
+    let server = Server::start();
+    for version in [Version::V2WithoutLifetime, Version::V1WithPages] {
+        let service = Service::start(version, role());
+        let result = upload(&server, &service, &[]);
+        assert_eq!(
+            (result.code, result.stderr.as_str()),
+            (0, ""),
+            "{version:?}"
+        );
+        let requests = service.requests();
+        assert!(requests.iter().any(|request| request.starts_with("PUT ")));
+    }
+}
+
+/// Arguments that bundle a small folder and inherit from the instance.
+fn inheriting(volume: &std::path::Path, destination: &std::path::Path) -> Vec<String> {
+    fs::write(volume.join("file"), "x").unwrap();
+    let mut arguments = bundling_volume(volume, destination);
+    arguments.retain(|word| word != "--no-inherit");
+    arguments
+}
+
+#[test]
+fn finding_25p_metadata_that_cannot_be_had_is_said_in_one_plain_line() {
+    let (volume, to) = (folder(), folder());
+    let arguments = inheriting(volume.path(), to.path());
+    for status in [403, 404] {
+        let service = Service::start(Version::Refuses(status), BTreeMap::new());
+        let mut bundling = command("ec2-bundle-vol", &arguments);
+        let result = outcome(bundling.env(METADATA_ENDPOINT, &service.endpoint));
+        assert_eq!(
+            (result.code, result.stderr),
+            (
+                12,
+                format!(
+                    "ERROR: Can't access instance metadata. If you are not bundling on an EC2 instance use --no-inherit: the \
+                     instance metadata service answers with status {status}\n"
+                )
+            )
+        );
+    }
+}
