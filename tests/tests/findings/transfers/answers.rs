@@ -242,14 +242,14 @@ fn finding_10_ec2s_answers_are_limited_too() {
         outcome(&mut limited(&migrate))
     };
     let endless = Hostile::endless(200, "<DescribeRegionsResponse><regionInfo>", "<item/>");
-    let result = migrate(hostile("POST", ".", endless));
+    let result = migrate(hostile("POST", "", endless));
     assert_one_line(
         &result,
         254,
         "the server's answer has more than 65536 elements",
     );
     let refusal = Hostile::endless(403, "<Response><Errors>", "more and more ");
-    let result = migrate(hostile("POST", ".", refusal));
+    let result = migrate(hostile("POST", "", refusal));
     assert_one_line(&result, 254, TOO_LONG_AN_ERROR);
     // As an answer to the question for regions it names one; to that for images, another page.
     let count = Arc::<AtomicU64>::default();
@@ -257,7 +257,7 @@ fn finding_10_ec2s_answers_are_limited_too() {
         page: "<R><regionInfo><item><regionName>us-east-1</regionName></item></regionInfo><imagesSet/><nextToken>$NEXT</nextToken></R>",
         count: count.clone(),
     };
-    let result = migrate(hostile("POST", ".", pages));
+    let result = migrate(hostile("POST", "", pages));
     assert_one_line(&result, 254, "the server's answers have no end");
     assert_eq!(count.load(Ordering::Relaxed), 51);
 }
@@ -268,7 +268,7 @@ fn finding_10_those_who_give_credentials_are_limited_too() {
     let manifest = manifest();
     let url = scene.proxy.url();
     let upload = |variable: &str, value: &str, answer: Hostile| {
-        scene.proxy.set_rules(vec![hostile("", ".", answer)]);
+        scene.proxy.set_rules(vec![hostile("", "", answer)]);
         let mut upload = command(
             "ec2-upload-bundle",
             &["-b", BUCKET, "--url", &url, "-m", &manifest, "--batch"],
