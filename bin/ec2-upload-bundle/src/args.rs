@@ -21,6 +21,8 @@ pub const DEFINITION: Definition = Definition {
          for is an error, except that --region us-east-1 takes any.",
         "Credentials are those of -a, -s and -t (or AWS_DELEGATION_TOKEN), or else what the AWS SDK finds: environment variables, \
          profiles, single sign-on, a web identity, a container's role, the instance's role. --debug says which, never their values.",
+        "An older bundle of the name loses its manifest before the first of its parts is replaced, so that no manifest stands beside parts \
+         that are not its own; with --skipmanifest too. Where these credentials may not delete it, standard error says so.",
         "With --retry, or --resume, an upload that was cut off goes on: parts that S3 has with the right size and MD5 are not sent again.",
     ],
     mandatory: &["bucket", "manifest"],
