@@ -24,6 +24,9 @@ const PAGE: u32 = 200;
 /// The most answers that a list may be spread over, and with them what is kept of it: AWS has some hundred kernels in a region.
 const MOST_PAGES: usize = 50;
 
+/// How long all answers of a list together may take.
+const LONGEST: Duration = Duration::from_secs(600);
+
 /// The most regions: all are asked at once.
 const MOST_REGIONS: usize = 200;
 
@@ -153,6 +156,16 @@ impl Ec2 {
 
     /// The images of these owners, or of everybody, that have one of these IDs.
     async fn describe(
+        &self,
+        region: &str,
+        owners: Vec<String>,
+        ids: Vec<String>,
+    ) -> Result<Vec<Image>, Error> {
+        let described = tokio::time::timeout(LONGEST, self.pages(region, owners, ids)).await;
+        described.unwrap_or_else(|_| Err(endless(LOOKING, region)))
+    }
+
+    async fn pages(
         &self,
         region: &str,
         owners: Vec<String>,

@@ -1,5 +1,7 @@
 //! Many objects at once: listing and deleting.
 
+use std::time::Duration;
+
 use aws_sdk_s3::operation::delete_object::DeleteObjectError;
 use aws_sdk_s3::operation::delete_objects::DeleteObjectsError;
 use aws_sdk_s3::operation::list_objects::ListObjectsError;
@@ -21,6 +23,9 @@ const MOST_PAGES: usize = 1000;
 /// The most bytes of names that are kept of a listing.
 const MOST_KEPT: usize = 16 << 20;
 
+/// How long all pages together may take.
+const LONGEST: Duration = Duration::from_secs(600);
+
 impl Bucket {
     /// The names of the files in the bucket's folder that begin with `begin` and are `wanted`, in S3's order.
     ///
@@ -29,6 +34,15 @@ impl Bucket {
     /// # Errors
     /// S3's reason; [`Error::Content`] if there is no end of it.
     pub async fn list(
+        &self,
+        begin: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, Error> {
+        let listed = tokio::time::timeout(LONGEST, self.pages(begin, wanted)).await;
+        listed.unwrap_or_else(|_| Err(endless("takes too long")))
+    }
+
+    async fn pages(
         &self,
         begin: &str,
         wanted: impl Fn(&str) -> bool,
@@ -66,7 +80,7 @@ impl Bucket {
                 }
             }
             if kept > MOST_KEPT {
-                return Err(endless("names"));
+                return Err(endless("has more names than any bundle"));
             }
             let next = page.next_marker().or(keys.last().copied());
             match next {
@@ -78,7 +92,7 @@ impl Bucket {
                 _ => return Ok(files),
             }
         }
-        Err(endless("pages"))
+        Err(endless("has more pages than any bundle"))
     }
 
     /// Deletes files, and passes each name to `done` when it is gone, in order. One that is not there counts as gone.
@@ -207,10 +221,10 @@ impl Bucket {
     }
 }
 
-fn endless(of_what: &str) -> Error {
+fn endless(how: &str) -> Error {
     Error::Content {
         doing: ASKING.to_owned(),
-        reason: format!("the listing has more {of_what} than any bundle"),
+        reason: format!("the listing {how}"),
     }
 }
 

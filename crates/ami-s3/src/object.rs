@@ -91,8 +91,10 @@ impl Fingerprint {
 pub struct Expected {
     /// The most bytes that it can have.
     pub most: u64,
-    /// About how many bytes files of its kind have.
+    /// About how many bytes it has.
     pub usual: u64,
+    /// The most bytes that a file of its kind has in bundles as they usually are: how long it is waited for.
+    pub patience: u64,
     /// Its SHA-1, if it must have that.
     pub sha1: Option<[u8; 20]>,
 }
@@ -294,7 +296,7 @@ impl Bucket {
             .open(path);
         let target = target.map_err(Error::io("create", path))?;
         let get = async |range: Option<Range<u64>>| {
-            self.get_range(doing, file, expected.most, range, &target, path)
+            self.get_range(doing, file, expected, range, &target, path)
                 .await
         };
         if expected.usual > HALF {
@@ -327,21 +329,21 @@ impl Bucket {
         &self,
         doing: &str,
         file: &str,
-        most: u64,
+        expected: &Expected,
         range: Option<Range<u64>>,
         target: &File,
         path: &Path,
     ) -> Result<(), Error> {
         let range = &range;
         let got = self
-            .perform(doing, most, |attempt: Attempt| async move {
+            .perform(doing, expected.patience, |attempt: Attempt| async move {
                 let object = self.open(&attempt, file, range.as_ref()).await?;
                 let is_range = object.content_range().is_some();
                 let mut position = range
                     .as_ref()
                     .filter(|_| is_range)
                     .map_or(0, |range| range.start);
-                receive(&attempt, object, most, |chunk| {
+                receive(&attempt, object, expected.most, |chunk| {
                     target
                         .write_all_at(chunk, position)
                         .map_err(Error::io("write", path))?;
