@@ -9,7 +9,7 @@ use ami_imds::Inherited;
 )]
 struct NoMetadata(#[source] ami_imds::Error);
 
-/// Asks the instance. Items that an option gives are not missed.
+/// Asks the instance. Items that an option gives are not missed, but for kernel and RAM disk: of these the older suite says so anyway.
 pub fn read(options: &BundleOptions, context: &Context) -> Result<Inheritance, Failure> {
     let found = match Inherited::read(context.interrupted()) {
         Err(ami_imds::Error::Interrupted) => return Err(Failure::interrupted()),
@@ -18,14 +18,8 @@ pub fn read(options: &BundleOptions, context: &Context) -> Result<Inheritance, F
     let items = [
         ("ancestor-ami-ids", found.ancestor_ami_ids.is_none()),
         ("ami-id", found.ami_id.is_none()),
-        (
-            "kernel-id",
-            found.kernel_id.is_none() && options.kernel.is_none(),
-        ),
-        (
-            "ramdisk-id",
-            found.ramdisk_id.is_none() && options.ramdisk.is_none(),
-        ),
+        ("kernel-id", found.kernel_id.is_none()),
+        ("ramdisk-id", found.ramdisk_id.is_none()),
         (
             "product-codes",
             found.product_codes.is_none() && options.productcodes.is_none(),

@@ -90,3 +90,27 @@ fn finding_25p_metadata_that_cannot_be_had_is_said_in_one_plain_line() {
         );
     }
 }
+
+/// As in the older suite, which asks for these two whatever the options give.
+#[test]
+fn finding_25q_kernel_and_ram_disk_are_missed_even_where_an_option_replaces_them() {
+    let (volume, to) = (folder(), folder());
+    let mut arguments = inheriting(volume.path(), to.path());
+    let more = "--kernel aki-1 --ramdisk ari-1 --productcodes X -B ami=sda1";
+    arguments.extend(more.split(' ').map(str::to_owned));
+    let path = |item: &str| format!("/latest/meta-data/{item}");
+    let answers = [
+        (path(""), "ami-id".to_owned()),
+        (path("ami-id"), "ami-1".to_owned()),
+    ];
+    let service = Service::start(Version::V2Only, answers.into());
+    let mut bundling = command("ec2-bundle-vol", &arguments);
+    let result = outcome(bundling.env(METADATA_ENDPOINT, &service.endpoint));
+    assert_eq!(result.code, 0, "{result:?}");
+    let missed: Vec<&str> = result
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("Unable to read instance meta-data for "))
+        .collect();
+    assert_eq!(missed, ["ancestor-ami-ids", "kernel-id", "ramdisk-id"]);
+}
