@@ -146,10 +146,14 @@ impl Image {
             .metadata()
             .map_err(Error::io("read", &self.path))?;
         let written = |m: &Metadata| (m.mtime(), m.mtime_nsec());
+        // Whoever writes can set the time of writing back, but not the time of the last change.
+        let changed = |m: &Metadata| (m.ctime(), m.ctime_nsec());
         if now.len() != before.len() {
             Err(self.changed("its size is another"))
         } else if written(&now) != written(before) {
             Err(self.changed("it was written to"))
+        } else if changed(&now) != changed(before) {
+            Err(self.changed("it or its attributes were changed"))
         } else {
             Ok(())
         }
@@ -266,5 +270,25 @@ mod tests {
         let file = File::options().write(true).open(&path).unwrap();
         file.set_modified(later).unwrap();
         assert!(told(image.check_unchanged()).contains("it was written to"));
+    }
+
+    #[test]
+    fn finding_22_a_writer_that_sets_the_time_of_writing_back_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = sparse_file(folder.path(), 9000, &[(0, 9000)]);
+        let image = Image::open(&path).unwrap();
+        let before = path.metadata().unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        // The kernel's clock for such times ticks some hundred times a second.
+        while path.metadata().unwrap().ctime_nsec() == before.ctime_nsec() {
+            file.write_all_at(b"another", 5000).unwrap();
+            file.set_modified(before.modified().unwrap()).unwrap();
+        }
+        assert_eq!(
+            path.metadata().unwrap().modified().unwrap(),
+            before.modified().unwrap()
+        );
+        let told = image.check_unchanged().unwrap_err().to_string();
+        assert!(told.contains("it or its attributes were changed"), "{told}");
     }
 }
