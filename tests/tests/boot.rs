@@ -169,6 +169,7 @@ fn assert_boots(mkfs: &str, partition: &str, loader: Loader, root: &str) {
             partition,
             "--no-keep-image",
             "--no-filter",
+            "--use-volume-tools",
         ]
         .map(str::to_owned),
     );

@@ -314,7 +314,7 @@ fn the_table_of_file_systems_and_the_script_change_the_image_only() {
         ],
         [
             "made\n",
-            "# old\n",
+            "/dev/x / ext4 defaults 0 0\n",
             "/dev/x / ext4 defaults 0 0\n",
             "# old\n"
         ]

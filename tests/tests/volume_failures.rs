@@ -105,7 +105,7 @@ fn what_cannot_work_is_said_before_anything_is_made() {
     );
     let _ = assert_fails(
         &root,
-        &["-P", "gpt"],
+        &["-P", "gpt", "--use-volume-tools"],
         1,
         &["has GRUB 2, but no configuration for it (/boot/grub/grub.cfg): make one"],
     );
@@ -114,6 +114,13 @@ fn what_cannot_work_is_said_before_anything_is_made() {
     let result = assert_fails(
         &root,
         &["-P", "gpt"],
+        1,
+        &["ERROR: grub-mkimage is not on this machine, and programs of the volume "],
+    );
+    assert_eq!(result.stdout, "");
+    let result = assert_fails(
+        &root,
+        &["-P", "gpt", "--use-volume-tools"],
         1,
         &["ERROR: cannot run /usr/bin/grub-mkimage"],
     );

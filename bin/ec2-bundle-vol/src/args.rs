@@ -20,7 +20,11 @@ pub const DEFINITION: Definition = Definition {
     description: &[
         "Run as root on an instance, it copies the root volume, or another mounted volume, into an image file with a file system of \
          the same kind, label and UUID, installs the volume's own boot loader in it, and bundles it. It needs the programs that make \
-         such a file system (mke2fs, mkfs.xfs, mkfs.btrfs) and the volume's GRUB; no device mapper, no partitioning program, no udev.",
+         such a file system (mke2fs, mkfs.xfs, mkfs.btrfs) and GRUB's grub-mkimage or, for GRUB Legacy, its shell, all on this machine; no \
+         device mapper, no partitioning program, no udev.",
+        "Programs of a volume that is not this machine's root are not run: they are its owner's. --use-volume-tools lets those run that \
+         this machine lacks, without capabilities, network or other processes in sight, in a read-only view of the volume; with --dry-run \
+         none is run even then.",
         "Everything is looked up first: what cannot work is said before anything is made. --dry-run shows what would be done, and \
          needs no root. The volume itself is never written to. Whatever happens, no mount and no loop device stays behind.",
         "The partition type is that of the volume's disk; a volume that is a bare file system gives an image without partitions, and \
@@ -28,7 +32,7 @@ pub const DEFINITION: Definition = Definition {
          Without partitions the image is for paravirtual instances.",
         "What is copied: everything on the volume and on mounts of local file systems below it (ext2, ext3, ext4, xfs, jfs, reiserfs, \
          btrfs). Left out are the contents of /dev, /media, /mnt, /proc and /sys, of other mounts (a tmpfs on /run or /tmp among them) \
-         unless --all is given, this run's own files, what --exclude names, and files that look like secrets or leftovers: */#*# */.#* \
+         unless --all is given, this run's own files, the private key of -k by whatever name, what --exclude names, and files that look like secrets or leftovers: */#*# */.#* \
          *.sw *.swo *.swp *~ *.pem *.priv *id_rsa* *id_dsa* *.gpg *.jks */.ssh/authorized_keys */.bash_history. That list also hits \
          files that a system needs, as CA certificates: --include brings files back, --no-filter drops the list.",
         "Patterns are rsync's, several separated by commas: with a slash at the beginning they match from the volume's root, else at \
@@ -49,6 +53,7 @@ pub const DEFINITION: Definition = Definition {
         "region",
         "no-keep-image",
         "dry-run",
+        "use-volume-tools",
     ],
     not_empty: &[],
     exit_codes: &[
@@ -132,6 +137,9 @@ pub struct Arguments {
     /// Copy files that look like secrets or leftovers too
     #[arg(long, action = SetTrue, help_heading = VOLUME)]
     pub no_filter: bool,
+    /// Run programs of the volume where this machine lacks them
+    #[arg(long, action = SetTrue, help_heading = VOLUME)]
+    pub use_volume_tools: bool,
     /// The image's size in MB
     #[arg(short = 's', long, value_name = "MB", default_value = "10240", allow_negative_numbers = true, help_heading = IMAGE)]
     pub size: i64,

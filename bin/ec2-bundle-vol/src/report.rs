@@ -24,6 +24,8 @@ pub struct Report {
     copied_bytes: u64,
     vanished: Vec<PathBuf>,
     changed: Vec<PathBuf>,
+    unfit: Vec<PathBuf>,
+    held: Vec<PathBuf>,
     filtered: Vec<PathBuf>,
     warnings: Vec<String>,
     bundle: Option<BundleReport>,
@@ -47,6 +49,8 @@ struct PlanReport<'a> {
     filtered: &'a [PathBuf],
     packaged: Vec<Packaged<'a>>,
     unreadable: &'a [PathBuf],
+    too_large: &'a [PathBuf],
+    secrets: &'a [PathBuf],
     needed: u64,
     free: u64,
 }
@@ -80,6 +84,8 @@ impl Report {
             copied_bytes: made.copied.data,
             vanished: made.copied.vanished.clone(),
             changed: made.copied.changed.clone(),
+            unfit: made.copied.unfit.clone(),
+            held: made.copied.held.clone(),
             filtered: plan.contents.filtered.clone(),
             warnings: made.warnings.clone(),
             bundle,
@@ -143,6 +149,9 @@ pub fn say_beginning(plan: &Plan, shown: &Shown, context: &Context) -> Result<()
     for line in filtered(&plan.contents, &plan.packaged) {
         context.warn(&line);
     }
+    if let Some(text) = secrets(&plan.contents) {
+        context.warn(&text);
+    }
     Ok(())
 }
 
@@ -192,8 +201,18 @@ pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Fai
         ),
         (
             &copied.without_attributes,
-            "file has extended attributes that the image's file system does not take",
-            "files have extended attributes that the image's file system does not take",
+            "file has extended attributes that the image's file system does not take, or more than can be listed",
+            "files have extended attributes that the image's file system does not take, or more than can be listed",
+        ),
+        (
+            &copied.unfit,
+            "file was left out, because the image's file system cannot hold such a file (its size, its name or its number of links)",
+            "files were left out, because the image's file system cannot hold such files (their size, their names or their number of links)",
+        ),
+        (
+            &copied.held,
+            "file was left out, because another process held a lease on it all the time",
+            "files were left out, because other processes held leases on them all the time",
         ),
     ] {
         if !paths.is_empty() {
@@ -207,6 +226,20 @@ pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Fai
     }
     context.say(&format!("Image file created: {}", shown.image.display()))?;
     context.say("Volume cloning done.")
+}
+
+/// Where the private key lies on the volume.
+fn secrets(contents: &Contents) -> Option<String> {
+    let names = contents
+        .secrets
+        .iter()
+        .map(|path| path.display().to_string());
+    (names.len() > 0).then(|| {
+        format!(
+            "Left out the private key, which is never copied into an image: {}",
+            named(names)
+        )
+    })
 }
 
 /// What the list of secrets and leftovers took out.
@@ -343,6 +376,13 @@ pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result
             path.display()
         ));
     }
+    for path in &plan.contents.too_large {
+        lines.push(format!(
+            "Too large for the image's file system, and left out: {}",
+            path.display()
+        ));
+    }
+    lines.extend(secrets(&plan.contents));
     for line in lines {
         context.say(&line)?;
     }
@@ -378,6 +418,8 @@ fn plan_report(plan: &Plan) -> PlanReport<'_> {
             .map(|(path, package)| Packaged { path, package })
             .collect(),
         unreadable: &plan.contents.unreadable,
+        too_large: &plan.contents.too_large,
+        secrets: &plan.contents.secrets,
         needed: plan.needed,
         free: plan.free,
     }

@@ -262,9 +262,16 @@ pub mod fuzzing {
         };
         assert_eq!(journal.to_text().as_bytes(), bytes);
         let old = journal.old.iter().map(|old| &old.target);
-        let new = journal.new.iter().flat_map(|new| [&new.staged, &new.target]);
+        let new = journal
+            .new
+            .iter()
+            .flat_map(|new| [&new.staged, &new.target]);
         for name in old.chain(new) {
-            assert!(!name.contains('/') && !name.contains('\0') && !["", ".", ".."].contains(&name.as_str()));
+            assert!(
+                !name.contains('/')
+                    && !name.contains('\0')
+                    && !["", ".", ".."].contains(&name.as_str())
+            );
         }
     }
 }

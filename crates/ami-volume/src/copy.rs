@@ -1,48 +1,85 @@
 //! Copies what is selected of a volume: contents with their holes, hard links, links, devices, owners, modes, extended attributes
 //! (ACLs and capabilities are such), and times to the nanosecond.
+//!
+//! Others work on the volume meanwhile, and may want to harm this run. So files are opened relative to their folders, never by a
+//! path, and are copied only if they are still what was looked at; what changes, vanishes or does not fit is named at the end.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
+use crate::attributes::Access;
+use crate::contents::copy_contents;
 use crate::error::Error;
 use crate::filter::Rule;
 use crate::links::Links;
 use crate::selection::Selection;
 use crate::walk::{Entry, Place, Trouble, Visitor, as_path, walk};
 
-/// How much is read at a time, in bytes; found by measuring 64 KiB to 4 MiB.
-const BUFFER: usize = 256 << 10;
+/// linux/limits.h, PATH_MAX: what a path in a system call may have, with the zero byte at its end.
+const PATH_MAX: usize = 4096;
 
-/// linux/limits.h, XATTR_SIZE_MAX and XATTR_LIST_MAX.
-const XATTR_MAX: usize = 64 << 10;
+/// Sizes below this fit into every file system (2 GiB less one byte, ext2 without large_file).
+const SURELY_FITS: u64 = (2 << 30) - 1;
 
-/// What was copied.
+/// Less free space than this in the image, in bytes, and it counts as full.
+const FULL: u64 = 1 << 20;
+
+/// How long a run waits in all for files that others have a lease on; longer than the kernel lets them
+/// (/proc/sys/fs/lease-break-time, 45 seconds).
+const LEASE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often such a file is tried.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// What was copied. Paths are those on the volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Files, folders, links and devices.
     pub entries: u64,
     /// Data in bytes.
     pub data: u64,
-    /// What went away while it was to be copied, by its path on the volume.
+    /// What went away while it was to be copied.
     pub vanished: Vec<PathBuf>,
-    /// Files that were written to while they were copied.
+    /// Files that were written to while they were copied, or replaced while their folder was read.
     pub changed: Vec<PathBuf>,
-    /// Extended attributes that the image's file system does not take, with the files that have them.
+    /// Files of whose extended attributes the image's file system does not take all, or the kernel does not tell all.
     pub without_attributes: Vec<PathBuf>,
+    /// What the image's file system has no room for by its kind, as files that are larger than it allows; left out.
+    pub unfit: Vec<PathBuf>,
+    /// Files that other processes had a lease on (fcntl(2), F_SETLEASE) until the end; left out.
+    pub held: Vec<PathBuf>,
 }
 
 /// What is told of the copy as it goes on: entries and bytes since the last time.
 pub type CopyProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
+/// Paths that are named when the copy is complete.
+#[derive(Default)]
+struct Notes(Mutex<Vec<PathBuf>>);
+
+impl Notes {
+    fn add(&self, path: &[u8]) {
+        let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        paths.push(as_path(path).to_owned());
+    }
+
+    fn sorted(self) -> Vec<PathBuf> {
+        let mut paths = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+}
 
 struct Copy<'a> {
     target: OwnedFd,
@@ -51,13 +88,12 @@ struct Copy<'a> {
     interrupted: &'a AtomicBool,
     entries: AtomicU64,
     data: AtomicU64,
-    changed: Mutex<Vec<PathBuf>>,
-    without_attributes: Mutex<Vec<PathBuf>>,
-}
-
-thread_local! {
-    static CONTENT: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
-    static ATTRIBUTES: RefCell<(Vec<u8>, Vec<u8>)> = RefCell::new((vec![0; XATTR_MAX], vec![0; XATTR_MAX]));
+    changed: Notes,
+    without_attributes: Notes,
+    unfit: Notes,
+    held: Notes,
+    /// Until when files with a lease are waited for.
+    patience: OnceLock<Instant>,
 }
 
 /// Copies everything in the folder `source` that is selected into the folder `target`, which is empty but for what mkfs made.
@@ -78,26 +114,26 @@ pub(crate) fn copy(
         interrupted,
         entries: AtomicU64::new(0),
         data: AtomicU64::new(0),
-        changed: Mutex::default(),
-        without_attributes: Mutex::default(),
+        changed: Notes::default(),
+        without_attributes: Notes::default(),
+        unfit: Notes::default(),
+        held: Notes::default(),
+        patience: OnceLock::new(),
     };
     let vanished = walk(source, selection, threads, interrupted, &copy)?;
-    let sorted = |mutex: Mutex<Vec<PathBuf>>| {
-        let mut paths = mutex.into_inner().unwrap_or_else(PoisonError::into_inner);
-        paths.sort();
-        paths
-    };
     Ok(Copied {
         entries: copy.entries.into_inner(),
         data: copy.data.into_inner(),
         vanished,
-        changed: sorted(copy.changed),
-        without_attributes: sorted(copy.without_attributes),
+        changed: copy.changed.sorted(),
+        without_attributes: copy.without_attributes.sorted(),
+        unfit: copy.unfit.sorted(),
+        held: copy.held.sorted(),
     })
 }
 
 /// An error on the image's side; what is full is said as such.
-fn writing(path: &[u8]) -> impl FnOnce(Errno) -> Trouble + '_ {
+pub(crate) fn writing(path: &[u8]) -> impl Fn(Errno) -> Trouble + '_ {
     move |errno| {
         Trouble::Fatal(match errno {
             Errno::NOSPC | Errno::DQUOT => Error::Full {
@@ -114,9 +150,19 @@ impl Visitor for Copy<'_> {
     fn found_folder(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<(), Trouble> {
         // Nobody else looks into it until it has its owner and mode.
         match rustix::fs::mkdirat(&parent.own, entry.name, Mode::RWXU) {
-            // mkfs has made lost+found.
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(writing(entry.path)(errno)),
+            Ok(()) => Ok(()),
+            // mkfs has made lost+found, and the imager some others.
+            Err(Errno::EXIST) if parent.path.is_empty() && is_folder(&parent.own, entry.name) => {
+                Ok(())
+            }
+            Err(errno) => Err(self.not_made(entry.path, errno)),
+        }
+    }
+
+    fn lost_folder(&self, parent: &Place<OwnedFd>, name: &CStr) {
+        // Those directly in the volume are to be there in every image. One that is in use is not empty.
+        if !parent.path.is_empty() {
+            let _ = rustix::fs::unlinkat(&parent.own, name, AtFlags::REMOVEDIR);
         }
     }
 
@@ -130,7 +176,11 @@ impl Visitor for Copy<'_> {
             Some((parent, name)) => rustix::fs::openat(&parent.own, name, flags, Mode::empty()),
             None => rustix::fs::openat(&self.target, c".", flags, Mode::empty()),
         }
-        .map_err(writing(path))
+        .map_err(|errno| match errno {
+            // Its name came twice, the other time as that of a file.
+            Errno::NOTDIR | Errno::LOOP | Errno::NOENT => Trouble::Replaced,
+            errno => writing(path)(errno),
+        })
     }
 
     fn close_folder(&self, folder: &Place<OwnedFd>) -> Result<(), Trouble> {
@@ -166,27 +216,85 @@ impl Copy<'_> {
         (self.progress)(1, data);
     }
 
-    fn regular_file(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<(), Trouble> {
+    /// Why something was not made in the image; what is no fault of the image is noted.
+    fn not_made(&self, path: &[u8], errno: Errno) -> Trouble {
+        match errno {
+            // The listing of a folder that changes may have a name twice.
+            Errno::EXIST => self.changed.add(path),
+            Errno::FBIG | Errno::NAMETOOLONG | Errno::MLINK => self.unfit.add(path),
+            errno => return writing(path)(errno),
+        }
+        Trouble::Noted
+    }
+
+    /// Makes something in the image that no folder is.
+    fn anew<T>(
+        &self,
+        parent: &Place<OwnedFd>,
+        entry: &Entry<'_>,
+        make: impl Fn() -> Result<T, Errno>,
+    ) -> Result<T, Trouble> {
+        let made = match make() {
+            // An empty folder that was made for it when it was one, or by mkfs.
+            Err(Errno::EXIST)
+                if rustix::fs::unlinkat(&parent.own, entry.name, AtFlags::REMOVEDIR).is_ok() =>
+            {
+                make()
+            }
+            made => made,
+        };
+        made.map_err(|errno| self.not_made(entry.path, errno))
+    }
+
+    /// Opens what was a plain file a moment ago.
+    fn open(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<OwnedFd, Trouble> {
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let source = rustix::fs::openat(&parent.source, entry.name, flags, Mode::empty())
-            .map_err(Trouble::at("read", entry.path))?;
-        let stat = rustix::fs::fstat(&source).map_err(Trouble::at("read", entry.path))?;
-        if (stat.st_dev, stat.st_ino) != (entry.stat.st_dev, entry.stat.st_ino) {
-            // Another file has taken the name since: what it was is gone.
-            return Err(Trouble::Gone);
+        loop {
+            match rustix::fs::openat(&parent.source, entry.name, flags, Mode::empty()) {
+                Ok(source) => return Ok(source),
+                // Somebody has a lease on it, is asked to give it up by this, and loses it after a time.
+                Err(Errno::AGAIN) => {
+                    let end = self
+                        .patience
+                        .get_or_init(|| Instant::now() + LEASE_PATIENCE);
+                    if Instant::now() > *end {
+                        self.held.add(entry.path);
+                        return Err(Trouble::Noted);
+                    }
+                    if self.interrupted.load(Ordering::Relaxed) {
+                        return Err(Error::Interrupted.into());
+                    }
+                    std::thread::sleep(MOMENT);
+                }
+                Err(errno) => {
+                    let now =
+                        rustix::fs::statat(&parent.source, entry.name, AtFlags::SYMLINK_NOFOLLOW);
+                    let now = now.map_err(Trouble::at("read", entry.path))?;
+                    if is_same(&now, entry.stat) {
+                        return Err(Trouble::at("read", entry.path)(errno));
+                    }
+                    return Err(Trouble::Replaced);
+                }
+            }
         }
-        let create = || {
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            rustix::fs::openat(&parent.own, entry.name, flags, Mode::RUSR | Mode::WUSR)
-                .map_err(writing(entry.path))
-        };
+    }
+
+    fn regular_file(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<(), Trouble> {
+        let source = self.open(parent, entry)?;
+        let stat = rustix::fs::fstat(&source).map_err(Trouble::at("read", entry.path))?;
+        if !is_same(&stat, entry.stat) {
+            return Err(Trouble::Replaced);
+        }
+        let create = || self.create(parent, entry, stat.st_size.cast_unsigned());
         let target = if stat.st_nlink > 1 {
             self.links.meet(
                 &stat,
                 || Ok((link_path(entry.path), Some(create()?))),
-                |first| self.link(first, parent, entry).map(|()| None),
+                |first| {
+                    let linked = self.link(first, parent, entry)?;
+                    Ok::<_, Trouble>(linked.map(|()| None))
+                },
             )?
         } else {
             Some(create()?)
@@ -194,9 +302,18 @@ impl Copy<'_> {
         let Some(target) = target else {
             return Ok(());
         };
-        self.contents(&source, &target, &stat, entry.path)?;
+        let size = stat.st_size.cast_unsigned();
+        copy_contents(&source, &target, size, entry.path, |count| {
+            let _ = self.data.fetch_add(count, Ordering::Relaxed);
+            (self.progress)(0, count);
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted.into());
+            }
+            Ok(())
+        })?;
         self.copy_metadata(&source, &target, &stat, entry.path)?;
         let after = rustix::fs::fstat(&source).map_err(Trouble::at("read", entry.path))?;
+        // Whoever writes can set the time of writing back, but not the time of the last change.
         let state = |s: &Stat| {
             (
                 s.st_size,
@@ -207,101 +324,58 @@ impl Copy<'_> {
             )
         };
         if state(&after) != state(&stat) {
-            let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-            changed.push(as_path(entry.path).to_owned());
+            self.changed.add(entry.path);
         }
         self.count(0);
         Ok(())
     }
 
-    /// Copies the data, up to the size that the file had when it was opened, and leaves its holes.
-    fn contents(
+    /// Makes an empty file in the image that can get so many bytes.
+    fn create(
         &self,
-        source: impl AsFd,
-        target: impl AsFd,
-        stat: &Stat,
-        path: &[u8],
-    ) -> Result<(), Trouble> {
-        let size = stat.st_size.cast_unsigned();
-        let mut at = 0;
-        while at < size {
-            let data = next_data(&source, at, size).map_err(Trouble::at("read", path))?;
-            let Some((start, end)) = data else {
-                break;
-            };
-            at = self.region(&source, &target, start, end, path)?;
-            if at < end {
-                break; // the file has become shorter
-            }
+        parent: &Place<OwnedFd>,
+        entry: &Entry<'_>,
+        size: u64,
+    ) -> Result<OwnedFd, Trouble> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let target = self.anew(parent, entry, || {
+            rustix::fs::openat(&parent.own, entry.name, flags, Mode::RUSR | Mode::WUSR)
+        })?;
+        if size > SURELY_FITS
+            && let Err(errno) = rustix::fs::ftruncate(&target, size)
+        {
+            rustix::fs::unlinkat(&parent.own, entry.name, AtFlags::empty())
+                .map_err(writing(entry.path))?;
+            return Err(self.not_made(entry.path, errno));
         }
-        if at < size {
-            rustix::fs::ftruncate(&target, size).map_err(writing(path))?;
-        }
-        Ok(())
+        Ok(target)
     }
 
-    /// Copies from `start` to `end`, and gives where it ended: earlier if the file does.
-    fn region(
-        &self,
-        source: impl AsFd,
-        target: impl AsFd,
-        start: u64,
-        end: u64,
-        path: &[u8],
-    ) -> Result<u64, Trouble> {
-        CONTENT.with_borrow_mut(|buffer| {
-            let mut at = start;
-            while at < end {
-                if self.interrupted.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted.into());
-                }
-                let wanted = usize::try_from(end - at)
-                    .unwrap_or(usize::MAX)
-                    .min(buffer.len());
-                let count = match rustix::io::pread(&source, &mut buffer[..wanted], at) {
-                    Ok(0) => break,
-                    Ok(count) => count,
-                    Err(Errno::INTR) => continue,
-                    Err(errno) => {
-                        return Err(Trouble::Fatal(Error::io("read", as_path(path))(errno)));
-                    }
-                };
-                let mut written = 0;
-                while written < count {
-                    match rustix::io::pwrite(&target, &buffer[written..count], at + written as u64)
-                    {
-                        Ok(more) => written += more,
-                        Err(Errno::INTR) => {}
-                        Err(errno) => return Err(writing(path)(errno)),
-                    }
-                }
-                at += count as u64;
-                let _ = self.data.fetch_add(count as u64, Ordering::Relaxed);
-                (self.progress)(0, count as u64);
-            }
-            Ok(at)
-        })
-    }
-
-    /// A symbolic link, device, FIFO or socket.
+    /// A symbolic link, device, FIFO or socket. It is not opened: that alone can have an effect.
     fn special_file(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<(), Trouble> {
-        let (name, path, stat) = (entry.name, entry.path, entry.stat);
+        let (name, path) = (entry.name, entry.path);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let source = rustix::fs::openat(&parent.source, name, flags, Mode::empty())
+            .map_err(Trouble::at("read", path))?;
+        let stat = rustix::fs::fstat(&source).map_err(Trouble::at("read", path))?;
+        if !is_same(&stat, entry.stat) {
+            return Err(Trouble::Replaced);
+        }
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Symlink {
-            let aim = rustix::fs::readlinkat(&parent.source, name, Vec::new())
+            let aim = rustix::fs::readlinkat(&source, c"", Vec::new())
                 .map_err(Trouble::at("read", path))?;
-            rustix::fs::symlinkat(&aim, &parent.own, name).map_err(writing(path))?;
+            self.anew(parent, entry, || {
+                rustix::fs::symlinkat(&aim, &parent.own, name)
+            })?;
         } else {
-            rustix::fs::mknodat(
-                &parent.own,
-                name,
-                kind,
-                Mode::RUSR | Mode::WUSR,
-                stat.st_rdev,
-            )
-            .map_err(writing(path))?;
+            self.anew(parent, entry, || {
+                let mode = Mode::RUSR | Mode::WUSR;
+                rustix::fs::mknodat(&parent.own, name, kind, mode, stat.st_rdev)
+            })?;
         }
-        let (uid, gid) = owner(stat);
+        let (uid, gid) = owner(&stat);
         rustix::fs::chownat(
             &parent.own,
             name,
@@ -319,38 +393,42 @@ impl Copy<'_> {
             )
             .map_err(writing(path))?;
         }
-        let (from, to) = (
-            by_descriptor(&parent.source, name),
-            by_descriptor(&parent.own, name),
-        );
+        // For calls that take no descriptor of such a file, and no folder.
+        let from = format!("/proc/self/fd/{}", source.as_raw_fd());
+        let to = by_descriptor(&parent.own, name);
         self.copy_attributes(
             path,
-            |list| rustix::fs::llistxattr(&from, list),
-            |name, value| rustix::fs::lgetxattr(&from, name, value),
-            |name, value| rustix::fs::lsetxattr(&to, name, value, XattrFlags::empty()),
+            &Access {
+                list: |list: &mut [u8]| rustix::fs::listxattr(&from, list),
+                get: |name: &CStr, value: &mut [u8]| rustix::fs::getxattr(&from, name, value),
+                set: |name: &CStr, value: &[u8]| {
+                    rustix::fs::lsetxattr(&to, name, value, XattrFlags::empty())
+                },
+            },
         )?;
-        rustix::fs::utimensat(&parent.own, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
+        rustix::fs::utimensat(&parent.own, name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(writing(path))?;
         self.count(0);
         Ok(())
     }
 
+    /// Gives a file of the image another name; `None` if it has as many as it can have.
     fn link(
         &self,
         first: &CStr,
         parent: &Place<OwnedFd>,
         entry: &Entry<'_>,
-    ) -> Result<(), Trouble> {
-        rustix::fs::linkat(
-            &self.target,
-            first,
-            &parent.own,
-            entry.name,
-            AtFlags::empty(),
-        )
-        .map_err(writing(entry.path))?;
+    ) -> Result<Option<()>, Trouble> {
+        let (folder, rest) = within_reach(&self.target, first).map_err(writing(entry.path))?;
+        let folder = folder.as_ref().unwrap_or(&self.target);
+        let flags = AtFlags::empty();
+        match rustix::fs::linkat(folder, rest, &parent.own, entry.name, flags) {
+            Ok(()) => {}
+            Err(Errno::MLINK) => return Ok(None),
+            Err(errno) => return Err(self.not_made(entry.path, errno)),
+        }
         (self.progress)(1, 0);
-        Ok(())
+        Ok(Some(()))
     }
 
     fn copy_metadata(
@@ -366,63 +444,43 @@ impl Copy<'_> {
         rustix::fs::fchmod(&target, Mode::from_raw_mode(stat.st_mode)).map_err(writing(path))?;
         self.copy_attributes(
             path,
-            |list| rustix::fs::flistxattr(&source, list),
-            |name, value| rustix::fs::fgetxattr(&source, name, value),
-            |name, value| rustix::fs::fsetxattr(&target, name, value, XattrFlags::empty()),
+            &Access {
+                list: |list: &mut [u8]| rustix::fs::flistxattr(&source, list),
+                get: |name: &CStr, value: &mut [u8]| rustix::fs::fgetxattr(&source, name, value),
+                set: |name: &CStr, value: &[u8]| {
+                    rustix::fs::fsetxattr(&target, name, value, XattrFlags::empty())
+                },
+            },
         )?;
         rustix::fs::futimens(&target, &times(stat)).map_err(writing(path))
     }
 
-    fn copy_attributes(
-        &self,
-        path: &[u8],
-        list: impl Fn(&mut [u8]) -> Result<usize, Errno>,
-        get: impl Fn(&CStr, &mut [u8]) -> Result<usize, Errno>,
-        set: impl Fn(&CStr, &[u8]) -> Result<(), Errno>,
-    ) -> Result<(), Trouble> {
-        ATTRIBUTES.with_borrow_mut(|(names, value)| {
-            let length = match list(names) {
-                Ok(length) => length,
-                // The volume's file system has none.
-                Err(Errno::NOTSUP) => return Ok(()),
-                Err(errno) => return Err(Trouble::at("read the attributes of", path)(errno)),
-            };
-            for name in names[..length].split_inclusive(|&b| b == 0) {
-                let Ok(name) = CStr::from_bytes_with_nul(name) else {
-                    continue;
-                };
-                let length = match get(name, value) {
-                    Ok(length) => length,
-                    // Removed meanwhile.
-                    Err(Errno::NODATA) => continue,
-                    Err(errno) => return Err(Trouble::at("read the attributes of", path)(errno)),
-                };
-                match set(name, &value[..length]) {
-                    Ok(()) => {}
-                    Err(Errno::NOTSUP) => {
-                        let list = &self.without_attributes;
-                        let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
-                        list.push(as_path(path).to_owned());
-                    }
-                    Err(errno) => return Err(writing(path)(errno)),
-                }
-            }
-            Ok(())
-        })
+    fn copy_attributes<L, G, S>(&self, path: &[u8], access: &Access<L, G, S>) -> Result<(), Trouble>
+    where
+        L: Fn(&mut [u8]) -> Result<usize, Errno>,
+        G: Fn(&CStr, &mut [u8]) -> Result<usize, Errno>,
+        S: Fn(&CStr, &[u8]) -> Result<(), Errno>,
+    {
+        let is_full = || {
+            let space = rustix::fs::fstatvfs(&self.target);
+            space.is_ok_and(|space| space.f_bfree * space.f_frsize < FULL)
+        };
+        if !access.copy(path, is_full, writing(path))? {
+            self.without_attributes.add(path);
+        }
+        Ok(())
     }
 }
 
-/// Where the next data begins and ends; `None` if there is none up to `size`.
-fn next_data(file: impl AsFd, at: u64, size: u64) -> Result<Option<(u64, u64)>, Errno> {
-    let start = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
-        Ok(start) if start < size => start,
-        Ok(_) | Err(Errno::NXIO) => return Ok(None),
-        // The file system does not say.
-        Err(Errno::INVAL | Errno::NOTSUP) => return Ok(Some((at, size))),
-        Err(errno) => return Err(errno),
-    };
-    let end = rustix::fs::seek(&file, SeekFrom::Hole(start))?;
-    Ok(Some((start, end.min(size))))
+/// Whether two looks at a name found one and the same file.
+fn is_same(a: &Stat, b: &Stat) -> bool {
+    let identity = |s: &Stat| (s.st_dev, s.st_ino, FileType::from_raw_mode(s.st_mode));
+    identity(a) == identity(b)
+}
+
+fn is_folder(parent: &OwnedFd, name: &CStr) -> bool {
+    rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 fn owner(stat: &Stat) -> (Uid, Gid) {
@@ -453,6 +511,22 @@ fn by_descriptor(folder: &OwnedFd, name: &CStr) -> Vec<u8> {
 fn link_path(path: &[u8]) -> CString {
     // A name from the kernel has no zero byte.
     CString::new(&path[1..]).unwrap_or_default()
+}
+
+/// Opens so many folders of a path that the rest is short enough for a system call; none if all of it is.
+fn within_reach<'p>(root: &OwnedFd, path: &'p CStr) -> Result<(Option<OwnedFd>, &'p CStr), Errno> {
+    let mut folder = None;
+    let mut rest = path.to_bytes_with_nul();
+    while rest.len() > PATH_MAX {
+        let slash = rest[..PATH_MAX].iter().rposition(|&b| b == b'/');
+        let (begin, after) = rest.split_at(slash.ok_or(Errno::NAMETOOLONG)?);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let from = folder.as_ref().unwrap_or(root);
+        folder = Some(rustix::fs::openat(from, begin, flags, Mode::empty())?);
+        rest = &after[1..];
+    }
+    // All of it but its beginning is still there.
+    Ok((folder, CStr::from_bytes_with_nul(rest).unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -58,10 +58,8 @@ none\t/sys\tsysfs\tdefaults\t0\t0
 /// The older suite's table for i386.
 const I386: &str = "\
 /dev/sda1\t/\text3\tdefaults\t1\t1
-/dev/sda2\t/mnt\text3\tdefaults\t1\t2
+/dev/sda2\t/mnt\text3\tdefaults\t0\t0
 /dev/sda3\tswap\tswap\tdefaults\t0\t0
-none\t/dev/pts\tdevpts\tgid=5,mode=620\t0\t0
-none\t/dev/shm\ttmpfs\tdefaults\t0\t0
 none\t/proc\tproc\tdefaults\t0\t0
 none\t/sys\tsysfs\tdefaults\t0\t0
 ";
@@ -156,6 +154,10 @@ pub(crate) fn copy_configuration(image: &Path, file: &Path, paths: &[String]) ->
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
+        if !path.is_file() {
+            // To write into a FIFO would wait for a reader.
+            let _ = fs::remove_file(&path);
+        }
         fs::write(&path, &text).map_err(Error::io("write", &path))?;
     }
     Ok(())
@@ -178,7 +180,7 @@ pub(crate) fn run_script(
         .stderr(Stdio::piped())
         // So that it can be ended with all that it has started.
         .process_group(0);
-    kernel::bind_to_thread(&mut command, None);
+    kernel::bind_to_thread(&mut command);
     debug!(?command, "running");
     let (stdout_pipe, stdout_piped) = std::sync::mpsc::channel();
     let (stderr_pipe, stderr_piped) = std::sync::mpsc::channel();
@@ -306,12 +308,30 @@ mod tests {
     }
 
     #[test]
+    fn finding_25d_the_table_for_i386_is_the_older_suites() {
+        let text = generated(true, PartitionType::None, &Twin::of(None), "u");
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                ["/dev/sda1", "/", "ext3", "defaults", "1", "1"],
+                ["/dev/sda2", "/mnt", "ext3", "defaults", "0", "0"],
+                ["/dev/sda3", "swap", "swap", "defaults", "0", "0"],
+                ["none", "/proc", "proc", "defaults", "0", "0"],
+                ["none", "/sys", "sysfs", "defaults", "0", "0"],
+            ]
+        );
+    }
+
+    #[test]
     fn a_generated_table_is_the_older_suites_or_mounts_by_uuid() {
         let mut twin = Twin::of(None);
         assert!(
             generated(false, PartitionType::None, &twin, "u").starts_with("/dev/sda1\t/\text3\t")
         );
-        assert!(generated(true, PartitionType::None, &twin, "u").contains("/dev/sda3\tswap"));
         twin.subvolume = "@rootfs".into();
         let text = generated(false, PartitionType::Gpt, &twin, "0123-45");
         assert!(

@@ -61,6 +61,22 @@ pub enum Error {
         /// Red Hat's package.
         red_hat: &'static str,
     },
+    /// Only the volume has a tool, and its programs may not be run.
+    #[error(
+        "{tool} is not on this machine, and programs of the volume {volume} are not run unless asked for: install it \
+         (Debian: {debian}; Red Hat: {red_hat}), or, if you trust the volume, give --use-volume-tools",
+        volume = volume.display()
+    )]
+    ToolOnVolume {
+        /// Its name.
+        tool: &'static str,
+        /// The volume.
+        volume: PathBuf,
+        /// Debian's package.
+        debian: &'static str,
+        /// Red Hat's package.
+        red_hat: &'static str,
+    },
     /// A tool ended with an error.
     #[error("{command} failed ({status}){}", if output.is_empty() { String::new() } else { format!(": {output}") })]
     Tool {

@@ -1,14 +1,14 @@
 //! Making the image's file system: the twin of the volume's.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::error::Error;
 use crate::loop_device::LoopDevice;
-use crate::superblock::{Kind, Superblock};
-use crate::tools::Tool;
+use crate::superblock::{DEFAULT_BLOCK, Kind, Superblock};
+use crate::tools::{Finder, Package, Surroundings, Tool};
 use crate::workshop::Workshop;
 
 /// mke2fs.conf: one inode for so many bytes, where nothing else is said.
@@ -42,6 +42,15 @@ pub(crate) struct Makers {
 }
 
 impl Makers {
+    /// Whether a program of the volume is among them.
+    pub(crate) fn need_volume(&self) -> bool {
+        self.mkfs.is_on_volume()
+            || [&self.helper, &self.btrfstune]
+                .into_iter()
+                .flatten()
+                .any(Tool::is_on_volume)
+    }
+
     /// btrfs gets another's UUID only after it was made.
     pub(crate) fn can_keep_uuid(&self, twin: &Twin) -> bool {
         !matches!(twin.kind, Kind::Btrfs) || self.btrfstune.is_some()
@@ -64,6 +73,7 @@ impl Twin {
                     name: "ext4",
                     features: Vec::new(),
                     inode_size: 256,
+                    block_size: DEFAULT_BLOCK,
                 },
                 name: "ext4",
                 label: String::new(),
@@ -73,8 +83,36 @@ impl Twin {
         }
     }
 
+    /// The largest file that it takes, in bytes; what is smaller may still be too large for an ext2 without `huge_file`.
+    pub(crate) fn largest_file(&self) -> u64 {
+        let Kind::Ext {
+            features,
+            block_size,
+            ..
+        } = &self.kind
+        else {
+            return i64::MAX.cast_unsigned();
+        };
+        // kernel, fs/ext4/super.c, ext4_max_size and ext4_max_bitmap_size; mke2fs's own choice has extents and huge files.
+        let has = |feature| features.is_empty() || features.contains(&feature);
+        let block = u64::from(*block_size);
+        let blocks = if has("extent") {
+            u64::from(u32::MAX)
+        } else {
+            let pointers = block / 4;
+            12 + pointers + pointers.pow(2) + pointers.pow(3)
+        };
+        let counted = if has("huge_file") {
+            (1 << 48) - 1
+        } else {
+            // In sectors of 512 bytes.
+            u64::from(u32::MAX) / (block / 512)
+        };
+        blocks.min(counted).saturating_mul(block)
+    }
+
     /// Finds the programs, and refuses a size at which they fail.
-    pub(crate) fn makers(&self, volume: &Path, length: u64) -> Result<Makers, Error> {
+    pub(crate) fn makers(&self, finder: &Finder<'_>, length: u64) -> Result<Makers, Error> {
         for (kind, least) in LEAST {
             if self.name == kind && length < least << 20 {
                 return Err(Error::Least {
@@ -83,30 +121,27 @@ impl Twin {
                 });
             }
         }
-        let missing = |tool, debian, red_hat| Error::MissingTool {
-            tool,
-            debian,
-            red_hat,
+        let (mkfs, helper, package) = match self.name {
+            "xfs" => ("mkfs.xfs", None, "xfsprogs"),
+            "btrfs" => ("mkfs.btrfs", Some("btrfs"), "btrfs-progs"),
+            _ => ("mke2fs", Some("tune2fs"), "e2fsprogs"),
         };
-        let find = |name| Tool::find(&[name], volume);
-        let (mkfs, helper) = match self.name {
-            "xfs" => ("mkfs.xfs", None),
-            "btrfs" => ("mkfs.btrfs", Some("btrfs")),
-            _ => ("mke2fs", Some("tune2fs")),
+        let package = Package {
+            debian: package,
+            red_hat: package,
         };
-        let package = match self.name {
-            "xfs" => "xfsprogs",
-            "btrfs" => "btrfs-progs",
-            _ => "e2fsprogs",
-        };
-        let helper = match helper {
-            Some(name) => Some(find(name).ok_or_else(|| missing(name, package, package))?),
-            None => None,
+        let find = |tool| {
+            finder.find(&[tool], package)?.ok_or(Error::MissingTool {
+                tool,
+                debian: package.debian,
+                red_hat: package.red_hat,
+            })
         };
         Ok(Makers {
-            mkfs: find(mkfs).ok_or_else(|| missing(mkfs, package, package))?,
-            helper,
-            btrfstune: Tool::find_on_volume(&["btrfstune"], volume).or_else(|| find("btrfstune")),
+            helper: helper.map(find).transpose()?,
+            mkfs: find(mkfs)?,
+            // Without it the image gets a new UUID.
+            btrfstune: finder.find(&["btrfstune"], package).ok().flatten(),
         })
     }
 
@@ -115,7 +150,7 @@ impl Twin {
         &self,
         makers: &Makers,
         device: &LoopDevice,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
         length: u64,
         entries: u64,
     ) -> Result<(), Error> {
@@ -124,9 +159,12 @@ impl Twin {
                 name,
                 features,
                 inode_size,
+                block_size,
             } => {
                 let mut arguments = words(&["-q", "-F", "-t", name, "-I"]);
                 arguments.push(inode_size.to_string().into());
+                // A small image would get small blocks, and with them less room for large files and attributes.
+                arguments.extend(words(&["-b", &block_size.to_string()]));
                 // Inode tables are zeros already, so that nothing needs to be written, now or later.
                 arguments.extend(words(&[
                     "-E",
@@ -170,7 +208,7 @@ impl Twin {
         mkfs: &Tool,
         features: &[(&'static str, &'static str, bool)],
         device: &LoopDevice,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
     ) -> Result<(), Error> {
         // A mkfs.xfs does not know features that are newer than itself, and refuses to be told to do without them.
         let mut result = Ok(());
@@ -199,7 +237,7 @@ impl Twin {
         &self,
         makers: &Makers,
         device: &LoopDevice,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
     ) -> Result<(), Error> {
         let Some(btrfs) = &makers.helper else {
             return Ok(());
@@ -214,8 +252,12 @@ impl Twin {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
-        // A program of the volume's does not see the workshop; then this machine has no btrfs at all.
-        let run = |arguments: &[&OsStr]| btrfs.run(&workshop.tools(), arguments, b"").map(drop);
+        // A program of the volume's does not see the workshop, and cannot do it.
+        let run = |arguments: &[&OsStr]| {
+            btrfs
+                .run(&workshop.surroundings(), arguments, b"")
+                .map(drop)
+        };
         let result =
             run(&["subvolume".as_ref(), "create".as_ref(), path.as_os_str()]).and_then(|()| {
                 run(&[
@@ -230,7 +272,7 @@ impl Twin {
     }
 
     /// Mounts it where the image is made.
-    pub(crate) fn mount(&self, device: &LoopDevice, workshop: &Workshop) -> Result<(), Error> {
+    pub(crate) fn mount(&self, device: &LoopDevice, workshop: &Workshop<'_>) -> Result<(), Error> {
         let root = workshop.image();
         // An image that is not finished is thrown away: nothing needs to reach the disk in order before that. Kernels differ
         // in the options that they take.
@@ -264,7 +306,7 @@ impl Twin {
         &self,
         makers: &Makers,
         device: &LoopDevice,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
     ) -> Result<(), Error> {
         match (&self.kind, &self.uuid, &makers.btrfstune) {
             (Kind::Btrfs, Some(uuid), Some(btrfstune)) => {
@@ -288,15 +330,64 @@ fn run_on(
     tool: &Tool,
     mut arguments: Vec<OsString>,
     device: &LoopDevice,
-    workshop: &Workshop,
+    workshop: &Workshop<'_>,
 ) -> Result<(), Error> {
-    let path = if tool.is_on_volume() {
-        let name = device.path().file_name().unwrap_or_default();
-        workshop.show_device(name, device.number()?)?
-    } else {
-        device.path().to_owned()
+    let mut run = |path: PathBuf, surroundings: &Surroundings<'_>| {
+        arguments.push(path.into());
+        let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
+        tool.run(surroundings, &arguments, b"").map(drop)
     };
-    arguments.push(path.into());
-    let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
-    tool.run(&workshop.tools(), &arguments, b"").map(drop)
+    if !tool.is_on_volume() {
+        return run(device.path().to_owned(), &workshop.surroundings());
+    }
+    let room = workshop.make_room()?;
+    let name = device.path().file_name().unwrap_or_default();
+    let path = room.show_device(name, device.number()?)?;
+    room.run(|surroundings| run(path, surroundings))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Needs root and loop devices.
+    #[test]
+    fn the_largest_file_is_what_the_kernel_takes() {
+        for mkfs in [
+            "mke2fs -t ext4 -b 1024",
+            "mke2fs -t ext4 -b 4096",
+            "mke2fs -t ext4 -b 1024 -O ^extent,^64bit",
+            "mke2fs -t ext2 -b 1024",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let script = format!(
+                "truncate -s 16M fs; export PATH=$PATH:/usr/sbin:/sbin; {mkfs} -q -F fs; mkdir mnt; mount -o loop fs mnt"
+            );
+            let status = Command::new("sh")
+                .args(["-euc", &script])
+                .current_dir(folder.path())
+                .status();
+            assert!(
+                status.unwrap().success(),
+                "this test needs root and loop devices"
+            );
+            let superblock =
+                Superblock::read(File::open(folder.path().join("fs")).unwrap()).unwrap();
+            let largest = Twin::of(superblock.as_ref()).largest_file();
+            let file = File::create(folder.path().join("mnt/large")).unwrap();
+            let results = [largest, largest + 1].map(|size| file.set_len(size));
+            drop(file);
+            let unmounted = Command::new("umount")
+                .arg(folder.path().join("mnt"))
+                .status();
+            assert!(unmounted.unwrap().success());
+            assert!(
+                results[0].is_ok() && results[1].is_err(),
+                "{mkfs} {largest} {results:?}"
+            );
+        }
+    }
 }

@@ -64,7 +64,7 @@ pub struct Made {
 /// Says what failed.
 pub fn make(plan: &Plan, image: &Path, making: &Making<'_>) -> Result<Made, Error> {
     on_own_thread(|| {
-        let workshop = Workshop::new()?;
+        let workshop = Workshop::new(making.interrupted)?;
         let made = make_in(plan, image, making, &workshop)?;
         workshop.finish()?;
         Ok(made)
@@ -75,7 +75,7 @@ fn make_in(
     plan: &Plan,
     path: &Path,
     making: &Making<'_>,
-    workshop: &Workshop,
+    workshop: &Workshop<'_>,
 ) -> Result<Made, Error> {
     let request = &plan.request;
     let makers = plan.makers.as_ref().ok_or_else(|| Error::Io {
@@ -103,7 +103,7 @@ fn make_in(
             random_ids()?,
         )?);
     }
-    workshop.show_volume(&plan.volume, &plan.along)?;
+    let lost = workshop.show_volume(&plan.volume, &plan.mounts)?;
     let device = LoopDevice::new(
         &file,
         plan.layout.root_offset,
@@ -122,7 +122,7 @@ fn make_in(
     // An error leaves the mount to the kernel, which takes it away with the thread.
     let root = workshop.image();
     customise::make_folders(&root)?;
-    let copied = copy(
+    let mut copied = copy(
         &workshop.volume(),
         &root,
         &plan.selection,
@@ -130,6 +130,11 @@ fn make_in(
         making.progress,
         making.interrupted,
     )?;
+    let lost = lost.iter().map(|mount| &mount.mount_point);
+    copied
+        .vanished
+        .extend(lost.map(|path| below(path, &plan.volume)));
+    copied.vanished.sort();
     debug!(copied.entries, copied.data, "copied");
     (making.event)(Event::Copied);
     let uuid = match &plan.twin.uuid {
@@ -157,12 +162,17 @@ fn make_in(
     })
 }
 
+/// A path as it is on the volume.
+fn below(path: &Path, volume: &Path) -> PathBuf {
+    Path::new("/").join(path.strip_prefix(volume).unwrap_or(path))
+}
+
 fn customise(
     plan: &Plan,
     partition_id: Option<PartitionId>,
     uuid: &str,
     making: &Making<'_>,
-    workshop: &Workshop,
+    workshop: &Workshop<'_>,
 ) -> Result<Vec<String>, Error> {
     let (request, root) = (&plan.request, &workshop.image());
     let configurations = match &plan.loader {
@@ -176,6 +186,11 @@ fn customise(
     if let Some(loader) = &plan.loader {
         loader.copy_files(workshop)?;
     }
+    if let Some(text) =
+        customise::write_fstab(root, &request.fstab, plan.partition, &plan.twin, uuid)?
+    {
+        (making.event)(Event::Fstab(&text));
+    }
     if let Some(script) = &request.script {
         (making.event)(Event::Script {
             mount_point: root,
@@ -184,11 +199,6 @@ fn customise(
         customise::run_script(script, root, making.interrupted, |text| {
             (making.event)(Event::ScriptOutput(text));
         })?;
-    }
-    if let Some(text) =
-        customise::write_fstab(root, &request.fstab, plan.partition, &plan.twin, uuid)?
-    {
-        (making.event)(Event::Fstab(&text));
     }
     if plan.loader.is_none() {
         return Ok(Vec::new());

@@ -2,16 +2,18 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_void;
+use std::ffi::{CString, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use rustix::ioctl::{IntegerSetter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl};
+use rustix::mount::MountFlags;
 use rustix::process::Signal;
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets, UnshareFlags};
 
 // include/uapi/linux/loop.h
 const LOOP_SET_FD: Opcode = 0x4C00;
@@ -156,21 +158,82 @@ pub(crate) fn unshare_processes() -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }?)
 }
 
-/// Has a process that is still to be started end when the calling thread does, and run in another root directory if one is given.
-pub(crate) fn bind_to_thread(command: &mut Command, root: Option<&Path>) {
-    let root = root.map(Path::to_owned);
-    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing: `root` was copied before, and
-    // `chroot` copies a path of that length to the stack or fails.
+/// Gives the calling thread, and the processes that it starts, a network, System V objects and a host name of their own, as far as
+/// this kernel has such.
+pub(crate) fn unshare_the_rest() {
+    for flags in [
+        UnshareFlags::NEWNET,
+        UnshareFlags::NEWIPC,
+        UnshareFlags::NEWUTS,
+    ] {
+        // SAFETY: only `UnshareFlags::FILES` is unsafe, and it is not given.
+        if let Err(error) = unsafe { rustix::thread::unshare_unsafe(flags) } {
+            tracing::debug!(?flags, %error, "cannot be unshared");
+        }
+    }
+}
+
+/// Has a process that is still to be started end when the calling thread does.
+pub(crate) fn bind_to_thread(command: &mut Command) {
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     let _ = unsafe {
-        command.pre_exec(move || {
-            if let Some(root) = &root {
-                rustix::process::chroot(root.as_path())?;
-                rustix::process::chdir("/")?;
-            }
+        command.pre_exec(|| {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             Ok(())
         })
     };
+}
+
+/// Has a process that is still to be started, as the first of a PID namespace ([`unshare_processes`]), end when the calling thread
+/// does; see the folder `root` as its root directory, in it the folder `dev` as /dev, and in /proc its namespace's processes only;
+/// and have no capabilities and no way to get any.
+pub(crate) fn confine(command: &mut Command, root: &Path, dev: &Path) -> io::Result<()> {
+    let path = |path: &Path| CString::new(path.as_os_str().as_bytes());
+    let (root, dev, target) = (path(root)?, path(dev)?, path(&root.join("dev"))?);
+    // SAFETY: between fork and exec the closure makes system calls and allocates nothing: the paths are C strings, made before.
+    let _ = unsafe {
+        command.pre_exec(move || {
+            // What is mounted here goes with the process, and nobody else sees it.
+            rustix::thread::unshare_unsafe(UnshareFlags::NEWNS)?;
+            rustix::mount::mount_bind_recursive(dev.as_c_str(), target.as_c_str())?;
+            rustix::process::chroot(root.as_c_str())?;
+            rustix::process::chdir(c"/")?;
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            // Without it where the volume has no folder for it.
+            let _ = rustix::mount::mount(c"proc", c"/proc", c"proc", flags, c"");
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            give_up_capabilities()
+        })
+    };
+    Ok(())
+}
+
+/// Takes all capabilities from the calling process for good (capabilities(7)). Allocates nothing.
+fn give_up_capabilities() -> io::Result<()> {
+    let bits = CapabilitiesSecureBits::NO_ROOT
+        | CapabilitiesSecureBits::NO_ROOT_LOCKED
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED;
+    rustix::thread::set_capabilities_secure_bits(bits)?;
+    for number in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The kernel has no more.
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets {
+        effective: none,
+        permitted: none,
+        inheritable: none,
+    };
+    rustix::thread::set_capabilities(None, sets)?;
+    // Before Linux 4.3 there were no ambient ones.
+    let _ = rustix::thread::clear_ambient_capability_set();
+    Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
 #[cfg(test)]
@@ -220,12 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn a_child_runs_in_another_root_and_dies_with_its_thread() {
-        let folder = tempfile::tempdir().unwrap();
+    fn a_child_dies_with_its_thread() {
         let (child, pid) = std::thread::spawn(|| {
             let mut command = Command::new("/bin/sleep");
             let _ = command.arg("1000");
-            bind_to_thread(&mut command, None);
+            bind_to_thread(&mut command);
             let child = command.spawn().unwrap();
             let pid = child.id();
             (child, pid)
@@ -239,9 +301,6 @@ mod tests {
             Some(9),
             "{pid}"
         );
-        let mut command = Command::new("/nothing-is-here");
-        bind_to_thread(&mut command, Some(folder.path()));
-        assert_eq!(command.spawn().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

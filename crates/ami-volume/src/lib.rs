@@ -8,7 +8,9 @@
 //! Inside, a file a stage: `plan`, `partition`, `format`, `copy`, `customise`, `boot`. `workshop` holds the mounts, `loop_device` the
 //! devices, `tools` runs other projects' programs, `kernel` has all that is `unsafe`.
 
+mod attributes;
 mod boot;
+mod contents;
 mod copy;
 mod customise;
 mod error;

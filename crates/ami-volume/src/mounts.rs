@@ -12,7 +12,8 @@ const MOUNTINFO: [&str; 2] = ["/proc/self/mountinfo", "/proc/thread-self/mountin
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    id: u32,
+    /// The kernel's number for it; a number is given anew when its mount has gone.
+    pub id: u32,
     parent: u32,
     /// Major and minor number of the file system's device; major 0 where it has none of its own (btrfs, tmpfs).
     pub device: (u32, u32),
@@ -24,6 +25,13 @@ pub struct Mount {
     pub fs_type: String,
     /// What was mounted: a device's path, or any name.
     pub source: PathBuf,
+}
+
+impl Mount {
+    /// Whether it shows the same folder of the same file system, wherever it is mounted.
+    pub fn shows_the_same(&self, other: &Self) -> bool {
+        (self.device, &self.root, &self.fs_type) == (other.device, &other.root, &other.fs_type)
+    }
 }
 
 /// All mounts that this process sees, in the order in which they were made.

@@ -1,15 +1,16 @@
 //! Which of some files belong to installed packages, as the volume's package database says.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use tracing::debug;
 
 use crate::inside;
-use crate::tools::Tool;
+use crate::tools::{Finder, Package, Surroundings};
 
 /// Folders that are links into /usr on merged systems: packages may name their files by either path.
 const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -19,8 +20,17 @@ const DPKG: &str = "/var/lib/dpkg/info";
 /// Where rpm's database is, on older and on newer systems.
 const RPM: [&str; 2] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
 
-/// Of these paths (below the volume), those that a package owns, with its name; in the order given.
-pub(crate) fn owners(volume: &Path, paths: &[PathBuf]) -> Vec<(PathBuf, String)> {
+const RPM_PACKAGE: Package = Package {
+    debian: "rpm",
+    red_hat: "rpm",
+};
+
+/// Of these paths (below the volume), those that a package owns, with its name; in the order given. No program of the volume is run.
+pub(crate) fn owners(
+    volume: &Path,
+    paths: &[PathBuf],
+    interrupted: &AtomicBool,
+) -> Vec<(PathBuf, String)> {
     if paths.is_empty() {
         return Vec::new();
     }
@@ -39,7 +49,7 @@ pub(crate) fn owners(volume: &Path, paths: &[PathBuf]) -> Vec<(PathBuf, String)>
         found: HashMap::new(),
     };
     search.dpkg(volume);
-    search.rpm(volume);
+    search.rpm(volume, interrupted);
     let owner = |path: &PathBuf| {
         Some((
             path.clone(),
@@ -74,50 +84,68 @@ impl Search<'_> {
 
     /// One text file a package, with a path a line (dpkg-query(1), "FILES").
     fn dpkg(&mut self, volume: &Path) {
-        let Ok(folder) = inside::resolve(volume, Path::new(DPKG)) else {
-            return;
-        };
-        let Ok(entries) = fs::read_dir(folder) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            if path.extension() != Some(OsStr::new("list")) {
+        let folder = Path::new(DPKG);
+        for name in inside::list(volume, folder).unwrap_or_default() {
+            let name = Path::new(&name);
+            if name.extension() != Some(OsStr::new("list")) {
                 continue;
             }
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let stem = name.file_stem().unwrap_or_default().to_string_lossy();
             let package = stem.split(':').next().unwrap_or_default();
             // A list that cannot be read names nobody's files.
-            for line in fs::read(&path).unwrap_or_default().split(|&b| b == b'\n') {
+            let list = inside::read(volume, &folder.join(name));
+            for line in list
+                .ok()
+                .flatten()
+                .unwrap_or_default()
+                .split(|&b| b == b'\n')
+            {
                 self.note(line, package);
             }
         }
     }
 
-    fn rpm(&mut self, volume: &Path) {
+    fn rpm(&mut self, volume: &Path, interrupted: &AtomicBool) {
         let has_entries =
-            |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        let Some(database) = RPM.iter().find(|path| {
-            inside::resolve(volume, Path::new(path)).is_ok_and(|path| has_entries(&path))
-        }) else {
+            |path: &&Path| inside::list(volume, path).is_ok_and(|names| !names.is_empty());
+        let Some(database) = RPM.iter().map(Path::new).find(has_entries) else {
             return;
         };
-        let Some(rpm) = Tool::find(&["rpm"], volume) else {
+        let finder = Finder {
+            view: volume,
+            volume,
+            use_volume: false,
+        };
+        let (Ok(folder), Ok(Some(rpm))) = (
+            inside::find(volume, database),
+            finder.find(&["rpm"], RPM_PACKAGE),
+        ) else {
             return;
         };
-        let path = if rpm.is_on_volume() {
-            PathBuf::from(database)
-        } else {
-            inside::resolve(volume, Path::new(database)).unwrap_or_default()
+        // It would follow a link to this machine's database, and wait for a FIFO.
+        let is_plain = |name: &OsString| {
+            let path = inside::path_of(&folder).join(name);
+            path.symlink_metadata()
+                .is_ok_and(|m| m.is_file() || m.is_dir())
         };
+        if !inside::list(volume, database).is_ok_and(|names| names.iter().all(is_plain)) {
+            return;
+        }
         let arguments = [
-            "-qa".as_ref(),
-            "--qf".as_ref(),
-            OsStr::new("[%{FILENAMES}\\t%{=NAME}\\n]"),
-            "--dbpath".as_ref(),
-            path.as_os_str(),
-        ];
-        match rpm.run(volume, &arguments, b"") {
+            "-qa",
+            "--qf",
+            "[%{FILENAMES}\\t%{=NAME}\\n]",
+            // The folder that was looked at, whatever has its name now.
+            "--dbpath",
+            "/proc/self/cwd",
+        ]
+        .map(OsStr::new);
+        let surroundings = Surroundings {
+            place: None,
+            folder: Some(&folder),
+            interrupted,
+        };
+        match rpm.run(&surroundings, &arguments, b"") {
             Ok(printed) => {
                 for line in printed.stdout.split(|&b| b == b'\n') {
                     if let Some(tab) = line.iter().rposition(|&b| b == b'\t') {
@@ -138,7 +166,11 @@ mod tests {
         let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
         let name =
             |(path, package): (PathBuf, String)| (path.to_str().unwrap().to_owned(), package);
-        owners(volume, &paths).into_iter().map(name).collect()
+        let interrupted = AtomicBool::new(false);
+        owners(volume, &paths, &interrupted)
+            .into_iter()
+            .map(name)
+            .collect()
     }
 
     #[test]
@@ -169,5 +201,27 @@ mod tests {
             ]
         );
         assert_eq!(found(root, &[]), []);
+    }
+
+    #[test]
+    fn finding_06_a_package_list_that_is_a_fifo_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let info = folder.path().join("var/lib/dpkg/info");
+        fs::create_dir_all(&info).unwrap();
+        let mode = rustix::fs::Mode::RWXU;
+        for name in ["a.list", "c.list"] {
+            let path = info.join(name);
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+        }
+        fs::write(info.join("b.list"), "/x.pem\n").unwrap();
+        // Out of the volume, to what this machine has.
+        fs::write(folder.path().join("outside"), "/y.pem\n").unwrap();
+        let outside = folder.path().join("outside");
+        std::os::unix::fs::symlink(&outside, info.join("d.list")).unwrap();
+        assert_eq!(
+            found(folder.path(), &["/x.pem", "/y.pem"]),
+            [("/x.pem".into(), "b".into())]
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -14,13 +15,14 @@ use crate::customise::Fstab;
 use crate::error::Error;
 use crate::filter::{Filter, Origin, Rule, SECRETS_AND_LEFTOVERS};
 use crate::format::{Makers, Twin};
-use crate::mounts::Mounts;
+use crate::mounts::{Mount, Mounts};
 use crate::packages;
 use crate::partition::{Layout, PartitionType, SourcePartition};
 use crate::scan::{Contents, scan};
 use crate::selection::Selection;
 use crate::source::{LeftOutMount, Source};
 use crate::superblock::Kind;
+use crate::tools::Finder;
 use crate::workshop::Workshop;
 
 /// Folders whose contents belong to the running machine.
@@ -55,6 +57,12 @@ pub struct Request {
     pub grub_config: Option<PathBuf>,
     /// A program that changes the image.
     pub script: Option<PathBuf>,
+    /// Whether programs of the volume may be run where this machine lacks one.
+    pub use_volume_tools: bool,
+    /// Whether nothing is to be made afterwards: then no program of the volume is run at all.
+    pub is_dry_run: bool,
+    /// Files that are never copied, by whatever name: the private key.
+    pub secrets: Vec<PathBuf>,
     /// Where the image is to be.
     pub destination: PathBuf,
     /// The image's path, and other files of this run, which are not copied.
@@ -100,6 +108,7 @@ pub struct Plan {
     pub loader: Option<Loader>,
     /// Mounts that are copied along, relative to the volume.
     pub along: Vec<PathBuf>,
+    pub(crate) mounts: Vec<Mount>,
     /// Mounts that are not.
     pub left_out_mounts: Vec<LeftOutMount>,
     /// What is copied, and what is not.
@@ -125,7 +134,7 @@ impl Plan {
         }
         // In mounts of its own the volume is looked at without changing so much as a time of access.
         on_own_thread(|| {
-            let workshop = Workshop::new()?;
+            let workshop = Workshop::new(interrupted)?;
             let plan = Self::look(request, Some(&workshop), interrupted)?;
             workshop.finish()?;
             Ok(plan)
@@ -134,7 +143,7 @@ impl Plan {
 
     fn look(
         request: Request,
-        workshop: Option<&Workshop>,
+        workshop: Option<&Workshop<'_>>,
         interrupted: &AtomicBool,
     ) -> Result<Self, Error> {
         let mounts = Mounts::load()?;
@@ -151,33 +160,32 @@ impl Plan {
                     (None, true) => PartitionType::None,
                 });
         let layout = Layout::new(partition, request.size);
-        let (along, left_out_mounts) = source.mounts_below(&mounts, request.all);
+        let (mounts, left_out_mounts) = source.mounts_below(&mounts, request.all);
+        let along = mounts.iter().map(|mount| source.path_of(mount));
+        let along = along.filter_map(|path| Some(path.strip_prefix("/").ok()?.to_owned()));
+        let along = along.collect();
         let selection = selection(&request, &source.volume, &left_out_mounts)?;
         let view = match workshop {
             Some(workshop) => {
-                workshop.show_volume(&source.volume, &along)?;
+                // What is missing now is looked for, and named, when the image is made.
+                let _ = workshop.show_volume(&source.volume, &mounts)?;
                 workshop.volume()
             }
             None => source.volume.clone(),
         };
+        let finder = Finder {
+            view: &view,
+            volume: &source.volume,
+            use_volume: request.use_volume_tools,
+        };
         let loader = match partition {
             PartitionType::None => None,
-            _ => Some(find_loader(&request, &source.volume, &view, partition)?),
+            _ => Some(find_loader(&request, &finder, partition)?),
         };
-        let makers = match (twin.makers(&view, layout.root_length), workshop) {
-            (Ok(makers), _) => Some(makers),
-            (Err(error), Some(_)) => return Err(error),
-            // Where a tool is not for everybody to see, root will find it.
-            (Err(error @ Error::Least { .. }), None) => return Err(error),
-            (Err(_), None) => None,
-        };
-        if makers
-            .as_ref()
-            .is_some_and(|makers| !makers.can_keep_uuid(&twin))
+        let makers = find_makers(&mut twin, &finder, layout, workshop.is_some())?;
+        if let (Some(loader), Some(workshop), Some(makers)) = (&loader, workshop, &makers)
+            && !(request.is_dry_run && (loader.needs_volume() || makers.need_volume()))
         {
-            twin.uuid = None;
-        }
-        if let (Some(loader), Some(workshop), Some(makers)) = (&loader, workshop, &makers) {
             let target = Target {
                 path: &request.own[0],
                 partition,
@@ -195,34 +203,14 @@ impl Plan {
         let contents = scan(
             &view,
             &selection,
+            twin.largest_file(),
             request.threads,
             interrupted,
             workshop.is_some(),
         )?;
         debug!(?contents.entries, contents.data, "the volume's contents");
-        let packaged = packages::owners(&view, &contents.filtered);
-        let overhead = match twin.kind {
-            Kind::Ext { .. } => OVERHEAD_OF_EXT,
-            _ => OVERHEAD,
-        };
-        let needed_in_image = contents.data + contents.entries * OVERHEAD_OF_ENTRY;
-        if needed_in_image > layout.root_length {
-            return Err(Error::TooSmall {
-                size: request.size,
-                needed: needed_in_image + needed_in_image / 50 + overhead,
-            });
-        }
-        let space = rustix::fs::statvfs(&request.destination)
-            .map_err(Error::io("read", &request.destination))?;
-        let free = space.f_bavail * space.f_frsize;
-        let needed = (needed_in_image + overhead).min(request.size) * request.copies;
-        if free < needed && request.check_space {
-            return Err(Error::Space {
-                folder: request.destination,
-                free,
-                needed,
-            });
-        }
+        let packaged = packages::owners(&view, &contents.filtered, interrupted);
+        let (free, needed) = check_space(&request, &twin, layout, &contents)?;
         Ok(Self {
             request,
             volume: source.volume,
@@ -238,6 +226,7 @@ impl Plan {
             layout,
             loader,
             along,
+            mounts,
             left_out_mounts,
             contents,
             packaged,
@@ -279,13 +268,64 @@ pub(crate) fn on_own_thread<T: Send>(
     })
 }
 
+/// Finds the programs that make the image's file system. Where one is not for everybody to see, root will find it.
+fn find_makers(
+    twin: &mut Twin,
+    finder: &Finder<'_>,
+    layout: Layout,
+    is_root: bool,
+) -> Result<Option<Makers>, Error> {
+    let makers = match twin.makers(finder, layout.root_length) {
+        Ok(makers) => makers,
+        Err(error @ (Error::Least { .. } | Error::ToolOnVolume { .. })) => return Err(error),
+        Err(error) if is_root => return Err(error),
+        Err(_) => return Ok(None),
+    };
+    if !makers.can_keep_uuid(twin) {
+        twin.uuid = None;
+    }
+    Ok(Some(makers))
+}
+
+/// Looks whether everything goes into the image, and at the destination: what is free there and what is needed, in bytes.
+fn check_space(
+    request: &Request,
+    twin: &Twin,
+    layout: Layout,
+    contents: &Contents,
+) -> Result<(u64, u64), Error> {
+    let overhead = match twin.kind {
+        Kind::Ext { .. } => OVERHEAD_OF_EXT,
+        _ => OVERHEAD,
+    };
+    let needed_in_image = contents.data + contents.entries * OVERHEAD_OF_ENTRY;
+    if needed_in_image > layout.root_length {
+        return Err(Error::TooSmall {
+            size: request.size,
+            needed: needed_in_image + needed_in_image / 50 + overhead,
+        });
+    }
+    let space = rustix::fs::statvfs(&request.destination)
+        .map_err(Error::io("read", &request.destination))?;
+    let free = space.f_bavail * space.f_frsize;
+    let needed = (needed_in_image + overhead).min(request.size) * request.copies;
+    if free < needed && request.check_space {
+        return Err(Error::Space {
+            folder: request.destination.clone(),
+            free,
+            needed,
+        });
+    }
+    Ok((free, needed))
+}
+
 fn find_loader(
     request: &Request,
-    volume: &Path,
-    view: &Path,
+    finder: &Finder<'_>,
     partition: PartitionType,
 ) -> Result<Loader, Error> {
-    let loader = Loader::find(view).ok_or_else(|| Error::NoBootLoader {
+    let (volume, view) = (finder.volume, finder.view);
+    let loader = Loader::find(finder)?.ok_or_else(|| Error::NoBootLoader {
         volume: volume.to_owned(),
         partition: partition.name(),
     })?;
@@ -333,7 +373,14 @@ fn selection(
         empty: empty.collect::<HashSet<_>>(),
         own: request.own.iter().filter_map(below).collect(),
         private: below(&request.private),
+        secrets: request.secrets.iter().filter_map(identity).collect(),
     })
+}
+
+/// Device and inode number of what a path leads to; one that is not there has none.
+fn identity(path: &PathBuf) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// A path without links; its last name need not exist.

@@ -15,7 +15,7 @@ use crate::links::Links;
 use crate::selection::Selection;
 use crate::walk::{Entry, Place, Trouble, Visitor, as_path, walk};
 
-/// The most filtered paths that are kept to be named.
+/// The most paths of a kind that are kept to be named.
 const MOST_PATHS: usize = 100_000;
 
 /// How much there is to copy, and what is left out.
@@ -31,6 +31,10 @@ pub struct Contents {
     pub filtered: Vec<PathBuf>,
     /// Folders that could not be looked into.
     pub unreadable: Vec<PathBuf>,
+    /// Files that are larger than the image's file system allows.
+    pub too_large: Vec<PathBuf>,
+    /// Names of files that are never copied, the private key of this run.
+    pub secrets: Vec<PathBuf>,
 }
 
 struct Scan {
@@ -41,12 +45,17 @@ struct Scan {
     left_out: Mutex<BTreeMap<String, (Rule, u64)>>,
     filtered: Mutex<Vec<PathBuf>>,
     unreadable: Mutex<Vec<PathBuf>>,
+    largest: u64,
+    too_large: Mutex<Vec<PathBuf>>,
+    secrets: Mutex<Vec<PathBuf>>,
 }
 
-/// Looks at everything in the folder `root` that is selected. Without root's rights, folders may be closed to it.
+/// Looks at everything in the folder `root` that is selected, and is to go into a file system with files of up to `largest` bytes.
+/// Without root's rights, folders may be closed to it.
 pub(crate) fn scan(
     root: &Path,
     selection: &Selection,
+    largest: u64,
     threads: NonZeroUsize,
     interrupted: &AtomicBool,
     is_root: bool,
@@ -59,23 +68,38 @@ pub(crate) fn scan(
         left_out: Mutex::default(),
         filtered: Mutex::default(),
         unreadable: Mutex::default(),
+        largest,
+        too_large: Mutex::default(),
+        secrets: Mutex::default(),
     };
     let _ = walk(root, selection, threads, interrupted, &scan)?;
-    let mut filtered = into_inner(scan.filtered);
-    filtered.sort();
-    let mut unreadable = into_inner(scan.unreadable);
-    unreadable.sort();
     Ok(Contents {
         entries: scan.entries.into_inner(),
         data: scan.data.into_inner(),
         left_out: into_inner(scan.left_out).into_values().collect(),
-        filtered,
-        unreadable,
+        filtered: sorted(scan.filtered),
+        unreadable: sorted(scan.unreadable),
+        too_large: sorted(scan.too_large),
+        secrets: sorted(scan.secrets),
     })
 }
 
 fn into_inner<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sorted(paths: Mutex<Vec<PathBuf>>) -> Vec<PathBuf> {
+    let mut paths = into_inner(paths);
+    paths.sort();
+    paths
+}
+
+/// Keeps a path, if there are not too many already.
+fn note(paths: &Mutex<Vec<PathBuf>>, path: &[u8]) {
+    let mut paths = paths.lock().unwrap_or_else(PoisonError::into_inner);
+    if paths.len() < MOST_PATHS {
+        paths.push(as_path(path).to_owned());
+    }
 }
 
 impl Visitor for Scan {
@@ -99,13 +123,17 @@ impl Visitor for Scan {
         if stat.st_nlink > 1 {
             let is_first =
                 self.links
-                    .meet(stat, || Ok::<_, Trouble>(((), true)), |()| Ok(false))?;
+                    .meet(stat, || Ok::<_, Trouble>(((), true)), |()| Ok(Some(false)))?;
             if !is_first {
                 return Ok(());
             }
         }
         let _ = self.entries.fetch_add(1, Ordering::Relaxed);
         if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+            if stat.st_size.cast_unsigned() > self.largest {
+                note(&self.too_large, entry.path);
+                return Ok(());
+            }
             let data = data_size(stat);
             let _ = self.data.fetch_add(data, Ordering::Relaxed);
         }
@@ -120,20 +148,17 @@ impl Visitor for Scan {
         }
         drop(left_out);
         if rule.origin == Origin::Filter {
-            let mut filtered = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
-            if filtered.len() < MOST_PATHS {
-                filtered.push(as_path(entry.path).to_owned());
-            }
+            note(&self.filtered, entry.path);
         }
+    }
+
+    fn secret(&self, entry: &Entry<'_>) {
+        note(&self.secrets, entry.path);
     }
 
     fn may_pass_over(&self, folder: &[u8]) -> bool {
         if self.may_pass_over {
-            let mut unreadable = self
-                .unreadable
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            unreadable.push(as_path(folder).to_owned());
+            note(&self.unreadable, folder);
         }
         self.may_pass_over
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use rustix::fs::Stat;
+
 use crate::filter::{Filter, Rule};
 
 /// What is done about one entry.
@@ -25,9 +27,15 @@ pub(crate) struct Selection {
     pub(crate) own: HashSet<Vec<u8>>,
     /// How the paths of private folders begin, this run's and others'.
     pub(crate) private: Option<Vec<u8>>,
+    /// Device and inode number of files that are never copied, whatever their names.
+    pub(crate) secrets: Vec<(u64, u64)>,
 }
 
 impl Selection {
+    pub(crate) fn is_secret(&self, stat: &Stat) -> bool {
+        self.secrets.contains(&(stat.st_dev, stat.st_ino))
+    }
+
     pub(crate) fn decide(&self, path: &[u8], is_folder: bool) -> Decision<'_> {
         let is_private = |start: &Vec<u8>| path.starts_with(start);
         if self.own.contains(path) || self.private.as_ref().is_some_and(is_private) {

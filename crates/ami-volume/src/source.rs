@@ -85,7 +85,7 @@ impl Source {
         })
     }
 
-    pub(crate) fn superblock(&self, workshop: Option<&Workshop>) -> Option<Superblock> {
+    pub(crate) fn superblock(&self, workshop: Option<&Workshop<'_>>) -> Option<Superblock> {
         let device = open_device(self.device?, workshop, "volume-device")?;
         match Superblock::read(device) {
             Ok(superblock) => superblock,
@@ -125,7 +125,7 @@ impl Source {
         twin
     }
 
-    pub(crate) fn partition(&self, workshop: Option<&Workshop>) -> Option<SourcePartition> {
+    pub(crate) fn partition(&self, workshop: Option<&Workshop<'_>>) -> Option<SourcePartition> {
         if !self.is_mount_point {
             return None;
         }
@@ -148,20 +148,17 @@ impl Source {
         &self,
         mounts: &Mounts,
         all: bool,
-    ) -> (Vec<PathBuf>, Vec<LeftOutMount>) {
+    ) -> (Vec<Mount>, Vec<LeftOutMount>) {
         let mut along = Vec::new();
         let mut left_out = Vec::new();
         for mount in mounts.below(&self.volume) {
-            let Ok(path) = mount.mount_point.strip_prefix(&self.volume) else {
-                continue;
-            };
-            let absolute = Path::new("/").join(path);
+            let absolute = self.path_of(mount);
             if ALWAYS_EMPTY.iter().any(|empty| absolute.starts_with(empty)) {
                 continue;
             }
             let fs_type = mount.fs_type.as_str();
             if LOCAL.contains(&fs_type) || (all && !MADE_UP.contains(&fs_type)) {
-                along.push(path.to_owned());
+                along.push(mount.clone());
             } else if !left_out
                 .iter()
                 .any(|other: &LeftOutMount| absolute.starts_with(&other.path))
@@ -172,14 +169,25 @@ impl Source {
                 });
             }
         }
-        along.sort();
+        // Below a mount that is not copied there is nothing.
+        along.retain(|mount| {
+            let path = self.path_of(mount);
+            !left_out.iter().any(|other| path.starts_with(&other.path))
+        });
+        along.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
         left_out.sort_by(|a, b| a.path.cmp(&b.path));
         (along, left_out)
+    }
+
+    /// Where a mount is below the volume, with a slash at the beginning.
+    pub(crate) fn path_of(&self, mount: &Mount) -> PathBuf {
+        let below = mount.mount_point.strip_prefix(&self.volume);
+        Path::new("/").join(below.unwrap_or(&mount.mount_point))
     }
 }
 
 /// Opens a block device by its number; containers may not have its node, and root can make one.
-fn open_device(device: (u32, u32), workshop: Option<&Workshop>, name: &str) -> Option<File> {
+fn open_device(device: (u32, u32), workshop: Option<&Workshop<'_>>, name: &str) -> Option<File> {
     let number = makedev(device.0, device.1);
     let uevent = fs::read_to_string(format!("/sys/dev/block/{}:{}/uevent", device.0, device.1))
         .unwrap_or_default();
@@ -240,10 +248,12 @@ mod tests {
 6 1 0:6 / /proc rw - proc proc rw
 7 1 8:3 / /mnt/data rw - ext4 /dev/sda3 rw
 8 1 0:5 / /srv/chroot/proc rw - proc proc rw
+9 3 8:4 / /run/media/disk rw - ext4 /dev/sda4 rw
 ";
         let mounts = Mounts::parse(text);
         let names = |all| {
             let (along, left_out) = source().mounts_below(&mounts, all);
+            let along: Vec<_> = along.iter().map(|m| source().path_of(m)).collect();
             let left_out: Vec<_> = left_out.into_iter().map(|m| m.path).collect();
             (along, left_out)
         };
@@ -251,14 +261,14 @@ mod tests {
         assert_eq!(
             names(false),
             (
-                paths(&["home"]),
+                paths(&["/home"]),
                 paths(&["/run", "/srv/chroot/proc", "/srv/nfs"])
             )
         );
         assert_eq!(
             names(true),
             (
-                paths(&["home", "run", "run/lock", "srv/nfs"]),
+                paths(&["/home", "/run", "/run/lock", "/run/media/disk", "/srv/nfs"]),
                 paths(&["/srv/chroot/proc"])
             )
         );

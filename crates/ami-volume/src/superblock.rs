@@ -11,6 +11,9 @@ use std::io::{self, Read};
 /// How much of a device is looked at, in bytes.
 pub const LENGTH: usize = (64 << 10) + 4096;
 
+/// The size of a block where it is not known, in bytes: that of a page.
+pub(crate) const DEFAULT_BLOCK: u32 = 4096;
+
 const EXT: usize = 1024;
 const BTRFS: usize = 64 << 10;
 
@@ -25,6 +28,8 @@ pub enum Kind {
         features: Vec<&'static str>,
         /// In bytes.
         inode_size: u16,
+        /// In bytes.
+        block_size: u32,
     },
     /// xfs.
     Xfs {
@@ -143,11 +148,17 @@ fn ext(bytes: &[u8]) -> Option<Superblock> {
         .collect();
     // Before revision 1 the field did not exist and inodes had 128 bytes.
     let inode_size = if u32_at(0x4C) == 0 { 128 } else { u16_at(0x58) };
+    // s_log_block_size; the kernel knows blocks of up to 64 KiB.
+    let block_size = match u32_at(0x18) {
+        log @ 0..=6 => 1024 << log,
+        _ => DEFAULT_BLOCK,
+    };
     Some(Superblock {
         kind: Kind::Ext {
             name,
             features,
             inode_size,
+            block_size,
         },
         label: text(&block[0x78..0x88]),
         uuid: uuid(&block[0x68..0x78]),
@@ -259,10 +270,19 @@ mod tests {
                 found.kind,
                 Kind::Ext {
                     inode_size: 128,
+                    block_size: 1024,
                     ..
                 }
             ));
         }
+        let found = made_by("8M", "mke2fs -q -F -b 2048");
+        assert!(matches!(
+            found.kind,
+            Kind::Ext {
+                block_size: 2048,
+                ..
+            }
+        ));
     }
 
     #[test]

@@ -1,10 +1,17 @@
-//! Programs of other projects: found on this machine, or else on the volume and then run in it.
+//! Programs of other projects: this machine's, or, if that was asked for, the volume's.
+//!
+//! Whoever owns the volume owns its programs, and may want to harm this machine. So one of them runs only in the place that
+//! [`kernel::confine`] makes: it sees the volume, read-only, and in /dev what it is to work on.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread::Builder;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Access, access};
 use tracing::debug;
 
@@ -25,13 +32,83 @@ const FOLDERS: [&str; 6] = [
 /// The most that is kept of what a program prints, in bytes.
 const MOST_OUTPUT: u64 = 32 << 20;
 
+/// How long a program goes on after the user wants to stop, at most.
+const MOMENT: Duration = Duration::from_millis(20);
+
 /// A program that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tool {
     name: &'static str,
     path: PathBuf,
-    /// Run with the volume as its root directory.
     is_on_volume: bool,
+}
+
+/// What a tool comes with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Package {
+    pub(crate) debian: &'static str,
+    pub(crate) red_hat: &'static str,
+}
+
+/// Where programs are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finder<'a> {
+    /// Where the volume is seen now.
+    pub(crate) view: &'a Path,
+    /// Its path, for messages.
+    pub(crate) volume: &'a Path,
+    /// Whether programs of the volume may be run.
+    pub(crate) use_volume: bool,
+}
+
+impl Finder<'_> {
+    /// Looks for one of the names on this machine, then on the volume; `None` if it is on neither.
+    ///
+    /// # Errors
+    /// [`Error::ToolOnVolume`] where only the volume has it, and its programs may not be run.
+    pub(crate) fn find(
+        &self,
+        names: &[&'static str],
+        package: Package,
+    ) -> Result<Option<Tool>, Error> {
+        let own = find_in(names, Path::new("/"), false);
+        match own.or_else(|| find_in(names, self.view, true)) {
+            Some(tool) if tool.is_on_volume && !self.use_volume => Err(Error::ToolOnVolume {
+                tool: tool.name,
+                volume: self.volume.to_owned(),
+                debian: package.debian,
+                red_hat: package.red_hat,
+            }),
+            found => Ok(found),
+        }
+    }
+}
+
+fn find_in(names: &[&'static str], root: &Path, is_on_volume: bool) -> Option<Tool> {
+    names.iter().find_map(|&name| {
+        FOLDERS.iter().find_map(|folder| {
+            let path = Path::new(folder).join(name);
+            let is_there = inside::is_file(root, &path)
+                && inside::find(root, &path)
+                    .is_ok_and(|file| access(inside::path_of(&file), Access::EXEC_OK).is_ok());
+            is_there.then_some(Tool {
+                name,
+                path,
+                is_on_volume,
+            })
+        })
+    })
+}
+
+/// What a program runs with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    /// What a program of the volume sees as its root directory, and as /dev in it; `None` where none is run.
+    pub(crate) place: Option<(&'a Path, &'a Path)>,
+    /// Its working folder.
+    pub(crate) folder: Option<&'a OwnedFd>,
+    /// Raised when the user wants to stop.
+    pub(crate) interrupted: &'a AtomicBool,
 }
 
 /// What a program printed.
@@ -41,46 +118,16 @@ pub(crate) struct Printed {
 }
 
 impl Tool {
-    /// Looks for one of the names on this machine, then on the volume.
-    pub(crate) fn find(names: &[&'static str], volume: &Path) -> Option<Self> {
-        Self::find_in(names, Path::new("/"), false).or_else(|| Self::find_on_volume(names, volume))
-    }
-
-    /// Looks for one of the names on the volume only.
-    pub(crate) fn find_on_volume(names: &[&'static str], volume: &Path) -> Option<Self> {
-        Self::find_in(names, volume, true)
-    }
-
-    fn find_in(names: &[&'static str], root: &Path, is_on_volume: bool) -> Option<Self> {
-        names.iter().find_map(|&name| {
-            FOLDERS.iter().find_map(|folder| {
-                let path = Path::new(folder).join(name);
-                let is_there = inside::resolve(root, &path)
-                    .is_ok_and(|real| real.is_file() && access(&real, Access::EXEC_OK).is_ok());
-                is_there.then_some(Self {
-                    name,
-                    path,
-                    is_on_volume,
-                })
-            })
-        })
-    }
-
-    /// The program's name.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Whether it runs with the volume as its root directory, and so needs paths as they are there.
+    /// Whether it is a program of the volume, and so needs paths as they are there.
     pub(crate) fn is_on_volume(&self) -> bool {
         self.is_on_volume
     }
 
-    /// Runs it to its end. `view` is where the volume is seen now. Fails if it does.
+    /// Runs it to its end. Fails if it does.
     pub(crate) fn run(
         &self,
-        view: &Path,
-        arguments: &[&std::ffi::OsStr],
+        surroundings: &Surroundings<'_>,
+        arguments: &[&OsStr],
         input: &[u8],
     ) -> Result<Printed, Error> {
         let mut command = Command::new(&self.path);
@@ -92,35 +139,58 @@ impl Tool {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        kernel::bind_to_thread(&mut command, self.is_on_volume.then_some(view));
+        if let Some(folder) = surroundings.folder {
+            let _ = command.current_dir(inside::path_of(folder));
+        }
+        if !self.is_on_volume {
+            kernel::bind_to_thread(&mut command);
+            return self.run_here(command, surroundings.interrupted, input);
+        }
+        let (root, dev) = surroundings.place.ok_or_else(|| Error::Io {
+            operation: "run",
+            path: self.path.clone(),
+            source: std::io::ErrorKind::PermissionDenied.into(),
+        })?;
+        kernel::confine(&mut command, root, dev).map_err(Error::io("run", &self.path))?;
+        // On a thread of its own: the namespaces are for its children, and it can start no threads then.
+        std::thread::scope(|scope| {
+            let run = || {
+                kernel::unshare_processes().map_err(|source| Error::NotAllowed {
+                    operation: "run a program of the volume by itself (unshare)",
+                    hint: "install the program on this machine",
+                    source,
+                })?;
+                kernel::unshare_the_rest();
+                self.run_here(command, surroundings.interrupted, input)
+            };
+            let running = std::thread::Builder::new().spawn_scoped(scope, run);
+            match running.map_err(Error::NoThreads)?.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Starts no thread: after [`kernel::unshare_processes`] there can be none.
+    fn run_here(
+        &self,
+        mut command: Command,
+        interrupted: &AtomicBool,
+        input: &[u8],
+    ) -> Result<Printed, Error> {
         debug!(?command, "running");
         let mut child = command.spawn().map_err(Error::io("run", &self.path))?;
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let printed = std::thread::scope(|scope| {
-            let stderr = Builder::new().spawn_scoped(scope, || read_pipe(stderr, MOST_OUTPUT))?;
-            let writer = Builder::new().spawn_scoped(scope, move || {
-                // A program that does not read its input to the end has its reasons.
-                stdin.map(|mut stdin| stdin.write_all(input))
-            });
-            let Ok(writer) = writer else {
-                // Nobody would wait for the program otherwise, and `stderr` waits for its end.
-                let _ = child.kill();
-                return writer.map(|_| Default::default());
-            };
-            let stdout = read_pipe(stdout, MOST_OUTPUT);
-            let _ = writer.join();
-            Ok((stdout, stderr.join().unwrap_or_default()))
-        });
-        let (stdout, stderr) = match printed {
-            Ok(printed) => printed,
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(Error::NoThreads(error));
-            }
-        };
-        let status = child.wait().map_err(Error::io("run", &self.path))?;
+        let talked = talk(&mut child, interrupted, input);
+        let ended = talked.and_then(|printed| Ok((wait(&mut child, interrupted)?, printed)));
+        if ended.is_err() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let (status, [stdout, stderr]) = ended.map_err(|error| match error.kind() {
+            std::io::ErrorKind::Interrupted => Error::Interrupted,
+            _ => Error::io("run", &self.path)(error),
+        })?;
         if !status.success() {
             return Err(Error::Tool {
                 command: self.name.to_owned(),
@@ -129,6 +199,104 @@ impl Tool {
             });
         }
         Ok(Printed { stdout })
+    }
+}
+
+/// Gives a program its input and takes what it prints until it closes its output.
+fn talk(
+    child: &mut Child,
+    interrupted: &AtomicBool,
+    input: &[u8],
+) -> std::io::Result<[Vec<u8>; 2]> {
+    let mut stdin = child.stdin.take();
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    if let Some(stdin) = &stdin {
+        rustix::io::ioctl_fionbio(stdin, true)?;
+    }
+    let mut rest = input;
+    let mut printed = [Vec::new(), Vec::new()];
+    while stdout.is_some() || stderr.is_some() {
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        if rest.is_empty() {
+            stdin = None;
+        }
+        let ready = {
+            let mut polled = Vec::new();
+            let mut watched = Vec::new();
+            for (index, (pipe, flags)) in [
+                (stdin.as_ref().map(AsFd::as_fd), PollFlags::OUT),
+                (stdout.as_ref().map(AsFd::as_fd), PollFlags::IN),
+                (stderr.as_ref().map(AsFd::as_fd), PollFlags::IN),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                if let Some(pipe) = pipe {
+                    polled.push(PollFd::from_borrowed_fd(pipe, flags));
+                    watched.push(index);
+                }
+            }
+            let moment = Timespec::try_from(MOMENT).unwrap_or_default();
+            match rustix::event::poll(&mut polled, Some(&moment)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let mut ready = [false; 3];
+            for (index, polled) in watched.into_iter().zip(&polled) {
+                ready[index] = !polled.revents().is_empty();
+            }
+            ready
+        };
+        if ready[0] {
+            match stdin.as_mut().map(|stdin| stdin.write(rest)) {
+                Some(Ok(count)) => rest = &rest[count..],
+                Some(Err(e)) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                // A program that does not read its input to the end has its reasons.
+                _ => rest = &[],
+            }
+        }
+        if ready[1] {
+            take(&mut stdout, &mut printed[0])?;
+        }
+        if ready[2] {
+            take(&mut stderr, &mut printed[1])?;
+        }
+    }
+    Ok(printed)
+}
+
+/// Reads once from a pipe that has something, keeps what there is room for, and lets go of a pipe at its end.
+fn take(pipe: &mut Option<impl Read>, kept: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut buffer = [0; 64 << 10];
+    let Some(open) = pipe else {
+        return Ok(());
+    };
+    match open.read(&mut buffer) {
+        Ok(0) => *pipe = None,
+        Ok(count) => {
+            let room = MOST_OUTPUT.saturating_sub(kept.len() as u64);
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            kept.extend_from_slice(&buffer[..count.min(room)]);
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+        Err(e) => return Err(e),
+    }
+    Ok(())
+}
+
+/// Waits for a program that has closed its output.
+fn wait(child: &mut Child, interrupted: &AtomicBool) -> std::io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        // It ends at once, as a rule.
+        std::thread::sleep(MOMENT / 20);
     }
 }
 
@@ -158,9 +326,32 @@ pub(crate) fn last_lines(output: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    const PACKAGE: Package = Package {
+        debian: "d",
+        red_hat: "r",
+    };
+
+    fn run(script: &str, input: &[u8], interrupted: &AtomicBool) -> Result<Printed, Error> {
+        let nowhere = Path::new("/nonexistent");
+        let finder = Finder {
+            view: nowhere,
+            volume: nowhere,
+            use_volume: false,
+        };
+        let tool = finder
+            .find(&["no-such-tool", "sh"], PACKAGE)
+            .unwrap()
+            .unwrap();
+        let surroundings = Surroundings {
+            place: None,
+            folder: None,
+            interrupted,
+        };
+        tool.run(&surroundings, &["-c".as_ref(), script.as_ref()], input)
+    }
+
     fn sh(script: &str, input: &[u8]) -> Result<Printed, Error> {
-        let tool = Tool::find(&["no-such-tool", "sh"], Path::new("/nonexistent")).unwrap();
-        tool.run(Path::new("/"), &["-c".as_ref(), script.as_ref()], input)
+        run(script, input, &AtomicBool::new(false))
     }
 
     #[test]
@@ -182,9 +373,51 @@ mod tests {
     fn a_program_that_prints_without_end_of_input_does_not_hang() {
         let many = vec![b'x'; 1 << 20];
         assert_eq!(sh("exit 0", &many).unwrap().stdout, b"");
+        assert_eq!(sh("cat", &many).unwrap().stdout, many);
         assert_eq!(
             sh("head -c 300000 /dev/zero", b"").unwrap().stdout.len(),
             300_000
         );
+    }
+
+    #[test]
+    fn a_program_ends_when_the_user_wants_to_stop() {
+        for script in ["exec sleep 1000", "exec sleep 1000 > /dev/null 2>&1"] {
+            let result = run(script, b"", &AtomicBool::new(true));
+            assert!(matches!(result, Err(Error::Interrupted)), "{script}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_only_the_volume_has_is_used_if_that_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("usr/bin")).unwrap();
+        let path = folder.path().join("usr/bin/only-there");
+        let _ = std::fs::copy("/bin/true", &path).unwrap();
+        let finder = Finder {
+            view: folder.path(),
+            volume: Path::new("/srv"),
+            use_volume: false,
+        };
+        let error = finder.find(&["only-there"], PACKAGE).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "only-there is not on this machine, and programs of the volume /srv are not run unless asked for: install it \
+             (Debian: d; Red Hat: r), or, if you trust the volume, give --use-volume-tools"
+        );
+        let finder = Finder {
+            use_volume: true,
+            ..finder
+        };
+        let found = finder.find(&["only-there"], PACKAGE).unwrap().unwrap();
+        assert!(found.is_on_volume());
+        assert!(
+            !finder
+                .find(&["sh"], PACKAGE)
+                .unwrap()
+                .unwrap()
+                .is_on_volume()
+        );
+        assert_eq!(finder.find(&["nowhere"], PACKAGE).unwrap(), None);
     }
 }

@@ -26,11 +26,18 @@ const BATCH: usize = 128;
 /// For names, in bytes.
 const NAMES_BUFFER: usize = 32 << 10;
 
+/// How often a name is looked at that another file takes each time.
+const MOST_LOOKS: u32 = 16;
+
 /// Why an entry could not be dealt with.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// It has gone away since its name was read.
     Gone,
+    /// Another file has taken the name since it was looked at.
+    Replaced,
+    /// It is left out, and the visitor has noted why.
+    Noted,
     /// Everything ends.
     Fatal(Error),
 }
@@ -72,7 +79,7 @@ pub(crate) struct Place<F> {
     pub(crate) stat: Stat,
     /// The visitor's own.
     pub(crate) own: F,
-    /// The listing and the batches that are not done.
+    /// The listing, the batches that are not done, and the folders in it that have not been opened.
     unfinished: AtomicUsize,
 }
 
@@ -92,6 +99,9 @@ pub(crate) trait Visitor: Sync {
     /// A folder has been found; it is opened later.
     fn found_folder(&self, parent: &Place<Self::Folder>, entry: &Entry<'_>) -> Result<(), Trouble>;
 
+    /// A folder that was found is none any more, or has gone away, before it was opened.
+    fn lost_folder(&self, _parent: &Place<Self::Folder>, _name: &CStr) {}
+
     /// A folder is entered; the volume itself has no parent.
     fn open_folder(
         &self,
@@ -108,6 +118,9 @@ pub(crate) trait Visitor: Sync {
     /// An entry is left out by a rule.
     fn left_out(&self, entry: &Entry<'_>, rule: &Rule);
 
+    /// A name of a file that is never copied ([`Selection::secrets`]).
+    fn secret(&self, _entry: &Entry<'_>) {}
+
     /// What may not be looked at: whether to go on without it.
     fn may_pass_over(&self, _path: &[u8]) -> bool {
         false
@@ -119,6 +132,8 @@ enum Job<F> {
         parent: Option<Arc<Place<F>>>,
         name: CString,
         is_entered: bool,
+        /// How often the name was looked at.
+        looks: u32,
     },
     Batch(Arc<Place<F>>, Vec<CString>),
 }
@@ -160,6 +175,7 @@ pub(crate) fn walk<V: Visitor>(
                 parent: None,
                 name: CString::default(),
                 is_entered: true,
+                looks: 0,
             }],
             active: 0,
             error: None,
@@ -236,13 +252,23 @@ impl<V: Visitor> Walk<'_, V> {
                 parent,
                 name,
                 is_entered,
+                looks,
             } => {
                 let path = match &parent {
                     Some(parent) => child_path(&parent.path, &name),
                     None => Vec::new(),
                 };
                 let opened = self.open(parent.as_deref(), &name, &path);
-                drop(parent);
+                if let Some(parent) = parent {
+                    if matches!(opened, Err(Trouble::Gone | Trouble::Replaced)) {
+                        self.visitor.lost_folder(&parent, &name);
+                    }
+                    if matches!(opened, Err(Trouble::Replaced)) {
+                        self.look(&parent, &name, &path, looks)?;
+                        return self.done(&parent);
+                    }
+                    self.done(&parent)?;
+                }
                 match self.note_gone(&path, opened)? {
                     Some(place) => self.list(place, is_entered),
                     None => Ok(()),
@@ -265,15 +291,16 @@ impl<V: Visitor> Walk<'_, V> {
     ) -> Result<Place<V::Folder>, Trouble> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOCTTY;
         let source = match parent {
-            Some(parent) => rustix::fs::openat(
-                &parent.source,
-                name,
-                flags | OFlags::NOFOLLOW,
-                Mode::empty(),
-            ),
-            None => rustix::fs::open(self.root, flags, Mode::empty()),
+            Some(parent) => {
+                let flags = flags | OFlags::NOFOLLOW;
+                match rustix::fs::openat(&parent.source, name, flags, Mode::empty()) {
+                    Err(Errno::NOTDIR | Errno::LOOP) => return Err(Trouble::Replaced),
+                    source => self.passing_over(path, source)?,
+                }
+            }
+            None => rustix::fs::open(self.root, flags, Mode::empty())
+                .map_err(Error::io("read", self.root))?,
         };
-        let source = self.passing_over(path, source)?;
         let stat = rustix::fs::fstat(&source).map_err(Trouble::at("read", path))?;
         let own = self
             .visitor
@@ -290,25 +317,32 @@ impl<V: Visitor> Walk<'_, V> {
     fn list(&self, place: Place<V::Folder>, is_entered: bool) -> Result<(), Error> {
         let place = Arc::new(place);
         if is_entered {
-            let mut buffer = [MaybeUninit::<u8>::uninit(); NAMES_BUFFER];
-            let mut entries = RawDir::new(&place.source, &mut buffer);
-            let mut names = Vec::new();
-            while let Some(entry) = entries.next() {
-                let entry = entry.map_err(Error::io("read", as_path(&place.path)))?;
-                let name = entry.file_name();
-                if name == c"." || name == c".." {
-                    continue;
-                }
-                names.push(name.to_owned());
-                if names.len() == BATCH {
-                    self.hand_over(&place, std::mem::take(&mut names))?;
-                }
-            }
-            for name in names {
-                self.visit(&place, &name)?;
-            }
+            let listed = self.visit_all(&place);
+            let _ = self.note_gone(&place.path, listed)?;
         }
         self.done(&place)
+    }
+
+    fn visit_all(&self, place: &Arc<Place<V::Folder>>) -> Result<(), Trouble> {
+        let mut buffer = [MaybeUninit::<u8>::uninit(); NAMES_BUFFER];
+        let mut entries = RawDir::new(&place.source, &mut buffer);
+        let mut names = Vec::new();
+        while let Some(entry) = entries.next() {
+            // A folder that is removed meanwhile has no more names, and says so by an error.
+            let entry = entry.map_err(Trouble::at("read", &place.path))?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            names.push(name.to_owned());
+            if names.len() == BATCH {
+                self.hand_over(place, std::mem::take(&mut names))?;
+            }
+        }
+        for name in names {
+            self.visit(place, &name)?;
+        }
+        Ok(())
     }
 
     fn hand_over(&self, place: &Arc<Place<V::Folder>>, names: Vec<CString>) -> Result<(), Error> {
@@ -333,9 +367,25 @@ impl<V: Visitor> Walk<'_, V> {
             return Err(Error::Interrupted);
         }
         let path = child_path(&place.path, name);
-        let visited = self.visit_entry(place, name, &path);
-        let _ = self.note_gone(&path, visited)?;
-        Ok(())
+        self.look(place, name, &path, 0)
+    }
+
+    /// Looks at a name until nothing else takes it meanwhile.
+    fn look(
+        &self,
+        place: &Arc<Place<V::Folder>>,
+        name: &CStr,
+        path: &[u8],
+        looks: u32,
+    ) -> Result<(), Error> {
+        let mut visited = Err(Trouble::Replaced);
+        for look in looks..MOST_LOOKS {
+            visited = self.visit_entry(place, name, path, look + 1);
+            if !matches!(visited, Err(Trouble::Replaced)) {
+                break;
+            }
+        }
+        self.note_gone(path, visited).map(drop)
     }
 
     fn visit_entry(
@@ -343,6 +393,7 @@ impl<V: Visitor> Walk<'_, V> {
         place: &Arc<Place<V::Folder>>,
         name: &CStr,
         path: &[u8],
+        looks: u32,
     ) -> Result<(), Trouble> {
         let stat = rustix::fs::statat(&place.source, name, AtFlags::SYMLINK_NOFOLLOW);
         let stat = self.passing_over(path, stat)?;
@@ -358,11 +409,17 @@ impl<V: Visitor> Walk<'_, V> {
             }
             decision if is_folder => {
                 self.visitor.found_folder(place, &entry)?;
+                let _ = place.unfinished.fetch_add(1, Ordering::Relaxed);
                 self.push(Job::Folder {
                     parent: Some(Arc::clone(place)),
                     name: name.to_owned(),
                     is_entered: decision == Decision::Take,
+                    looks,
                 });
+                Ok(())
+            }
+            _ if self.selection.is_secret(stat) => {
+                self.visitor.secret(&entry);
                 Ok(())
             }
             _ => self.visitor.file(place, &entry),
@@ -379,7 +436,8 @@ impl<V: Visitor> Walk<'_, V> {
     fn note_gone<T>(&self, path: &[u8], result: Result<T, Trouble>) -> Result<Option<T>, Error> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(Trouble::Gone) => {
+            Err(Trouble::Noted) => Ok(None),
+            Err(Trouble::Gone | Trouble::Replaced) => {
                 self.state().gone.push(as_path(path).to_owned());
                 Ok(None)
             }

@@ -4,21 +4,24 @@
 //! BASE/           a tmpfs, over a folder that is empty
 //!   img-mnt/      the image's file system
 //!   volume/       the volume, read-only and without access times, with the mounts that are copied along
-//!   tools/        the same again, as the root directory of programs that run from the volume
-//!     dev/        a tmpfs with null, zero and what these programs are given
-//!     proc/       this machine's
+//!   room/         a tmpfs with null, zero and what a program of the volume is given, while it runs: its /dev
 //! ```
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
-use rustix::fs::{FileType, Mode, makedev};
+use rustix::fs::{FileType, Mode, OFlags, makedev};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use tracing::debug;
 
 use crate::error::Error;
+use crate::inside;
 use crate::kernel;
+use crate::mounts::{Mount, Mounts};
+use crate::tools::Surroundings;
 
 /// Folders that may be covered if nothing is in them; with the first one the image is mounted where the older suite mounts it.
 const EMPTY_FOLDERS: [&str; 4] = ["/mnt", "/media", "/srv", "/opt"];
@@ -34,15 +37,19 @@ pub(crate) const DEVICES: [(&str, u32, u32); 4] = [
     ("console", 5, 1),
 ];
 
+/// How often a mount is looked for whose folder is called otherwise each time.
+const MOST_LOOKS: u32 = 1000;
+
 /// The mounts of one run. They belong to the thread that made them.
 #[derive(Debug)]
-pub(crate) struct Workshop {
+pub(crate) struct Workshop<'a> {
     base: PathBuf,
+    interrupted: &'a AtomicBool,
 }
 
-impl Workshop {
-    /// Gives the calling thread mounts of its own and sets up the folders.
-    pub(crate) fn new() -> Result<Self, Error> {
+impl<'a> Workshop<'a> {
+    /// Gives the calling thread mounts of its own and sets up the folders. `interrupted` ends the programs that are run in them.
+    pub(crate) fn new(interrupted: &'a AtomicBool) -> Result<Self, Error> {
         kernel::unshare_mounts().map_err(|source| Error::NotAllowed {
             operation: "make mounts of its own (unshare)",
             hint: "a container needs the capability CAP_SYS_ADMIN",
@@ -58,17 +65,10 @@ impl Workshop {
             source: e.into(),
         })?;
         let base = PathBuf::from(base_folder());
-        rustix::mount::mount(
-            "ec2-bundle-vol",
-            &base,
-            "tmpfs",
-            MountFlags::NOSUID,
-            c"mode=0755",
-        )
-        .map_err(Error::io("mount a tmpfs on", &base))?;
+        mount_tmpfs(&base, c"mode=0755")?;
         debug!(base = %base.display(), "private mounts");
-        let workshop = Self { base };
-        for folder in [workshop.image(), workshop.volume(), workshop.tools()] {
+        let workshop = Self { base, interrupted };
+        for folder in [workshop.image(), workshop.volume(), workshop.room()] {
             fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
         }
         Ok(workshop)
@@ -89,73 +89,78 @@ impl Workshop {
         self.base.join("volume")
     }
 
-    /// The root directory of programs that run from the volume.
-    pub(crate) fn tools(&self) -> PathBuf {
-        self.base.join("tools")
+    /// What programs of the volume see as /dev.
+    fn room(&self) -> PathBuf {
+        self.base.join("room")
     }
 
-    /// Shows the volume, and the mounts below it that are copied along (paths relative to it), read-only.
-    pub(crate) fn show_volume(&self, volume: &Path, along: &[PathBuf]) -> Result<(), Error> {
+    /// What programs of this machine run with.
+    pub(crate) fn surroundings(&self) -> Surroundings<'a> {
+        Surroundings {
+            place: None,
+            folder: None,
+            interrupted: self.interrupted,
+        }
+    }
+
+    /// Shows the volume and the mounts below it that are copied along, read-only. Gives those of them that are not there.
+    ///
+    /// Folders may be renamed meanwhile. So all mounts are shown in one step, each where it belongs whatever its folder is called,
+    /// and then those that are not wanted are taken away.
+    pub(crate) fn show_volume(&self, volume: &Path, along: &[Mount]) -> Result<Vec<Mount>, Error> {
         let view = self.volume();
-        show(volume, &view)?;
-        for path in along {
-            let target = view.join(path);
-            // Below a mount that is not copied there is nothing to mount on.
-            if target.is_dir() {
-                show(&volume.join(path), &target)?;
+        rustix::mount::mount_bind_recursive(volume, &view).map_err(Error::io("mount", volume))?;
+        make_safe(&view).map_err(Error::io("mount read-only", volume))?;
+        let mut missing = along.to_vec();
+        let mut done = Vec::new();
+        let mut looks = 0;
+        while looks < MOST_LOOKS {
+            let mounts = Mounts::of_thread()?;
+            let mut below = mounts
+                .below(&view)
+                .filter(|mount| !done.contains(&mount.id));
+            let Some(mount) = below.next() else {
+                return Ok(missing);
+            };
+            // Its path was right a moment ago.
+            let Some(root) = open_mount(mount) else {
+                looks += 1;
+                continue;
+            };
+            let path = inside::path_of(&root);
+            if along.iter().any(|wanted| wanted.shows_the_same(mount)) {
+                make_safe(&path).map_err(Error::io("mount read-only", &mount.mount_point))?;
+                missing.retain(|wanted| !wanted.shows_the_same(mount));
+                done.push(mount.id);
+            } else if let Err(error) = rustix::mount::unmount(&path, UnmountFlags::DETACH) {
+                // One that belongs to the container around this one; its folder is made empty.
+                debug!(path = %mount.mount_point.display(), %error, "cannot be unmounted");
+                done.push(mount.id);
             }
         }
-        let tools = self.tools();
-        rustix::mount::mount_bind_recursive(&view, &tools).map_err(Error::io("mount", volume))?;
-        let dev = tools.join("dev");
-        if dev.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-            rustix::mount::mount(
-                "ec2-bundle-vol",
-                &dev,
-                "tmpfs",
-                MountFlags::NOSUID,
-                c"mode=0755",
-            )
-            .map_err(Error::io("mount a tmpfs on", &dev))?;
-            for (name, major, minor) in &DEVICES[..2] {
-                make_device(
-                    &dev.join(name),
-                    FileType::CharacterDevice,
-                    makedev(*major, *minor),
-                )?;
-            }
-        }
-        let proc = tools.join("proc");
-        if proc.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-            rustix::mount::mount_bind("/proc", &proc).map_err(Error::io("mount", &proc))?;
-        }
-        Ok(())
+        Err(Error::Io {
+            operation: "find the mounts of",
+            path: volume.to_owned(),
+            source: std::io::ErrorKind::ResourceBusy.into(),
+        })
     }
 
-    /// Makes a block device known to tools that run from the volume, and gives its path there.
-    pub(crate) fn show_device(&self, name: &OsStr, number: u64) -> Result<PathBuf, Error> {
-        let path = Path::new("dev").join(name);
-        let node = self.tools().join(&path);
-        if !node.exists() {
-            make_device(&node, FileType::BlockDevice, number)?;
+    /// Makes a place for one program of the volume, in which nothing of another one is left.
+    pub(crate) fn make_room(&self) -> Result<Room<'_>, Error> {
+        let path = self.room();
+        mount_tmpfs(&path, c"mode=0755,size=64m")?;
+        let room = Room {
+            path,
+            workshop: self,
+        };
+        for (name, major, minor) in &DEVICES[..2] {
+            make_device(
+                &room.path.join(name),
+                FileType::CharacterDevice,
+                makedev(*major, *minor),
+            )?;
         }
-        Ok(Path::new("/").join(path))
-    }
-
-    /// Makes a file known to tools that run from the volume, and gives its path there.
-    pub(crate) fn show_file(&self, name: &str, file: &Path) -> Result<PathBuf, Error> {
-        let path = Path::new("dev").join(name);
-        let target = self.tools().join(&path);
-        let _ = fs::File::create(&target).map_err(Error::io("create", &target))?;
-        rustix::mount::mount_bind(file, &target).map_err(Error::io("mount", &target))?;
-        Ok(Path::new("/").join(path))
-    }
-
-    /// Takes away what [`Workshop::show_file`] has shown.
-    pub(crate) fn hide_file(&self, name: &str) -> Result<(), Error> {
-        let target = self.tools().join("dev").join(name);
-        rustix::mount::unmount(&target, UnmountFlags::empty())
-            .map_err(Error::io("unmount", &target))
+        Ok(room)
     }
 
     /// Shows programs of this machine no devices but null and this one.
@@ -165,14 +170,7 @@ impl Workshop {
         number: u64,
     ) -> Result<HiddenDevices, Error> {
         let dev = Path::new("/dev");
-        rustix::mount::mount(
-            "ec2-bundle-vol",
-            dev,
-            "tmpfs",
-            MountFlags::NOSUID,
-            c"mode=0755",
-        )
-        .map_err(Error::io("mount a tmpfs on", dev))?;
+        mount_tmpfs(dev, c"mode=0755")?;
         let hidden = HiddenDevices;
         let (name, major, minor) = DEVICES[0];
         make_device(
@@ -205,11 +203,80 @@ impl HiddenDevices {
     }
 }
 
-/// Mounts a folder a second time, read-only and without access times.
-fn show(folder: &Path, target: &Path) -> Result<(), Error> {
-    rustix::mount::mount_bind(folder, target).map_err(Error::io("mount", folder))?;
-    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOATIME;
-    rustix::mount::mount_remount(target, flags, c"").map_err(Error::io("mount read-only", folder))
+/// A place for one program of the volume; what it leaves there goes away with it.
+#[derive(Debug)]
+pub(crate) struct Room<'a> {
+    path: PathBuf,
+    workshop: &'a Workshop<'a>,
+}
+
+impl Room<'_> {
+    /// What the program runs with.
+    pub(crate) fn run<T>(
+        &self,
+        act: impl FnOnce(&Surroundings<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        act(&Surroundings {
+            place: Some((&self.workshop.volume(), &self.path)),
+            ..self.workshop.surroundings()
+        })
+    }
+
+    /// Makes a block device known to the program, and gives its path there.
+    pub(crate) fn show_device(&self, name: &OsStr, number: u64) -> Result<PathBuf, Error> {
+        make_device(&self.path.join(name), FileType::BlockDevice, number)?;
+        Ok(Path::new("/dev").join(name))
+    }
+
+    /// Makes a file known to the program, and gives its path there.
+    pub(crate) fn show_file(&self, name: &str, file: &Path) -> Result<PathBuf, Error> {
+        let target = self.path.join(name);
+        let _ = fs::File::create_new(&target).map_err(Error::io("create", &target))?;
+        rustix::mount::mount_bind(file, &target).map_err(Error::io("mount", &target))?;
+        Ok(Path::new("/dev").join(name))
+    }
+
+    /// Where something in it is for a program of this machine.
+    pub(crate) fn path_here(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Reads a plain file that the program has made.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
+        inside::read_needed(&self.path, Path::new(name))
+            .map_err(Error::io("read", &Path::new("/dev").join(name)))
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        // What cannot be unmounted goes with the thread.
+        let _ = rustix::mount::unmount(&self.path, UnmountFlags::DETACH);
+    }
+}
+
+fn mount_tmpfs(path: &Path, options: &std::ffi::CStr) -> Result<(), Error> {
+    rustix::mount::mount("ec2-bundle-vol", path, "tmpfs", MountFlags::NOSUID, options)
+        .map_err(Error::io("mount a tmpfs on", path))
+}
+
+/// Makes a mount read-only, without access times and without devices.
+fn make_safe(path: &Path) -> rustix::io::Result<()> {
+    let flags = MountFlags::BIND
+        | MountFlags::RDONLY
+        | MountFlags::NOATIME
+        | MountFlags::NODEV
+        | MountFlags::NOSUID;
+    rustix::mount::mount_remount(path, flags, c"")
+}
+
+/// The root of a mount, if it is what its path leads to.
+fn open_mount(mount: &Mount) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&mount.mount_point, flags, Mode::empty()).ok()?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", root.as_raw_fd())).ok()?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    (id.trim().parse() == Ok(mount.id)).then_some(root)
 }
 
 /// Makes a device node that its owner may read and write.

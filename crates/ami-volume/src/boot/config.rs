@@ -46,14 +46,12 @@ pub(crate) fn check(
     let mut kernels = Vec::new();
     let mut has_any = false;
     let mut paths = configurations.to_vec();
-    if let Ok(folder) = inside::resolve(root, Path::new(ENTRIES))
-        && let Ok(entries) = std::fs::read_dir(folder)
-    {
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut names: Vec<String> = names.filter(|name| name.ends_with(".conf")).collect();
-        names.sort();
-        paths.extend(names.into_iter().map(|name| format!("{ENTRIES}/{name}")));
-    }
+    let entries = inside::list(root, Path::new(ENTRIES)).unwrap_or_default();
+    let names = entries
+        .into_iter()
+        .filter_map(|name| name.into_string().ok());
+    let names = names.filter(|name| name.ends_with(".conf"));
+    paths.extend(names.map(|name| format!("{ENTRIES}/{name}")));
     for path in &paths {
         let Ok(Some(bytes)) = inside::read(root, Path::new(path)) else {
             continue;

@@ -11,13 +11,13 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::boot::{Target, copy_named};
 use crate::error::Error;
 use crate::inside;
 use crate::partition::{PartitionType, SECTOR};
-use crate::tools::Tool;
+use crate::tools::{Finder, Package, Surroundings, Tool};
 use crate::workshop::Workshop;
 
 /// Where distributions keep the modules for BIOS.
@@ -33,8 +33,13 @@ const NEEDED: [&str; 4] = ["boot.img", "diskboot.img", "kernel.img", "biosdisk.m
 /// Where GRUB's configuration and modules are: upstream's name, and that of Red Hat and SUSE.
 const FOLDERS: [&str; 2] = ["/boot/grub", "/boot/grub2"];
 
-/// Where the core image is made, as programs that run from the volume see it.
-const CORE: &str = "/dev/core.img";
+/// What the core image is called while it is made.
+const CORE: &str = "core.img";
+
+const PACKAGE: Package = Package {
+    debian: "grub-common",
+    red_hat: "grub2-tools-minimal",
+};
 
 /// The code's length in sector 0; behind it are the disk's signature and the partition table.
 const BOOT_CODE: usize = 440;
@@ -55,31 +60,41 @@ pub struct Grub2 {
 }
 
 impl Grub2 {
-    pub(crate) fn find(volume: &Path) -> Option<Self> {
+    pub(crate) fn find(finder: &Finder<'_>) -> Result<Option<Self>, Error> {
+        let volume = finder.view;
         let modules = MODULES.into_iter().find(|folder| {
             NEEDED
                 .iter()
                 .all(|file| inside::is_file(volume, &Path::new(folder).join(file)))
-        })?;
-        let names = ["grub-mkimage", "grub2-mkimage"];
-        // The volume's own fits its modules.
-        let mkimage =
-            Tool::find_on_volume(&names, volume).or_else(|| Tool::find(&names, volume))?;
+        });
+        let Some(modules) = modules else {
+            return Ok(None);
+        };
+        let Some(mkimage) = finder.find(&["grub-mkimage", "grub2-mkimage"], PACKAGE)? else {
+            return Ok(None);
+        };
         let has_configuration =
             |folder: &&&str| inside::is_file(volume, &Path::new(folder).join("grub.cfg"));
-        let is_there = |folder: &&&str| {
-            inside::resolve(volume, Path::new(folder)).is_ok_and(|path| path.is_dir())
-        };
+        let is_there = |folder: &&&str| inside::is_folder(volume, Path::new(folder));
+        // Where there is neither: as the volume's programs are called.
+        let is_grub2 = |path: &&str| inside::is_file(volume, Path::new(path));
+        let has_grub2 = ["/usr/bin/grub2-mkimage", "/usr/sbin/grub2-install"]
+            .iter()
+            .any(is_grub2);
         let folder = FOLDERS
             .iter()
             .find(has_configuration)
             .or_else(|| FOLDERS.iter().find(is_there))
-            .unwrap_or(&FOLDERS[usize::from(mkimage.name().starts_with("grub2"))]);
-        Some(Self {
+            .unwrap_or(&FOLDERS[usize::from(has_grub2)]);
+        Ok(Some(Self {
             modules,
             folder,
             mkimage,
-        })
+        }))
+    }
+
+    pub(crate) fn needs_volume(&self) -> bool {
+        self.mkimage.is_on_volume()
     }
 
     pub(crate) fn configuration(&self) -> String {
@@ -90,25 +105,20 @@ impl Grub2 {
         inside::is_file(volume, Path::new(&self.configuration()))
     }
 
-    pub(crate) fn copy_files(&self, workshop: &Workshop) -> Result<(), Error> {
-        let from = self.modules_in(&workshop.volume())?;
+    pub(crate) fn copy_files(&self, workshop: &Workshop<'_>) -> Result<(), Error> {
         let image = workshop.image();
         let to = inside::resolve(&image, &Path::new(self.folder).join("i386-pc"))
             .map_err(Error::io("read", &image))?;
-        copy_named(&from, &to, |name| {
+        copy_named(&workshop.volume(), self.modules, &to, |name| {
             name.ends_with(".mod") || name.ends_with(".lst")
         })
-    }
-
-    fn modules_in(&self, root: &Path) -> Result<PathBuf, Error> {
-        inside::resolve(root, Path::new(self.modules)).map_err(Error::io("read", root))
     }
 
     pub(crate) fn install(
         &self,
         image: &File,
         target: &Target<'_>,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
     ) -> Result<(), Error> {
         for (offset, bytes) in self.rehearse(target, workshop)? {
             image
@@ -122,15 +132,16 @@ impl Grub2 {
     pub(crate) fn rehearse(
         &self,
         target: &Target<'_>,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
     ) -> Result<[(u64, Vec<u8>); 2], Error> {
         let core = self.core_image(target, workshop)?;
-        let boot_path = self.modules_in(&workshop.volume())?.join("boot.img");
-        let boot = std::fs::read(&boot_path).map_err(Error::io("read", &boot_path))?;
+        let path = Path::new(self.modules).join("boot.img");
+        let boot =
+            inside::read_needed(&workshop.volume(), &path).map_err(Error::io("read", &path))?;
         sectors(boot, core, target).map_err(Error::BootLoader)
     }
 
-    fn core_image(&self, target: &Target<'_>, workshop: &Workshop) -> Result<Vec<u8>, Error> {
+    fn core_image(&self, target: &Target<'_>, workshop: &Workshop<'_>) -> Result<Vec<u8>, Error> {
         let partition = match target.partition {
             PartitionType::Gpt => "gpt1",
             _ => "msdos1",
@@ -140,32 +151,40 @@ impl Grub2 {
             Some(subvolume) => format!("/{subvolume}"),
         };
         let prefix = format!("(hd0,{partition}){root}{}", self.folder);
-        // It syncs what it writes, which a pipe does not take.
-        let core = workshop.tools().join(CORE.trim_start_matches('/'));
-        let (modules, output) = if self.mkimage.is_on_volume() {
-            (PathBuf::from(self.modules), PathBuf::from(CORE))
-        } else {
-            (self.modules_in(&workshop.volume())?, core.clone())
-        };
         let file_system = match target.file_system {
             "xfs" => "xfs",
             "btrfs" => "btrfs",
             _ => "ext2",
         };
-        let mut arguments: Vec<&OsStr> = vec![
-            "-O".as_ref(),
-            "i386-pc".as_ref(),
-            "-d".as_ref(),
-            modules.as_os_str(),
-        ];
-        arguments.extend(["-p", &prefix, "-o"].map(OsStr::new));
-        arguments.push(output.as_os_str());
-        arguments
-            .extend(["biosdisk", "part_msdos", "part_gpt", file_system, "normal"].map(OsStr::new));
-        let _ = self.mkimage.run(&workshop.tools(), &arguments, b"")?;
-        let bytes = std::fs::read(&core).map_err(Error::io("read", &core))?;
-        std::fs::remove_file(&core).map_err(Error::io("remove", &core))?;
-        Ok(bytes)
+        let run = |modules: &Path, output: &Path, surroundings: &Surroundings<'_>| {
+            let mut arguments = ["-O", "i386-pc", "-p", &prefix, "-d"]
+                .map(OsStr::new)
+                .to_vec();
+            arguments.extend([modules.as_os_str(), "-o".as_ref(), output.as_os_str()]);
+            let names = ["biosdisk", "part_msdos", "part_gpt", file_system, "normal"];
+            arguments.extend(names.map(OsStr::new));
+            self.mkimage.run(surroundings, &arguments, b"").map(drop)
+        };
+        // It syncs what it writes, which a pipe does not take.
+        if self.mkimage.is_on_volume() {
+            let room = workshop.make_room()?;
+            let output = Path::new("/dev").join(CORE);
+            room.run(|surroundings| run(Path::new(self.modules), &output, surroundings))?;
+            return room.read(CORE);
+        }
+        // Copies, for it would follow links of the volume to files of this machine.
+        let modules = workshop.base().join("modules");
+        copy_named(&workshop.volume(), self.modules, &modules, |name| {
+            [".mod", ".lst", ".img"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        })?;
+        let output = workshop.base().join(CORE);
+        run(&modules, &output, &workshop.surroundings())?;
+        let core = std::fs::read(&output).map_err(Error::io("read", &output))?;
+        std::fs::remove_dir_all(&modules).map_err(Error::io("remove", &modules))?;
+        std::fs::remove_file(&output).map_err(Error::io("remove", &output))?;
+        Ok(core)
     }
 }
 

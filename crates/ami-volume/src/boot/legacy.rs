@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::inside;
 use crate::loop_device::LoopDevice;
 use crate::partition::{Layout, PartitionType, SECTOR, random_ids, write_table};
-use crate::tools::Tool;
+use crate::tools::{Finder, Package, Surroundings, Tool};
 use crate::workshop::Workshop;
 
 /// Where distributions keep the stages; the last is where an installed GRUB has them.
@@ -38,6 +38,11 @@ const SCRATCH_FOR_XFS: u64 = 320 << 20;
 /// What the shell calls the image.
 const NAME: &str = "disk";
 
+const PACKAGE: Package = Package {
+    debian: "grub-legacy",
+    red_hat: "grub",
+};
+
 /// GRUB Legacy as it is on a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Legacy {
@@ -46,14 +51,21 @@ pub struct Legacy {
 }
 
 impl Legacy {
-    pub(crate) fn find(volume: &Path) -> Option<Self> {
+    pub(crate) fn find(finder: &Finder<'_>) -> Result<Option<Self>, Error> {
         let stages = STAGES.into_iter().find(|folder| {
             ["stage1", "stage2"]
                 .iter()
-                .all(|file| inside::is_file(volume, &Path::new(folder).join(file)))
-        })?;
-        let shell = Tool::find_on_volume(&["grub"], volume)?;
-        Some(Self { stages, shell })
+                .all(|file| inside::is_file(finder.view, &Path::new(folder).join(file)))
+        });
+        let Some(stages) = stages else {
+            return Ok(None);
+        };
+        let shell = finder.find(&["grub"], PACKAGE)?;
+        Ok(shell.map(|shell| Self { stages, shell }))
+    }
+
+    pub(crate) fn needs_volume(&self) -> bool {
+        self.shell.is_on_volume()
     }
 
     pub(crate) fn is_configured(&self, volume: &Path) -> bool {
@@ -63,10 +75,8 @@ impl Legacy {
     }
 
     pub(crate) fn copy_files(&self, volume: &Path, image: &Path) -> Result<(), Error> {
-        let from =
-            inside::resolve(volume, Path::new(self.stages)).map_err(Error::io("read", volume))?;
         let to = inside::resolve(image, Path::new(FOLDER)).map_err(Error::io("read", image))?;
-        copy_named(&from, &to, |name| {
+        copy_named(volume, self.stages, &to, |name| {
             name.starts_with("stage") || name.ends_with("stage1_5")
         })
     }
@@ -75,7 +85,7 @@ impl Legacy {
     pub(crate) fn rehearse(
         &self,
         target: &Target<'_>,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
         make: impl Fn(&LoopDevice, u64) -> Result<(), Error>,
         mount: impl Fn(&LoopDevice) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -135,34 +145,29 @@ impl Legacy {
         &self,
         image: &File,
         target: &Target<'_>,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
     ) -> Result<(), Error> {
-        let shown = workshop.show_file(NAME, target.path)?;
-        let result = match target.partition {
-            PartitionType::Gpt => self.install_on_gpt(image, &shown, target, workshop),
-            _ => self.ask(&shown, &["setup (hd0)"], workshop).map(drop),
-        };
-        workshop.hide_file(NAME)?;
-        result
+        match target.partition {
+            PartitionType::Gpt => self.install_on_gpt(image, target, workshop),
+            _ => self.ask(target.path, &["setup (hd0)"], workshop).map(drop),
+        }
     }
 
     /// With a GRUB Legacy that reads GPT: stage 1.5 goes into the BIOS boot partition, for there is no gap behind sector 0.
     fn install_on_gpt(
         &self,
         image: &File,
-        shown: &Path,
         target: &Target<'_>,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
     ) -> Result<(), Error> {
-        let printed = self.ask(shown, &[], workshop)?;
+        let printed = self.ask(target.path, &[], workshop)?;
         if !printed.contains("Filesystem type is") || printed.contains("unknown") {
             return Err(Error::BootLoader(last_words(&printed)));
         }
         let stage = stage_1_5(target.file_system);
-        let folder = inside::resolve(&workshop.volume(), Path::new(self.stages))
-            .map_err(Error::io("read", shown))?;
-        let path = folder.join(stage);
-        let code = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let path = Path::new(self.stages).join(stage);
+        let code =
+            inside::read_needed(&workshop.volume(), &path).map_err(Error::io("read", &path))?;
         let (first, room) = target.layout.boot_area.unwrap_or_default();
         let sectors = (code.len() as u64).div_ceil(SECTOR);
         if sectors > room {
@@ -180,20 +185,33 @@ impl Legacy {
         let install = format!(
             "install {FOLDER}/stage1 (hd0) (hd0){first}+{sectors} p (hd0,0){FOLDER}/stage2 {configuration}"
         );
-        self.ask(shown, &[&install], workshop).map(drop)
+        self.ask(target.path, &[&install], workshop).map(drop)
     }
 
     /// Has the shell work on a disk image, and gives what it printed. Its exit code says nothing.
-    fn ask(&self, disk: &Path, commands: &[&str], workshop: &Workshop) -> Result<String, Error> {
-        let input = format!(
-            "device (hd0) {}\nroot (hd0,0)\n{}\nquit\n",
-            disk.display(),
-            commands.join("\n")
-        );
-        let arguments = ["--batch", "--no-floppy", "--device-map=/dev/null"].map(OsStr::new);
-        let printed = self
-            .shell
-            .run(&workshop.tools(), &arguments, input.as_bytes())?;
+    fn ask(
+        &self,
+        disk: &Path,
+        commands: &[&str],
+        workshop: &Workshop<'_>,
+    ) -> Result<String, Error> {
+        let run = |disk: &Path, surroundings: &Surroundings<'_>| {
+            let input = format!(
+                "device (hd0) {}\nroot (hd0,0)\n{}\nquit\n",
+                disk.display(),
+                commands.join("\n")
+            );
+            let arguments = ["--batch", "--no-floppy", "--device-map=/dev/null"].map(OsStr::new);
+            self.shell.run(surroundings, &arguments, input.as_bytes())
+        };
+        // By a name of its own, for it takes no blanks in one.
+        let room = workshop.make_room()?;
+        let shown = room.show_file(NAME, disk)?;
+        let printed = if self.shell.is_on_volume() {
+            room.run(|surroundings| run(&shown, surroundings))?
+        } else {
+            run(&room.path_here(NAME), &workshop.surroundings())?
+        };
         let text = String::from_utf8_lossy(&printed.stdout).into_owned();
         tracing::debug!(printed = %text, "GRUB Legacy");
         match error_line(&text) {

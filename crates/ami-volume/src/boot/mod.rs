@@ -5,16 +5,22 @@ mod grub2;
 mod legacy;
 
 use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::error::Error;
 use crate::inside;
 use crate::partition::{Layout, PartitionType};
+use crate::tools::Finder;
 use crate::workshop::Workshop;
 
 pub(crate) use config::{Identity, check};
 pub(crate) use grub2::Grub2;
 pub(crate) use legacy::{CONFIGURATIONS as LEGACY_CONFIGURATIONS, Legacy};
+
+/// The largest file of a boot loader that is believed, in bytes; the largest modules have a tenth.
+const LARGEST_MODULE: u64 = 16 << 20;
 
 /// A boot loader of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,17 +45,32 @@ pub(crate) struct Target<'a> {
 
 impl Loader {
     /// Looks for a boot loader on a volume: the one that has a configuration, GRUB 2 first.
-    pub(crate) fn find(volume: &Path) -> Option<Self> {
-        let grub2 = Grub2::find(volume);
-        let legacy = Legacy::find(volume);
-        match (grub2, legacy) {
-            (Some(grub2), Some(legacy))
+    ///
+    /// # Errors
+    /// [`Error::ToolOnVolume`] where what installs it may not be run.
+    pub(crate) fn find(finder: &Finder<'_>) -> Result<Option<Self>, Error> {
+        let volume = finder.view;
+        match (Grub2::find(finder), Legacy::find(finder)) {
+            (Ok(Some(grub2)), Ok(Some(legacy)))
                 if !grub2.is_configured(volume) && legacy.is_configured(volume) =>
             {
-                Some(Self::Legacy(legacy))
+                Ok(Some(Self::Legacy(legacy)))
             }
-            (Some(grub2), _) => Some(Self::Grub2(grub2)),
-            (None, legacy) => legacy.map(Self::Legacy),
+            (Err(_), Ok(Some(legacy))) if legacy.is_configured(volume) => {
+                Ok(Some(Self::Legacy(legacy)))
+            }
+            (grub2, legacy) => match grub2? {
+                Some(grub2) => Ok(Some(Self::Grub2(grub2))),
+                None => Ok(legacy?.map(Self::Legacy)),
+            },
+        }
+    }
+
+    /// Whether it is installed by a program of the volume.
+    pub(crate) fn needs_volume(&self) -> bool {
+        match self {
+            Self::Grub2(grub2) => grub2.needs_volume(),
+            Self::Legacy(legacy) => legacy.needs_volume(),
         }
     }
 
@@ -80,7 +101,7 @@ impl Loader {
     pub(crate) fn rehearse(
         &self,
         target: &Target<'_>,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
         make: impl Fn(&crate::loop_device::LoopDevice, u64) -> Result<(), Error>,
         mount: impl Fn(&crate::loop_device::LoopDevice) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -91,7 +112,7 @@ impl Loader {
     }
 
     /// Puts its files into the image's file system, which is mounted.
-    pub(crate) fn copy_files(&self, workshop: &Workshop) -> Result<(), Error> {
+    pub(crate) fn copy_files(&self, workshop: &Workshop<'_>) -> Result<(), Error> {
         match self {
             Self::Grub2(grub2) => grub2.copy_files(workshop),
             Self::Legacy(legacy) => legacy.copy_files(&workshop.volume(), &workshop.image()),
@@ -103,7 +124,7 @@ impl Loader {
         &self,
         image: &File,
         target: &Target<'_>,
-        workshop: &Workshop,
+        workshop: &Workshop<'_>,
     ) -> Result<(), Error> {
         match self {
             Self::Grub2(grub2) => grub2.install(image, target, workshop),
@@ -112,22 +133,37 @@ impl Loader {
     }
 }
 
-/// Copies the files of one folder that are named so.
-fn copy_named(from: &Path, to: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+/// Copies the plain files of the volume's folder `from` that are named so into the folder `to`.
+fn copy_named(
+    volume: &Path,
+    from: &str,
+    to: &Path,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
     std::fs::create_dir_all(to).map_err(Error::io("create", to))?;
-    for entry in std::fs::read_dir(from).map_err(Error::io("read", from))? {
-        let entry = entry.map_err(Error::io("read", from))?;
-        let name = entry.file_name();
+    let from = Path::new(from);
+    for name in inside::list(volume, from).map_err(Error::io("read", from))? {
         if !name.to_str().is_some_and(&is_wanted) {
             continue;
         }
-        let (source, target) = (entry.path(), to.join(&name));
-        if std::fs::canonicalize(&source).ok() == std::fs::canonicalize(&target).ok() {
-            continue;
-        }
+        let path = from.join(&name);
+        let source = inside::open(volume, &path).map_err(Error::io("read", &path))?;
+        let target = to.join(&name);
         // Not through a link that stands there.
         let _ = std::fs::remove_file(&target);
-        let _ = std::fs::copy(&source, &target).map_err(Error::io("copy", &source))?;
+        let mut file = File::create_new(&target).map_err(Error::io("create", &target))?;
+        let metadata = source.metadata().map_err(Error::io("read", &path))?;
+        let mode = std::fs::Permissions::from_mode(metadata.mode() & 0o777);
+        file.set_permissions(mode)
+            .map_err(Error::io("create", &target))?;
+        let mut source = source.take(LARGEST_MODULE);
+        let _ = std::io::copy(&mut source, &mut file).map_err(Error::io("copy", &path))?;
+        if source.limit() == 0 {
+            return Err(Error::BootLoader(format!(
+                "{} is too large for a part of a boot loader",
+                path.display()
+            )));
+        }
     }
     Ok(())
 }
