@@ -1,6 +1,7 @@
 //! What the end-to-end tests share. They run the release binaries (`make build`), some as root.
 
 pub mod bundles;
+pub mod busy;
 pub mod hostile;
 pub mod images;
 pub mod imds;
