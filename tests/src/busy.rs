@@ -121,6 +121,15 @@ const COMPARED: &str = "rsync -naHAXi --checksum --delete --numeric-ids --omit-d
 #[derive(Debug)]
 struct Disturbers(Vec<Child>);
 
+impl Disturbers {
+    /// Ends them. None may have ended by itself.
+    fn end(mut self) {
+        for child in &mut self.0 {
+            assert_eq!(child.try_wait().unwrap(), None);
+        }
+    }
+}
+
 impl Drop for Disturbers {
     fn drop(&mut self) {
         for child in &mut self.0 {
@@ -163,7 +172,7 @@ pub fn run_once(seed: u64) {
     let disturbers = start(&root, &script, seed);
     let arguments = ["-s", image_size, "--no-filter"];
     let result = clone_volume(&root, destination.path(), &arguments);
-    drop(disturbers);
+    disturbers.end();
     assert_eq!(result.code, 0, "seed {seed}, {mkfs}: {}", result.stderr);
     let image = destination.path().join("image");
     // A btrfs cannot be mounted beside its twin.

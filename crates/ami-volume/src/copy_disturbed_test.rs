@@ -120,6 +120,164 @@ fn a_name_that_another_file_takes_is_gone() {
 }
 
 #[test]
+fn finding_07_a_folder_that_is_removed_while_it_is_listed_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::create_dir_all(source.join("sub")).unwrap();
+    fs::create_dir(&target).unwrap();
+    fs::write(source.join("other"), "other").unwrap();
+    for index in 0..2000 {
+        // So that the names need several reads.
+        fs::write(source.join(format!("sub/{index:0100}")), "x").unwrap();
+    }
+    let removed = AtomicBool::new(false);
+    let progress = |_, _| {
+        let has_begun = target
+            .join("sub")
+            .read_dir()
+            .is_ok_and(|mut names| names.next().is_some());
+        if has_begun && !removed.swap(true, Ordering::Relaxed) {
+            fs::remove_dir_all(source.join("sub")).unwrap();
+        }
+    };
+    let copied = copy(
+        &source,
+        &target,
+        &selection(Vec::new()),
+        1.try_into().unwrap(),
+        &progress,
+        &AtomicBool::new(false),
+    );
+    let copied = copied.unwrap();
+    assert!(removed.load(Ordering::Relaxed));
+    assert!(
+        copied.vanished.contains(&PathBuf::from("/sub")),
+        "{:?}",
+        &copied.vanished[..3]
+    );
+    assert_eq!(fs::read_to_string(target.join("other")).unwrap(), "other");
+}
+
+#[test]
+fn finding_07_a_name_that_is_replaced_all_the_time_is_never_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("name"), "a").unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let replacing = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let new = folder.path().join("new");
+                fs::write(&new, "a").unwrap();
+                fs::rename(&new, source.join("name")).unwrap();
+            }
+        });
+        for round in 0..300 {
+            let target = folder.path().join(format!("target{round}"));
+            fs::create_dir(&target).unwrap();
+            let copied = copy_all(&source, &target, Vec::new(), 1).unwrap();
+            assert_eq!(copied.vanished, Vec::<PathBuf>::new());
+            assert_eq!(fs::read_to_string(target.join("name")).unwrap(), "a");
+        }
+        done.store(true, Ordering::Relaxed);
+        replacing.join().unwrap();
+    });
+}
+
+#[test]
+fn finding_07_a_name_that_is_now_a_file_and_now_something_else_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir_all(source.join("folder/inner")).unwrap();
+    fs::write(source.join("file"), "a").unwrap();
+    std::os::unix::fs::symlink("file", source.join("link")).unwrap();
+    let fifo = source.join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    drop(std::os::unix::net::UnixListener::bind(source.join("socket")).unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let swapping = scope.spawn(|| {
+            let names = ["folder", "file", "link", "fifo", "socket"];
+            for turn in 0.. {
+                let [a, b] = [turn % 5, (turn / 5) % 5].map(|at: usize| source.join(names[at]));
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                let _ = rustix::fs::renameat_with(rustix::fs::CWD, a, rustix::fs::CWD, b, flags);
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        for round in 0..300 {
+            let target = folder.path().join(format!("target{round}"));
+            fs::create_dir(&target).unwrap();
+            let _ = copy_all(&source, &target, Vec::new(), 2).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        swapping.join().unwrap();
+    });
+}
+
+#[test]
+fn finding_07_paths_longer_than_a_system_call_takes_are_copied_with_their_links() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::create_dir(&source).unwrap();
+    fs::create_dir(&target).unwrap();
+    let open = |at: &rustix::fd::OwnedFd, name: &str| {
+        rustix::fs::openat(at, name, rustix::fs::OFlags::DIRECTORY, Mode::empty()).unwrap()
+    };
+    let root = |path: &Path| rustix::fs::open(path, rustix::fs::OFlags::DIRECTORY, Mode::empty());
+    let name = "n".repeat(200);
+    let mut at = root(&source).unwrap();
+    for _ in 0..50 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = open(&at, &name);
+    }
+    // More names than one folder has, so that whichever is met first, others are links to it.
+    let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+    let file = rustix::fs::openat(&at, "a", flags, Mode::RUSR).unwrap();
+    let _ = rustix::io::write(&file, b"deep").unwrap();
+    for name in ["b", "c"] {
+        rustix::fs::linkat(&at, "a", &at, name, rustix::fs::AtFlags::empty()).unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let copied = copy_all(&source, &target, Vec::new(), 2).unwrap();
+    assert_eq!(copied.vanished, Vec::<PathBuf>::new());
+    let mut at = root(&target).unwrap();
+    for _ in 0..50 {
+        at = open(&at, &name);
+    }
+    let stats = ["a", "b", "c"]
+        .map(|name| rustix::fs::statat(&at, name, rustix::fs::AtFlags::empty()).unwrap());
+    assert_eq!(stats.map(|stat| (stat.st_size, stat.st_nlink)), [(4, 3); 3]);
+    assert_eq!(stats[0].st_ino, stats[2].st_ino);
+}
+
+#[test]
+fn finding_22_a_writer_that_sets_the_time_of_writing_back_is_named() {
+    let (copied, _folder) = disturbed(|source| {
+        let path = with_first_byte_read(source);
+        let before = path.metadata().unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        let changed = |m: &fs::Metadata| std::os::unix::fs::MetadataExt::ctime_nsec(m);
+        while changed(&path.metadata().unwrap()) == changed(&before) {
+            std::os::unix::fs::FileExt::write_all_at(&file, b"another", 5000).unwrap();
+            file.set_modified(before.modified().unwrap()).unwrap();
+        }
+    });
+    let copied = copied.unwrap();
+    assert_eq!((copied.changed.len(), copied.vanished.len()), (1, 0));
+}
+
+#[test]
 fn a_deep_tree_needs_no_more_open_files_than_a_flat_one() {
     let folder = tempfile::tempdir().unwrap();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
