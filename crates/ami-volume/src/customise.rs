@@ -1,6 +1,7 @@
 //! What is changed in the image after the copy: the folders that start empty, the table of file systems, the user's script.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -104,7 +105,9 @@ pub(crate) fn write_fstab(
 ) -> Result<Option<String>, Error> {
     let text = match fstab {
         Fstab::Keep => return Ok(None),
-        Fstab::File(path) => fs::read_to_string(path).map_err(Error::io("read", path))?,
+        Fstab::File(path) => ami_files::open_regular(path)
+            .and_then(std::io::read_to_string)
+            .map_err(Error::io("read", path))?,
         Fstab::Generate { is_i386 } => generated(*is_i386, partition, twin, uuid),
     };
     let path = inside::resolve(image, Path::new(FSTAB)).map_err(Error::io("read", image))?;
@@ -141,7 +144,10 @@ fn generated(is_i386: bool, partition: PartitionType, twin: &Twin, uuid: &str) -
 
 /// Replaces the boot configurations that the image has, or makes the first if it has none.
 pub(crate) fn copy_configuration(image: &Path, file: &Path, paths: &[String]) -> Result<(), Error> {
-    let text = fs::read(file).map_err(Error::io("read", file))?;
+    let mut text = Vec::new();
+    let _ = ami_files::open_regular(file)
+        .and_then(|mut opened| opened.read_to_end(&mut text))
+        .map_err(Error::io("read", file))?;
     let mut targets: Vec<&String> = paths
         .iter()
         .filter(|path| inside::is_file(image, Path::new(path)))

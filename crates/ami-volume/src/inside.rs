@@ -9,7 +9,6 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -67,17 +66,9 @@ pub(crate) fn path_of(file: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// Opens a plain file of the root directory `root`.
+/// Opens a plain file of the root directory `root`, and nothing else.
 pub(crate) fn open(root: &Path, path: &Path) -> io::Result<File> {
-    let found = find(root, path)?;
-    if kind(&found)? != FileType::RegularFile {
-        return Err(io::Error::other("not a plain file"));
-    }
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    File::options()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path_of(&found))
+    ami_files::open_regular(&path_of(&find(root, path)?))
 }
 
 /// Reads a plain file of the root directory `root`; `None` if nothing is there.
@@ -226,15 +217,24 @@ mod tests {
     fn finding_06_what_is_no_plain_file_is_not_opened() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        for (name, kind, device) in [
-            ("fifo", FileType::Fifo, 0),
-            ("socket", FileType::Socket, 0),
-            ("zero", FileType::CharacterDevice, rustix::fs::makedev(1, 5)),
+        let zero = rustix::fs::makedev(1, 5);
+        for (name, kind, device, told) in [
+            ("fifo", FileType::Fifo, 0, "a FIFO"),
+            ("socket", FileType::Socket, 0, "a socket"),
+            (
+                "zero",
+                FileType::CharacterDevice,
+                zero,
+                "a character device",
+            ),
         ] {
-            rustix::fs::mknodat(rustix::fs::CWD, root.join(name), kind, Mode::RWXU, device)
-                .unwrap();
+            let path = root.join(name);
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, Mode::RWXU, device).unwrap();
             let error = read(root, Path::new(name)).unwrap_err();
-            assert_eq!(error.to_string(), "not a plain file", "{name}");
+            assert_eq!(
+                error.to_string(),
+                format!("it is {told}, not a regular file")
+            );
         }
         let large = File::create(root.join("large")).unwrap();
         large.set_len(1 << 40).unwrap();
