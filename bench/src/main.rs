@@ -111,10 +111,12 @@ fn bench() -> Result<()> {
     let docs = Path::new("docs");
     if docs.is_dir() && arguments.is_empty() {
         let page = docs.join("benchmarks.md");
-        // What `make soak` wrote stays.
+        // What `make soak` and `make faults` wrote stays; it is at the end.
         let old = fs::read_to_string(&page).unwrap_or_default();
-        let soak = old.find("\n## Soak\n").map_or("", |begin| &old[begin..]);
-        fs::write(&page, report.page()? + soak)?;
+        let headings = ["\n## Soak\n", "\n## Faults\n"];
+        let others = headings.iter().filter_map(|heading| old.find(heading));
+        let others = others.min().map_or("", |begin| &old[begin..]);
+        fs::write(&page, report.page()? + others)?;
         fs::write(docs.join("benchmarks.svg"), plot::svg(&report.bars()))?;
         println!("\nWritten to docs/benchmarks.md and docs/benchmarks.svg.");
     }

@@ -3,6 +3,7 @@
 pub mod bundles;
 pub mod busy;
 pub mod hostile;
+pub mod faults;
 pub mod images;
 pub mod imds;
 pub mod injection;
@@ -11,7 +12,9 @@ pub mod machine;
 pub mod moto;
 pub mod mounts;
 pub mod power;
+pub mod page;
 pub mod proxy;
+pub mod random;
 pub mod recorded;
 pub mod recorded_s3;
 pub mod rivals;

@@ -28,16 +28,21 @@ fn traces(folder: &Path) -> Vec<String> {
     found
 }
 
-/// Fails if a run that has ended has left anything of its work in `folder` or on the machine.
-pub fn assert_no_trace(folder: &Path) {
+/// What a run that has ended has left of its work in `folder` or on the machine.
+pub fn left_behind(folder: &Path, patience: Duration) -> Vec<String> {
     let folder = fs::canonicalize(folder).unwrap();
     let begin = Instant::now();
     loop {
         let found = traces(&folder);
-        if found.is_empty() {
-            return;
+        if found.is_empty() || begin.elapsed() >= patience {
+            return found;
         }
-        assert!(begin.elapsed() < PATIENCE, "left behind: {found:?}");
         sleep(Duration::from_millis(5));
     }
+}
+
+/// Fails if a run that has ended has left anything of its work in `folder` or on the machine.
+pub fn assert_no_trace(folder: &Path) {
+    let found = left_behind(folder, PATIENCE);
+    assert!(found.is_empty(), "left behind: {found:?}");
 }

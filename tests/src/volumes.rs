@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::mounts::Mount;
 use crate::shell;
 
 /// A few files as a root volume has them.
@@ -14,4 +15,31 @@ pub fn fill(root: &Path) {
         truncate -s 3M var/hole; echo x | dd of=var/hole bs=1 seek=1M conv=notrunc status=none
         echo inner > mnt/not-copied; echo inner > dev/not-copied; touch -d '2001-02-03 04:05:06.789' etc/hostname etc";
     let _ = shell(script, root);
+}
+
+/// In what the files of an image (without partitions) are not those of the volume, as rsync lists it: nothing, but for those
+/// that the filter takes out and the mount points.
+pub fn differences(volume: &Path, image: &Path) -> String {
+    let mounted = Mount::of_image(image, 0, "");
+    let left_out = [
+        "*.swp",
+        "*id_rsa*",
+        "*/.ssh/authorized_keys",
+        "/dev/*",
+        "/proc/*",
+        "/sys/*",
+        "/mnt/*",
+        "/media/*",
+        "/lost+found",
+    ];
+    let left_out: String = left_out
+        .iter()
+        .map(|path| format!(" --exclude='{path}'"))
+        .collect();
+    let script = format!(
+        "rsync -naHAXi --checksum --delete --numeric-ids{left_out} --exclude=/etc/fstab '{}/' '{}/'",
+        volume.display(),
+        mounted.path().display()
+    );
+    shell(&script, Path::new("/"))
 }

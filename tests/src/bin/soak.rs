@@ -2,17 +2,19 @@
 //! Nothing may be lost, and nothing left behind. `make soak` runs fifty and writes what it did to docs/benchmarks.md. Needs root.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use end_to_end::images::noise;
 use end_to_end::mounts::Mount;
+use end_to_end::page::{machine, write_section};
 use end_to_end::proxy::{Action, Proxy, Rule, Slowness};
+use end_to_end::random::{Random, seed};
 use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
 use end_to_end::traces::assert_no_trace;
-use end_to_end::volumes::fill;
+use end_to_end::volumes::{differences, fill};
 use end_to_end::{bundling_volume, command, folder, key, names, outcome, shell};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -21,27 +23,6 @@ const ROUNDS: u32 = 50;
 
 /// How often a step is killed at most before it may end.
 const MOST_KILLS: u64 = 3;
-
-/// The heading of what is written, with which the page ends.
-const HEADING: &str = "\n## Soak\n";
-
-const PAGE: &str = "docs/benchmarks.md";
-
-/// Numbers that look random, and are the same for the same seed (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// What happened.
 #[derive(Default)]
@@ -243,7 +224,10 @@ impl Soak {
             || assert_no_trace(&back),
         );
         assert_no_trace(&back);
-        compare(&volume.path(), &bundled.join("image"), &back.join("image"));
+        let (image, back) = (bundled.join("image"), back.join("image"));
+        let script = format!("cmp '{}' '{}'", image.display(), back.display());
+        let _ = shell(&script, Path::new("/"));
+        assert_eq!(differences(&volume.path(), &back), "");
 
         self.proxy.set_rules(Vec::new());
         let delete = ["-p", "image", "-y"].map(str::to_owned);
@@ -260,49 +244,15 @@ impl Soak {
     }
 }
 
-/// The image that came back is the one that was bundled, and has the volume's files but for those that the filter takes out.
-fn compare(volume: &Path, image: &Path, back: &Path) {
-    let script = format!("cmp '{}' '{}'", image.display(), back.display());
-    let _ = shell(&script, Path::new("/"));
-    let mounted = Mount::of_image(back, 0, "");
-    let left_out = [
-        "*.swp",
-        "*id_rsa*",
-        "*/.ssh/authorized_keys",
-        "/dev/*",
-        "/proc/*",
-        "/sys/*",
-        "/mnt/*",
-        "/media/*",
-        "/lost+found",
-    ];
-    let left_out: String = left_out
-        .iter()
-        .map(|path| format!(" --exclude='{path}'"))
-        .collect();
-    let script = format!(
-        "rsync -naHAXi --checksum --delete --numeric-ids{left_out} --exclude=/etc/fstab '{}/' '{}/'",
-        volume.display(),
-        mounted.path().display()
-    );
-    assert_eq!(shell(&script, Path::new("/")), "");
-}
-
 fn main() {
     let rounds = std::env::args()
         .nth(1)
         .map_or(ROUNDS, |text| text.parse().unwrap());
-    let seed = match std::env::var("AMI_SOAK_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs(),
-    };
+    let seed = seed("AMI_SOAK_SEED");
     let server = Server::start();
     let _ = server.bucket(BUCKET);
     let mut soak = Soak {
-        random: Random(seed | 1),
+        random: Random::new(seed),
         tally: Tally::default(),
         usual: [Duration::from_secs(5); 4],
         proxy: Proxy::start(server.address, Slowness::default()),
@@ -318,22 +268,18 @@ fn main() {
     }
     let text = report(&soak.tally, rounds, seed, begin.elapsed());
     print!("{text}");
-    write(&text);
+    write_section("Soak", &text);
 }
 
 fn report(tally: &Tally, rounds: u32, seed: u64, time: Duration) -> String {
-    let date = shell("date -u +%F; nproc; uname -sr", Path::new("/"));
-    let date: Vec<&str> = date.lines().collect();
     let mut text = format!(
-        "{HEADING}\nWritten by `make soak` on {}, {} cores, {}: {rounds} rounds of `ec2-bundle-vol`, `ec2-upload-bundle --retry`, \
+        "Written by `make soak` on {}: {rounds} rounds of `ec2-bundle-vol`, `ec2-upload-bundle --retry`, \
          `ec2-download-bundle --retry` and `ec2-unbundle` in {} s, {} MiB of images. Each step was killed up to {MOST_KILLS} times at a \
          random moment, by SIGKILL or SIGINT, and then run to its end; S3 was behind a proxy that made {} faults (errors, resets, \
          altered bytes), after {} of which a command gave up and was run again. Each time the image that came back was the one that was \
          bundled, byte for byte, its files were the volume's (`rsync -naHAXi --checksum`), and no mount, loop device, temporary file or \
          object was left. `AMI_SOAK_SEED={seed}` repeats it.\n\n| step | killed | interrupted |\n|---|---|---|\n",
-        date[0],
-        date[1],
-        date[2],
+        machine(),
         time.as_secs(),
         tally.bytes >> 20,
         tally.faults,
@@ -346,17 +292,4 @@ fn report(tally: &Tally, rounds: u32, seed: u64, time: Duration) -> String {
         );
     }
     text
-}
-
-/// Puts it at the end of the page, in place of what was there.
-fn write(text: &str) {
-    let page = PathBuf::from(PAGE);
-    let Ok(old) = fs::read_to_string(&page) else {
-        return;
-    };
-    let kept = old
-        .find(HEADING)
-        .map_or(old.as_str(), |begin| &old[..begin]);
-    fs::write(&page, format!("{}\n{text}", kept.trim_end())).unwrap();
-    println!("\nWritten to {PAGE}.");
 }

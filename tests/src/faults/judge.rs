@@ -1,0 +1,194 @@
+//! What may come of a run that was hit.
+
+use std::time::Duration;
+
+use super::calls;
+use super::run::{Blow, Injection, Line, Ran};
+use super::scene::{Kept, Promise, Scene};
+use crate::outcome;
+use crate::traces::left_behind;
+
+/// How long the kernel may take to clear a killed run's mounts and loop devices away.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a standard library's or an allocator's abort begins, which counts as a kill: what it says where memory ends.
+const ABORTS: [&str; 4] = [
+    "memory allocation of ",
+    "failed to allocate an alternative stack",
+    "failed to set up alternative stack guard page",
+    "failed to allocate a guard page",
+];
+
+const SIGKILL: i32 = -9;
+const SIGABRT: i32 = -6;
+
+/// What a run that was hit came to, where that is as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The call did not come, or what it was done to cannot have the error: it does not count.
+    Missed,
+    /// The whole result, and exit code 0.
+    Success,
+    /// An error in one line, and everything as before.
+    Failure,
+    /// An error that says that the result is complete, and it is.
+    Complete,
+    /// Killed, and nothing is left.
+    Killed,
+}
+
+/// Sees what a run came to.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn judge(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<End, String> {
+    let Some(code) = ran.code else {
+        return Err(format!("it hangs: {:#?}", ran.left));
+    };
+    if !ran.left.is_empty() {
+        return Err(format!("processes are left: {:#?}", ran.left));
+    }
+    let is_abort = code == SIGABRT && ABORTS.iter().any(|text| ran.stderr.contains(text));
+    if !is_abort && panicked(ran, code) {
+        return Err("a panic".to_owned());
+    }
+    let has_signal = |line: &Line| line.text.starts_with("+++ killed by SIGKILL");
+    if is_abort || ran.log.iter().any(has_signal) {
+        return after_kill(scene, injection, ran, is_abort).map(|()| End::Killed);
+    }
+    if code < 0 && code != SIGKILL {
+        return Err(format!("it died of signal {}", -code));
+    }
+    let hit: Vec<&Line> = ran
+        .log
+        .iter()
+        .filter(|line| line.text.ends_with("(INJECTED)"))
+        .collect();
+    let is_possible = |line: &&Line| match injection.blow {
+        Blow::Error(error) | Blow::Lasting(error) => {
+            calls::errors(&line.call, &line.text).any(|possible| possible == error)
+        }
+        Blow::Kill | Blow::KillAll => true,
+    };
+    if hit.is_empty() || !hit.iter().all(is_possible) {
+        return Ok(End::Missed);
+    }
+    let left = left_behind(&scene.target, PATIENCE);
+    let stays = |name: &String| scene.promise == Promise::Resumes && is_kept_folder(name);
+    if code == 0 {
+        return after_success(scene, &left);
+    }
+    if let Some(left) = left.iter().find(|name| !stays(name)) {
+        return Err(format!("left behind: {left}"));
+    }
+    after_failure(scene, &hit, ran)
+}
+
+fn panicked(ran: &Ran, code: i32) -> bool {
+    // The sweeper's standard error is not seen, its exit code is.
+    let has_panicked = |line: &Line| line.text.starts_with("+++ exited with 101 ");
+    code == 101 || ran.stderr.contains("panicked at") || ran.log.iter().any(has_panicked)
+}
+
+fn is_kept_folder(name: &str) -> bool {
+    name.starts_with(".ec2-ami-tools-kept.")
+}
+
+fn after_success(scene: &Scene, left: &[String]) -> Result<End, String> {
+    if scene.promise == Promise::NeverSucceeds {
+        return Err("success, though it cannot be".to_owned());
+    }
+    if !left.is_empty() {
+        return Err(format!("success, and left behind: {left:?}"));
+    }
+    let complete = (scene.complete)();
+    complete.map_err(|wrong| format!("success, but the result is not: {wrong}"))?;
+    Ok(End::Success)
+}
+
+fn after_failure(scene: &Scene, hit: &[&Line], ran: &Ran) -> Result<End, String> {
+    // Where standard error cannot be written, the exit code alone says it.
+    let is_silent = hit.iter().any(|line| line.text.starts_with("2<"));
+    if !is_silent && !has_one_error(scene, ran) {
+        return Err("standard error is not one error in one line".to_owned());
+    }
+    match scene.is_kept()? {
+        Kept::Before | Kept::NoManifest => Ok(End::Failure),
+        Kept::Complete => {
+            // The command cannot know what an answer that was lost would have said.
+            let is_network = hit.iter().any(|line| line.text.contains("<TCP"));
+            let is_remote = scene.promise == Promise::ManifestMeansWhole;
+            let is_said = ran.stderr.contains("complete");
+            if is_silent || is_said || (is_remote && is_network) {
+                Ok(End::Complete)
+            } else {
+                Err("the result is complete, and the error does not say so".to_owned())
+            }
+        }
+    }
+}
+
+/// Whether standard error ends with the one error, in one of the forms that the suite has.
+fn has_one_error(scene: &Scene, ran: &Ran) -> bool {
+    let errors = ran.stderr.lines().filter(|line| line.starts_with("ERROR: "));
+    let last = ran.stderr.lines().last().unwrap_or_default();
+    let is_interruption = last == format!("{} interrupted.", scene.program);
+    let is_error = last.starts_with("ERROR: ") && errors.count() == 1;
+    // A bundle in which something is wrong: standard output says what.
+    let is_report = scene.program == "ec2-verify-bundle" && !ran.stdout.is_empty();
+    is_error || is_interruption || (is_report && ran.stderr.is_empty())
+}
+
+/// What a kill leaves is the older state or the new one: at once where the sweeper lives, and else after the next run.
+fn after_kill(
+    scene: &Scene,
+    injection: &Injection,
+    ran: &Ran,
+    is_abort: bool,
+) -> Result<(), String> {
+    let stays = |name: &String| scene.promise == Promise::Resumes && is_kept_folder(name);
+    let left = || {
+        let mut left = left_behind(&scene.target, PATIENCE);
+        left.retain(|name| !stays(name));
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("left behind: {left:?}"))
+        }
+    };
+    if injection.blow == Blow::Kill && sweeper_lived(ran) {
+        left().map_err(|left| format!("after its sweeper: {left}"))?;
+        let _ = scene
+            .is_kept()
+            .map_err(|wrong| format!("after its sweeper: {wrong}"))?;
+    }
+    if scene.is_local() {
+        scene.run_another()?;
+        left().map_err(|left| format!("after the next run: {left}"))?;
+    }
+    let kept = scene
+        .is_kept()
+        .map_err(|wrong| format!("after the next run: {wrong}"))?;
+    let _ = is_abort;
+    if kept == Kept::Complete || scene.promise == Promise::NeverSucceeds {
+        return Ok(());
+    }
+    let again = outcome(&mut (scene.command)());
+    if again.code != 0 {
+        return Err(format!("run again, it fails: {again:?}"));
+    }
+    let complete = (scene.complete)();
+    complete.map_err(|wrong| format!("run again, the result is not whole: {wrong}"))?;
+    left().map_err(|left| format!("after it was run again: {left}"))
+}
+
+/// Whether the run's sweeper had begun, and was not killed too.
+fn sweeper_lived(ran: &Ran) -> bool {
+    let started = ran.log.iter().find(|line| {
+        line.call == "execve" && line.text.contains("--sweep-after-me") && line.text.ends_with("= 0")
+    });
+    started.is_some_and(|sweeper| {
+        let mut ends = ran.log.iter().filter(|line| line.thread == sweeper.thread);
+        ends.any(|line| line.text.starts_with("+++ exited with 0 "))
+    })
+}

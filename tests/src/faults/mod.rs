@@ -1,0 +1,218 @@
+//! The sweep: every command's system calls made to fail one at a time, and the command killed at them.
+//!
+//! A good run under strace shows which calls a command makes; [`plan`] chooses places among them, [`run`] repeats the command with
+//! strace's fault injection, and [`judge`] sees whether what is left is what the suite promises. A [`scene`](scene::Scene) is a command
+//! with what must be true of it. `when=N` of strace counts in each thread, so one injection may hit several threads.
+
+mod calls;
+mod judge;
+mod local;
+mod plan;
+mod remote;
+mod run;
+mod scene;
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::sync::Mutex;
+
+use crate::random::Random;
+
+use judge::{End, judge};
+use run::{Injection, Ran, count, inject};
+use scene::Scene;
+
+/// Commands that run at a time.
+const WORKERS: usize = 2;
+
+/// All scenes, those of a command together.
+const SCENES: [fn() -> Scene; 16] = [
+    local::bundle_volume,
+    || local::bundle_image(true),
+    || local::bundle_image(false),
+    || local::unbundle(true),
+    || local::unbundle(false),
+    || local::verify_bundle(true),
+    || local::verify_bundle(false),
+    || remote::upload(false),
+    || remote::upload(true),
+    || remote::download(true, false),
+    || remote::download(false, false),
+    || remote::download(true, true),
+    remote::delete,
+    local::migrate_manifest,
+    remote::migrate_bundle,
+    local::create_signing_cert,
+];
+
+/// What came of a command's injections.
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
+    /// The command.
+    pub program: &'static str,
+    /// Exit code 0, and the result is right.
+    pub successes: usize,
+    /// An error, and everything is as before.
+    pub failures: usize,
+    /// An error that says that the result is complete.
+    pub complete: usize,
+    /// Killed.
+    pub kills: usize,
+    /// Anything else.
+    pub wrong: usize,
+}
+
+impl Tally {
+    /// How often the command was hit.
+    pub fn injections(&self) -> usize {
+        self.successes + self.failures + self.complete + self.kills + self.wrong
+    }
+
+    fn add(&mut self, end: &Result<End, String>) {
+        let count = match end {
+            Ok(End::Missed) => return,
+            Ok(End::Success) => &mut self.successes,
+            Ok(End::Failure) => &mut self.failures,
+            Ok(End::Complete) => &mut self.complete,
+            Ok(End::Killed) => &mut self.kills,
+            Err(_) => &mut self.wrong,
+        };
+        *count += 1;
+    }
+}
+
+/// What a sweep found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// For each command.
+    pub tallies: Vec<Tally>,
+    /// What is wrong, each with how to repeat it.
+    pub wrong: Vec<String>,
+}
+
+impl Report {
+    /// How often commands were hit.
+    pub fn injections(&self) -> usize {
+        self.tallies.iter().map(Tally::injections).sum()
+    }
+
+    /// A row for each command.
+    pub fn table(&self) -> String {
+        let mut table = "| command | injections | exit 0, whole | error, as before | error that says complete | killed | wrong |\n\
+                         |---|---|---|---|---|---|---|\n"
+            .to_owned();
+        for tally in &self.tallies {
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                table,
+                "| `{}` | {} | {} | {} | {} | {} | {} |",
+                tally.program,
+                tally.injections(),
+                tally.successes,
+                tally.failures,
+                tally.complete,
+                tally.kills,
+                tally.wrong
+            );
+        }
+        table
+    }
+
+    fn tally(&mut self, program: &'static str) -> &mut Tally {
+        let found = self.tallies.iter().position(|tally| tally.program == program);
+        let index = found.unwrap_or_else(|| {
+            self.tallies.push(Tally {
+                program,
+                ..Tally::default()
+            });
+            self.tallies.len() - 1
+        });
+        &mut self.tallies[index]
+    }
+}
+
+/// Hits each command in each of its scenes, some `total` times in all, and tells of each scene and of each wrong outcome.
+pub fn sweep(total: usize, seed: u64, tell: &(dyn Fn(&str) + Sync)) -> Report {
+    let mut random = Random::new(seed);
+    let mut report = Report::default();
+    for make in SCENES {
+        let scene = make();
+        let name = scene.name();
+        let good = count(&(scene.command)());
+        let injections = plan::choose(&good, total.div_ceil(SCENES.len()), &mut random);
+        check_good(&scene, &good);
+        let planned = injections.len();
+        let queue = Mutex::new(VecDeque::from(injections));
+        let ended = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            let work = |scene: Scene| {
+                while let Some(injection) = next(&queue) {
+                    let end = hit(&scene, &injection);
+                    if let Err(wrong) = &end {
+                        tell(wrong);
+                    }
+                    ended.lock().unwrap().push(end);
+                }
+            };
+            for _ in 1..WORKERS {
+                let _ = scope.spawn(move || work(make()));
+            }
+            work(scene);
+        });
+        let ended = ended.into_inner().unwrap();
+        let tally = report.tally((make)().program);
+        for end in &ended {
+            tally.add(end);
+        }
+        let wrong: Vec<String> = ended.into_iter().filter_map(Result::err).collect();
+        tell(&format!("{name}: {planned} planned, {} wrong", wrong.len()));
+        report.wrong.extend(wrong);
+    }
+    report
+}
+
+/// Hits the command of one scene once; `words` are the scene's name, the call, the blow and its number, as a wrong outcome shows them.
+pub fn repeat(words: &[String]) -> String {
+    let [name, call, blow, when] = words else {
+        return "four words are needed: SCENE CALL BLOW NUMBER".to_owned();
+    };
+    let make = SCENES.iter().find(|make| make().name() == *name);
+    let (Some(make), Some(injection)) = (make, Injection::parse(call, blow, when)) else {
+        return format!("there is no such scene or injection: {words:?}");
+    };
+    match hit(&make(), &injection) {
+        Ok(end) => format!("{end:?}"),
+        Err(wrong) => wrong,
+    }
+}
+
+fn next(queue: &Mutex<VecDeque<Injection>>) -> Option<Injection> {
+    queue.lock().unwrap().pop_front()
+}
+
+/// A command that fails when nothing hits it shows nothing.
+fn check_good(scene: &Scene, good: &Ran) {
+    let is_spoilt = scene.promise == scene::Promise::NeverSucceeds;
+    assert_eq!(good.code == Some(0), !is_spoilt, "{}: {good:?}", scene.name());
+    let complete = (scene.complete)();
+    assert_eq!(complete, Ok(()), "{}", scene.name());
+}
+
+fn hit(scene: &Scene, injection: &Injection) -> Result<End, String> {
+    scene.reset();
+    let ran = inject(&(scene.command)(), injection);
+    judge(scene, injection, &ran).map_err(|wrong| {
+        let hits = ran.log.iter().filter(|line| line.text.ends_with("(INJECTED)"));
+        let hits: String = hits
+            .map(|line| format!("\n    hit: {}({}", line.call, line.text))
+            .collect();
+        format!(
+            "WRONG: {name}: {wrong}\n    repeat: ami-faults repeat '{name}' {words}\n    {command}{hits}\n    exit {code:?}; stderr: {stderr:?}",
+            name = scene.name(),
+            words = injection.words(),
+            command = ran.command,
+            code = ran.code,
+            stderr = ran.stderr,
+        )
+    })
+}

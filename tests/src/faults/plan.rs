@@ -1,0 +1,175 @@
+//! Where a command is hit: places of a good run, each kind of call at its first, its last and any.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::calls;
+use super::run::{Blow, Injection, Line, Ran};
+use crate::random::Random;
+
+/// The call by which a program's start-up ends: the standard library gives the first thread a stack for signals. What fails before
+/// is the dynamic loader's.
+pub const STARTED: &str = "sigaltstack";
+
+/// One of so many injections is a SIGKILL.
+const KILLS: usize = 3;
+
+/// In so many rounds without a new place there is none.
+const ROUNDS: usize = 200;
+
+/// For each call, for each error that it can have, at which numbers it can have it.
+type Places = BTreeMap<String, BTreeMap<&'static str, Vec<usize>>>;
+
+/// Chooses `count` injections from the log of a good run, or fewer where there are not so many.
+pub fn choose(good: &Ran, count: usize, random: &mut Random) -> Vec<Injection> {
+    let errors = error_places(&good.log);
+    let kills = errors
+        .iter()
+        .filter(|(call, _)| calls::changes(call))
+        .map(|(call, places)| {
+            let all: BTreeSet<usize> = places.values().flatten().copied().collect();
+            let all: Vec<usize> = all.into_iter().collect();
+            let ways = BTreeMap::from([("KILL", all.clone()), ("KILL+", all)]);
+            (call.clone(), ways)
+        })
+        .collect();
+    let mut chosen = pick(&kills, count.div_ceil(KILLS), random);
+    let rest = count - chosen.len();
+    chosen.extend(pick(&errors, rest, random));
+    chosen
+}
+
+/// Where calls can fail after the start-up, in any thread.
+fn error_places(log: &[Line]) -> Places {
+    let first = log.first().map(|line| line.thread);
+    let mut counts: BTreeMap<(u32, &str), usize> = BTreeMap::new();
+    let mut of_start: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut has_started = false;
+    let mut places: BTreeMap<String, BTreeMap<&'static str, BTreeSet<usize>>> = BTreeMap::new();
+    for line in log.iter().filter(|line| !line.call.is_empty()) {
+        if line.call == STARTED {
+            has_started |= line.text.starts_with("{ss_sp=");
+            continue;
+        }
+        let count = counts.entry((line.thread, &line.call)).or_default();
+        *count += 1;
+        if !has_started && Some(line.thread) == first {
+            let _ = of_start.insert(&line.call, *count);
+        }
+        // An injection comes in each thread, so also in the first one, which must have started by then.
+        if *count <= of_start.get(line.call.as_str()).copied().unwrap_or(0) {
+            continue;
+        }
+        for error in calls::errors(&line.call, &line.text) {
+            let of_call = places.entry(line.call.clone()).or_default();
+            let _ = of_call.entry(error).or_default().insert(*count);
+        }
+    }
+    let listed = |of_call: BTreeMap<&'static str, BTreeSet<usize>>| {
+        let errors = of_call.into_iter();
+        errors
+            .map(|(error, numbers)| (error, numbers.into_iter().collect()))
+            .collect()
+    };
+    places
+        .into_iter()
+        .map(|(call, of_call)| (call, listed(of_call)))
+        .collect()
+}
+
+/// Goes round the calls, each time with another error and at another place.
+fn pick(places: &Places, count: usize, random: &mut Random) -> Vec<Injection> {
+    let mut chosen = Vec::new();
+    let mut seen = HashSet::new();
+    let turns: BTreeMap<&String, usize> = places
+        .keys()
+        .map(|call| (call, usize::try_from(random.below(64)).unwrap()))
+        .collect();
+    for round in 0..ROUNDS {
+        let mut calls: Vec<&String> = places.keys().collect();
+        for index in (1..calls.len()).rev() {
+            let other = usize::try_from(random.below(index as u64 + 1)).unwrap();
+            calls.swap(index, other);
+        }
+        for call in calls {
+            if chosen.len() == count {
+                return chosen;
+            }
+            let errors: Vec<_> = places[call].iter().collect();
+            let (error, numbers) = errors[(turns[call] + round) % errors.len()];
+            let when = match round % 3 {
+                0 => numbers[0],
+                1 => numbers[numbers.len() - 1],
+                _ => *random.choose(numbers),
+            };
+            let injection = Injection {
+                call: call.clone(),
+                blow: blow(call, error, random),
+                when,
+            };
+            if seen.insert(injection.clone()) {
+                chosen.push(injection);
+            }
+        }
+    }
+    chosen
+}
+
+fn blow(call: &str, error: &'static str, random: &mut Random) -> Blow {
+    match error {
+        "KILL" => Blow::Kill,
+        "KILL+" => Blow::KillAll,
+        _ if calls::lasts(call, error) && random.below(2) == 0 => Blow::Lasting(error),
+        _ => Blow::Error(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> Vec<Line> {
+        let line = |thread, call: &str, text: &str| Line {
+            thread,
+            call: call.to_owned(),
+            text: text.to_owned(),
+        };
+        vec![
+            line(1, "read", "3</lib>, \"\", 9) = 9"),
+            line(1, STARTED, "NULL, {ss_sp=NULL}) = 0"),
+            line(1, STARTED, "{ss_sp=0x1}, NULL) = 0"),
+            line(2, "read", "3</x>, \"\", 9) = 9"),
+            line(1, "read", "4</y>, \"\", 9) = 9"),
+            line(2, "read", "5<pipe:[1]>, \"\", 9) = 9"),
+            line(2, "read", "6</z>, \"\", 9) = 9"),
+            line(2, "rename", "\"a\", \"b\") = 0"),
+        ]
+    }
+
+    #[test]
+    fn what_fails_at_start_up_or_cannot_fail_is_no_place() {
+        let places = error_places(&log());
+        assert_eq!(places["read"]["EIO"], [2, 3]);
+        assert_eq!(places["rename"]["EDQUOT"], [1]);
+        assert_eq!(places.len(), 2);
+    }
+
+    #[test]
+    fn each_kind_of_call_is_hit_before_any_is_hit_twice_and_none_in_the_same_way() {
+        let good = Ran {
+            code: Some(0),
+            stdout: String::new(),
+            stderr: String::new(),
+            log: log(),
+            left: Vec::new(),
+            command: String::new(),
+        };
+        let mut random = Random::new(1);
+        let two = pick(&error_places(&good.log), 2, &mut random);
+        let calls: BTreeSet<&str> = two.iter().map(|hit| hit.call.as_str()).collect();
+        assert_eq!(calls, ["read", "rename"].into());
+        // Four of read (two errors, two places), five of rename, and two ways to be killed before rename.
+        let all = choose(&good, 100, &mut random);
+        let different: HashSet<&Injection> = all.iter().collect();
+        assert_eq!((all.len(), different.len()), (11, 11));
+    }
+}

@@ -1,0 +1,253 @@
+//! A command, the state that it begins with, and what must be true afterwards.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use openssl::sha::sha256;
+use tempfile::TempDir;
+
+use crate::{key, outcome, run};
+
+/// The bundle that the older state holds, and that new ones are called by.
+pub const BUNDLE: &str = "image";
+
+/// How the private folders of downloads begin that outlive their run.
+const KEPT: &str = ".ec2-ami-tools-kept.";
+
+/// What is promised of a command that ends with an error, or is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// The target is as before, or has the whole result.
+    AllOrNothing,
+    /// The same, and a private folder may stay for the next run of this command to go on with.
+    Resumes,
+    /// The target is a bucket: if there is a manifest, then its whole bundle is there.
+    ManifestMeansWhole,
+    /// The command changes nothing, and may never succeed.
+    NeverSucceeds,
+}
+
+/// Whether a result is there; if not, what is wrong.
+pub type Check = Box<dyn Fn() -> Result<(), String> + Send>;
+
+/// One of the suite's commands in a surrounding that can be made again and again.
+pub struct Scene {
+    /// The command's name.
+    pub program: &'static str,
+    /// Which of the command's scenes it is, for people.
+    pub state: &'static str,
+    /// Makes the command.
+    pub command: Box<dyn Fn() -> Command + Send>,
+    /// The folder that the command changes.
+    pub target: PathBuf,
+    /// What is promised of it.
+    pub promise: Promise,
+    /// Whether the command has done its work.
+    pub complete: Check,
+    /// What the target holds before each run.
+    before: PathBuf,
+    /// What else has to be put back before each run.
+    restore: Box<dyn Fn() + Send>,
+    /// The state before, by name.
+    digests: Files,
+    _work: TempDir,
+}
+
+/// A folder's files: mode and SHA-256 of each.
+pub type Files = BTreeMap<String, String>;
+
+impl Scene {
+    /// A scene whose target `work/target` begins as `work/before` is, which must exist.
+    pub fn new(
+        program: &'static str,
+        state: &'static str,
+        work: TempDir,
+        promise: Promise,
+        command: impl Fn() -> Command + Send + 'static,
+        complete: impl Fn() -> Result<(), String> + Send + 'static,
+    ) -> Self {
+        let before = work.path().join("before");
+        let scene = Self {
+            program,
+            state,
+            command: Box::new(command),
+            target: work.path().join("target"),
+            promise,
+            complete: Box::new(complete),
+            digests: files(&before),
+            before,
+            restore: Box::new(|| ()),
+            _work: work,
+        };
+        scene.reset();
+        scene
+    }
+
+    /// The same with a target elsewhere, and more to be put back before each run.
+    pub fn with_target(mut self, target: PathBuf, restore: impl Fn() + Send + 'static) -> Self {
+        self.target = target;
+        self.restore = Box::new(restore);
+        self.reset();
+        self
+    }
+
+    /// The command and the state, as reports name it.
+    pub fn name(&self) -> String {
+        format!("{} ({})", self.program, self.state)
+    }
+
+    /// Puts everything into the state before.
+    pub fn reset(&self) {
+        match fs::remove_dir_all(&self.target) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                panic!("{}: {e}", self.target.display())
+            }
+            _ => copy(&self.before, &self.target),
+        }
+        (self.restore)();
+    }
+
+    /// The files of the target, without what may stay.
+    pub fn now(&self) -> Files {
+        let mut files = files(&self.target);
+        if self.promise == Promise::Resumes {
+            files.retain(|name, _| !name.starts_with(KEPT));
+        }
+        files
+    }
+
+    /// Whether the target holds what it held before or a whole result, as the promise has it.
+    pub fn is_kept(&self) -> Result<Kept, String> {
+        let now = self.now();
+        if now == self.digests {
+            return Ok(Kept::Before);
+        }
+        let complete = (self.complete)();
+        let Err(incomplete) = complete else {
+            return Ok(Kept::Complete);
+        };
+        if self.promise == Promise::ManifestMeansWhole {
+            return manifest_means_whole(&self.target)
+                .map(|()| Kept::NoManifest)
+                .map_err(|wrong| format!("{wrong}; there is {now:#?}"));
+        }
+        Err(format!(
+            "neither as before nor complete ({incomplete}): there is {now:#?}, there was {:#?}",
+            self.digests
+        ))
+    }
+
+    /// Whether the target is a folder where a next run clears up.
+    pub fn is_local(&self) -> bool {
+        self.promise != Promise::ManifestMeansWhole
+    }
+
+    /// Makes another bundle in the target, as the next run would be that somebody starts there, and takes it away.
+    pub fn run_another(&self) -> Result<(), String> {
+        const NEXT: &str = "next";
+        let folder = crate::folder();
+        let image = folder.path().join("image");
+        fs::write(&image, [7; 1000]).unwrap();
+        let mut arguments = crate::bundling(&image, &self.target);
+        arguments.extend(["-p", NEXT].map(str::to_owned));
+        let result = run("ec2-bundle-image", &arguments);
+        let manifest = self.target.join(format!("{NEXT}.manifest.xml"));
+        let verified = verify(&manifest);
+        if result.code != 0 || verified.is_err() {
+            return Err(format!("the next run fails: {result:?}, {verified:?}"));
+        }
+        for name in crate::names(&self.target) {
+            if name.starts_with(&format!("{NEXT}.")) {
+                fs::remove_file(self.target.join(name)).unwrap();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a target holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// What it held before.
+    Before,
+    /// The result.
+    Complete,
+    /// A part of one, without a manifest, or with that of a whole bundle.
+    NoManifest,
+}
+
+/// Copies a folder of files.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let _ = fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The files of a folder; those in folders of it too.
+pub fn files(folder: &Path) -> Files {
+    let mut found = Files::new();
+    collect(folder, "", &mut found);
+    found
+}
+
+fn collect(folder: &Path, begin: &str, found: &mut Files) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{begin}{}", entry.file_name().to_string_lossy());
+        let metadata = entry.metadata().unwrap();
+        let mode = metadata.permissions().mode();
+        let kind = if metadata.is_dir() {
+            collect(&entry.path(), &format!("{name}/"), found);
+            String::new()
+        } else {
+            hex::encode(sha256(&fs::read(entry.path()).unwrap()))
+        };
+        let _ = found.insert(name, format!("{mode:o} {kind}"));
+    }
+}
+
+/// Fails unless these are all names in a folder.
+pub fn has_only(folder: &Path, names: &[String]) -> Result<(), String> {
+    let found = crate::names(folder);
+    let mut expected = names.to_vec();
+    expected.sort();
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{found:?} is there in place of {expected:?}"))
+}
+
+/// Fails unless the bundle of a manifest is whole, with its signature, its parts and its image.
+pub fn verify(manifest: &Path) -> Result<(), String> {
+    let (private_key, certificate) = (key("user2048.key"), key("user2048.crt"));
+    let mut verify = crate::command::<&str>("ec2-verify-bundle", &[]);
+    let _ = verify.arg("-m").arg(manifest);
+    let _ = verify.arg("-k").arg(private_key).arg("-c").arg(certificate);
+    let result = outcome(&mut verify);
+    if result.code == 0 {
+        return Ok(());
+    }
+    Err(format!("{} is not whole: {result:?}", manifest.display()))
+}
+
+/// Fails if there is a manifest in a folder whose bundle is not whole.
+fn manifest_means_whole(folder: &Path) -> Result<(), String> {
+    let names = crate::names(folder);
+    let mut manifests = names.iter().filter(|name| name.ends_with(".manifest.xml"));
+    manifests.try_for_each(|name| verify(&folder.join(name)))
+}
+
+/// The text of an element of a manifest.
+pub fn element(manifest: &Path, name: &str) -> String {
+    let xml = fs::read_to_string(manifest).unwrap_or_default();
+    let image = xml.split("<image>").nth(1).unwrap_or_default();
+    let rest = image.split(&format!("<{name}")).nth(1).unwrap_or_default();
+    let text = rest.split('>').nth(1).unwrap_or_default();
+    text.split('<').next().unwrap_or_default().to_owned()
+}
