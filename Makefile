@@ -20,7 +20,7 @@ COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-upload-bundle ec2-download-bundle
            ec2-delete-bundle ec2-migrate-manifest ec2-migrate-bundle ec2-create-signing-cert ec2-ami-tools-version
 VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: help build test test-used test-boot test-dist dist-tests lint bench soak doc demo fuzz install dist pack clean
+.PHONY: help build test test-used test-boot test-dist dist-tests lint bench soak faults doc demo fuzz install dist pack clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,11 @@ soak: ## 50 rounds of bundle, upload, download, unbundle with faults and kills, 
 	scripts/install-prerequisites build test
 	$(MAKE) build
 	$(RELEASE)/ami-soak
+
+faults: ## over 2,000 system calls made to fail, and kills at them, in every command, as root; writes docs/benchmarks.md
+	scripts/install-prerequisites build test
+	$(MAKE) build
+	$(RELEASE)/ami-faults
 
 doc: ## the crates' documentation, without warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --release --locked

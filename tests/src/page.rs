@@ -45,10 +45,7 @@ mod tests {
     fn a_section_takes_the_place_of_the_old_one_and_no_other() {
         let page = "# Page\n\n## A\n\nold\n\n## B\n\nstays\n";
         let changed = with_section(page, "A", "\nnew\n\n| x |\n");
-        assert_eq!(
-            changed,
-            "# Page\n\n## A\n\nnew\n\n| x |\n\n## B\n\nstays\n"
-        );
+        assert_eq!(changed, "# Page\n\n## A\n\nnew\n\n| x |\n\n## B\n\nstays\n");
         let changed = with_section(page, "B", "new");
         assert_eq!(changed, "# Page\n\n## A\n\nold\n\n## B\n\nnew\n");
         let longer = with_section(page, "C", "added");

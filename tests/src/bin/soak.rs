@@ -140,7 +140,7 @@ impl Soak {
         fill(&volume.path());
         for file in 0..4 + self.random.below(8) {
             let size = usize::try_from(self.random.below(6 << 20)).unwrap();
-            let content = noise(size, self.random.next());
+            let content = noise(size, self.random.number());
             fs::write(volume.path().join(format!("var/{file}")), content).unwrap();
         }
         let work = folder();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::calls;
 use super::run::{Blow, Injection, Line, Ran};
-use super::scene::{Kept, Promise, Scene};
+use super::scene::{Kept, Promise, Scene, is_to_resume, manifest_means_whole};
 use crate::outcome;
 use crate::traces::left_behind;
 
@@ -19,7 +19,6 @@ const ABORTS: [&str; 4] = [
     "failed to allocate a guard page",
 ];
 
-const SIGKILL: i32 = -9;
 const SIGABRT: i32 = -6;
 
 /// What a run that was hit came to, where that is as it should be.
@@ -42,6 +41,16 @@ pub enum End {
 /// # Errors
 /// What is wrong, for people.
 pub fn judge(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<End, String> {
+    let hit: Vec<&Line> = ran.hits().collect();
+    let is_possible = |line: &&Line| match injection.blow {
+        Blow::Error(error) | Blow::Lasting(error) => {
+            calls::errors(&line.call, &line.text).any(|possible| possible == error)
+        }
+        Blow::Kill | Blow::KillAll => true,
+    };
+    if !hit.iter().all(is_possible) {
+        return Ok(End::Missed);
+    }
     let Some(code) = ran.code else {
         return Err(format!("it hangs: {:#?}", ran.left));
     };
@@ -52,36 +61,23 @@ pub fn judge(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<End, Str
     if !is_abort && panicked(ran, code) {
         return Err("a panic".to_owned());
     }
-    let has_signal = |line: &Line| line.text.starts_with("+++ killed by SIGKILL");
-    if is_abort || ran.log.iter().any(has_signal) {
-        return after_kill(scene, injection, ran, is_abort).map(|()| End::Killed);
+    let is_killed = |line: &Line| line.text.starts_with("+++ killed by SIGKILL");
+    if is_abort || ran.log.iter().any(is_killed) {
+        after_kill(scene, injection, ran)?;
+        return Ok(End::Killed);
     }
-    if code < 0 && code != SIGKILL {
+    if code < 0 {
         return Err(format!("it died of signal {}", -code));
     }
-    let hit: Vec<&Line> = ran
-        .log
-        .iter()
-        .filter(|line| line.text.ends_with("(INJECTED)"))
-        .collect();
-    let is_possible = |line: &&Line| match injection.blow {
-        Blow::Error(error) | Blow::Lasting(error) => {
-            calls::errors(&line.call, &line.text).any(|possible| possible == error)
-        }
-        Blow::Kill | Blow::KillAll => true,
-    };
-    if hit.is_empty() || !hit.iter().all(is_possible) {
+    if hit.is_empty() {
         return Ok(End::Missed);
     }
-    let left = left_behind(&scene.target, PATIENCE);
-    let stays = |name: &String| scene.promise == Promise::Resumes && is_kept_folder(name);
+    check_left(scene, code, &hit)?;
     if code == 0 {
-        return after_success(scene, &left);
+        after_success(scene)
+    } else {
+        after_failure(scene, &hit, ran)
     }
-    if let Some(left) = left.iter().find(|name| !stays(name)) {
-        return Err(format!("left behind: {left}"));
-    }
-    after_failure(scene, &hit, ran)
 }
 
 fn panicked(ran: &Ran, code: i32) -> bool {
@@ -90,16 +86,31 @@ fn panicked(ran: &Ran, code: i32) -> bool {
     code == 101 || ran.stderr.contains("panicked at") || ran.log.iter().any(has_panicked)
 }
 
-fn is_kept_folder(name: &str) -> bool {
-    name.starts_with(".ec2-ami-tools-kept.")
+/// What is left on the machine and in the target, without what may stay.
+fn left(scene: &Scene) -> Result<(), String> {
+    let mut left = left_behind(&scene.target, PATIENCE);
+    left.retain(|name| !(scene.promise == Promise::Resumes && is_to_resume(name)));
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(format!("left behind: {left:?}"))
 }
 
-fn after_success(scene: &Scene, left: &[String]) -> Result<End, String> {
+/// Nothing may be left; where the removal itself was hit, nothing after the next run.
+fn check_left(scene: &Scene, code: i32, hit: &[&Line]) -> Result<(), String> {
+    const REMOVALS: [&str; 4] = ["unlinkat", "unlink", "rmdir", "getdents64"];
+    let left_now = left(scene);
+    let is_removal = |line: &&Line| REMOVALS.contains(&line.call.as_str());
+    if left_now.is_err() && scene.is_local() && (code == 0 || hit.iter().any(is_removal)) {
+        scene.run_another()?;
+        return left(scene).map_err(|left| format!("after the next run: {left}"));
+    }
+    left_now
+}
+
+fn after_success(scene: &Scene) -> Result<End, String> {
     if scene.promise == Promise::NeverSucceeds {
         return Err("success, though it cannot be".to_owned());
-    }
-    if !left.is_empty() {
-        return Err(format!("success, and left behind: {left:?}"));
     }
     let complete = (scene.complete)();
     complete.map_err(|wrong| format!("success, but the result is not: {wrong}"))?;
@@ -130,47 +141,38 @@ fn after_failure(scene: &Scene, hit: &[&Line], ran: &Ran) -> Result<End, String>
 
 /// Whether standard error ends with the one error, in one of the forms that the suite has.
 fn has_one_error(scene: &Scene, ran: &Ran) -> bool {
-    let errors = ran.stderr.lines().filter(|line| line.starts_with("ERROR: "));
+    let errors = ran
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("ERROR: "));
+    let count = errors.count();
     let last = ran.stderr.lines().last().unwrap_or_default();
+    let is_error = last.starts_with("ERROR: ") && count == 1;
     let is_interruption = last == format!("{} interrupted.", scene.program);
-    let is_error = last.starts_with("ERROR: ") && errors.count() == 1;
+    let is_usage = last == format!("Try '{} --help'", scene.program) && count == 0;
     // A bundle in which something is wrong: standard output says what.
     let is_report = scene.program == "ec2-verify-bundle" && !ran.stdout.is_empty();
-    is_error || is_interruption || (is_report && ran.stderr.is_empty())
+    is_error || is_interruption || is_usage || (is_report && ran.stderr.is_empty())
 }
 
 /// What a kill leaves is the older state or the new one: at once where the sweeper lives, and else after the next run.
-fn after_kill(
-    scene: &Scene,
-    injection: &Injection,
-    ran: &Ran,
-    is_abort: bool,
-) -> Result<(), String> {
-    let stays = |name: &String| scene.promise == Promise::Resumes && is_kept_folder(name);
-    let left = || {
-        let mut left = left_behind(&scene.target, PATIENCE);
-        left.retain(|name| !stays(name));
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("left behind: {left:?}"))
-        }
-    };
+fn after_kill(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<(), String> {
+    if scene.promise != Promise::NeverSucceeds {
+        manifest_means_whole(&scene.target).map_err(|wrong| format!("after the kill: {wrong}"))?;
+    }
     if injection.blow == Blow::Kill && sweeper_lived(ran) {
-        left().map_err(|left| format!("after its sweeper: {left}"))?;
-        let _ = scene
-            .is_kept()
-            .map_err(|wrong| format!("after its sweeper: {wrong}"))?;
+        left(scene).map_err(|left| format!("after its sweeper: {left}"))?;
+        let kept = scene.is_kept();
+        let _ = kept.map_err(|wrong| format!("after its sweeper: {wrong}"))?;
     }
     if scene.is_local() {
         scene.run_another()?;
-        left().map_err(|left| format!("after the next run: {left}"))?;
+        left(scene).map_err(|left| format!("after the next run: {left}"))?;
     }
-    let kept = scene
-        .is_kept()
-        .map_err(|wrong| format!("after the next run: {wrong}"))?;
-    let _ = is_abort;
-    if kept == Kept::Complete || scene.promise == Promise::NeverSucceeds {
+    let kept = scene.is_kept();
+    let kept = kept.map_err(|wrong| format!("after the next run: {wrong}"))?;
+    let is_done = kept == Kept::Complete && scene.promise != Promise::Resumes;
+    if is_done || scene.promise == Promise::NeverSucceeds {
         return Ok(());
     }
     let again = outcome(&mut (scene.command)());
@@ -179,13 +181,19 @@ fn after_kill(
     }
     let complete = (scene.complete)();
     complete.map_err(|wrong| format!("run again, the result is not whole: {wrong}"))?;
-    left().map_err(|left| format!("after it was run again: {left}"))
+    let left = left_behind(&scene.target, PATIENCE);
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(format!("left behind after it was run again: {left:?}"))
 }
 
 /// Whether the run's sweeper had begun, and was not killed too.
 fn sweeper_lived(ran: &Ran) -> bool {
     let started = ran.log.iter().find(|line| {
-        line.call == "execve" && line.text.contains("--sweep-after-me") && line.text.ends_with("= 0")
+        line.call == "execve"
+            && line.text.contains("--sweep-after-me")
+            && line.text.ends_with("= 0")
     });
     started.is_some_and(|sweeper| {
         let mut ends = ran.log.iter().filter(|line| line.thread == sweeper.thread);

@@ -119,7 +119,10 @@ impl Report {
     }
 
     fn tally(&mut self, program: &'static str) -> &mut Tally {
-        let found = self.tallies.iter().position(|tally| tally.program == program);
+        let found = self
+            .tallies
+            .iter()
+            .position(|tally| tally.program == program);
         let index = found.unwrap_or_else(|| {
             self.tallies.push(Tally {
                 program,
@@ -137,7 +140,7 @@ pub fn sweep(total: usize, seed: u64, tell: &(dyn Fn(&str) + Sync)) -> Report {
     let mut report = Report::default();
     for make in SCENES {
         let scene = make();
-        let name = scene.name();
+        let (program, name) = (scene.program, scene.name());
         let good = count(&(scene.command)());
         let injections = plan::choose(&good, total.div_ceil(SCENES.len()), &mut random);
         check_good(&scene, &good);
@@ -160,7 +163,7 @@ pub fn sweep(total: usize, seed: u64, tell: &(dyn Fn(&str) + Sync)) -> Report {
             work(scene);
         });
         let ended = ended.into_inner().unwrap();
-        let tally = report.tally((make)().program);
+        let tally = report.tally(program);
         for end in &ended {
             tally.add(end);
         }
@@ -193,7 +196,12 @@ fn next(queue: &Mutex<VecDeque<Injection>>) -> Option<Injection> {
 /// A command that fails when nothing hits it shows nothing.
 fn check_good(scene: &Scene, good: &Ran) {
     let is_spoilt = scene.promise == scene::Promise::NeverSucceeds;
-    assert_eq!(good.code == Some(0), !is_spoilt, "{}: {good:?}", scene.name());
+    assert_eq!(
+        good.code == Some(0),
+        !is_spoilt,
+        "{}: {good:?}",
+        scene.name()
+    );
     let complete = (scene.complete)();
     assert_eq!(complete, Ok(()), "{}", scene.name());
 }
@@ -202,8 +210,8 @@ fn hit(scene: &Scene, injection: &Injection) -> Result<End, String> {
     scene.reset();
     let ran = inject(&(scene.command)(), injection);
     judge(scene, injection, &ran).map_err(|wrong| {
-        let hits = ran.log.iter().filter(|line| line.text.ends_with("(INJECTED)"));
-        let hits: String = hits
+        let hits: String = ran
+            .hits()
             .map(|line| format!("\n    hit: {}({}", line.call, line.text))
             .collect();
         format!(

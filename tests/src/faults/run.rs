@@ -113,6 +113,14 @@ pub struct Ran {
     pub command: String,
 }
 
+impl Ran {
+    /// The calls that were made to fail.
+    pub fn hits(&self) -> impl Iterator<Item = &Line> {
+        let lines = self.log.iter();
+        lines.filter(|line| line.text.ends_with("(INJECTED)"))
+    }
+}
+
 /// Runs a command and logs all of its calls that can fail, and those by which the end of its start-up is known.
 pub fn count(command: &Command) -> Ran {
     let names: Vec<String> = calls::names()

@@ -15,8 +15,10 @@ use crate::{key, outcome, run};
 /// The bundle that the older state holds, and that new ones are called by.
 pub const BUNDLE: &str = "image";
 
-/// How the private folders of downloads begin that outlive their run.
-const KEPT: &str = ".ec2-ami-tools-kept.";
+/// Whether a name is that of a private folder that outlives its run, for the next one to go on with.
+pub fn is_to_resume(name: &str) -> bool {
+    name.starts_with(".ec2-ami-tools-kept.")
+}
 
 /// What is promised of a command that ends with an error, or is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +117,7 @@ impl Scene {
     pub fn now(&self) -> Files {
         let mut files = files(&self.target);
         if self.promise == Promise::Resumes {
-            files.retain(|name, _| !name.starts_with(KEPT));
+            files.retain(|name, _| !is_to_resume(name));
         }
         files
     }
@@ -214,7 +216,9 @@ fn collect(folder: &Path, begin: &str, found: &mut Files) {
 
 /// Fails unless these are all names in a folder.
 pub fn has_only(folder: &Path, names: &[String]) -> Result<(), String> {
-    let found = crate::names(folder);
+    let mut found = crate::names(folder);
+    // What else may be left is another question.
+    found.retain(|name| !is_to_resume(name));
     let mut expected = names.to_vec();
     expected.sort();
     if found == expected {
@@ -237,7 +241,7 @@ pub fn verify(manifest: &Path) -> Result<(), String> {
 }
 
 /// Fails if there is a manifest in a folder whose bundle is not whole.
-fn manifest_means_whole(folder: &Path) -> Result<(), String> {
+pub fn manifest_means_whole(folder: &Path) -> Result<(), String> {
     let names = crate::names(folder);
     let mut manifests = names.iter().filter(|name| name.ends_with(".manifest.xml"));
     manifests.try_for_each(|name| verify(&folder.join(name)))
