@@ -20,6 +20,7 @@ const ABORTS: [&str; 4] = [
 ];
 
 const SIGABRT: i32 = -6;
+const SIGTERM: i32 = -15;
 
 /// What a run that was hit came to, where that is as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub fn judge(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<End, Str
         Blow::Error(error) | Blow::Lasting(error) => {
             calls::errors(&line.call, &line.text).any(|possible| possible == error)
         }
-        Blow::Kill | Blow::KillAll => true,
+        Blow::Interrupt | Blow::Kill | Blow::KillAll => true,
     };
     if !hit.iter().all(is_possible) {
         return Ok(End::Missed);
@@ -61,15 +62,16 @@ pub fn judge(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<End, Str
     if !is_abort && panicked(ran, code) {
         return Err("a panic".to_owned());
     }
-    let is_killed = |line: &Line| line.text.starts_with("+++ killed by SIGKILL");
-    if is_abort || ran.log.iter().any(is_killed) {
+    // A SIGTERM that comes before there is a handler is as good as a SIGKILL.
+    let is_killed = code == SIGTERM || ran.logged("+++ killed by SIGKILL");
+    if is_abort || is_killed {
         after_kill(scene, injection, ran)?;
         return Ok(End::Killed);
     }
     if code < 0 {
         return Err(format!("it died of signal {}", -code));
     }
-    if hit.is_empty() {
+    if hit.is_empty() && !ran.logged("--- SIGTERM ") {
         return Ok(End::Missed);
     }
     check_left(scene, code, &hit)?;
@@ -82,8 +84,7 @@ pub fn judge(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<End, Str
 
 fn panicked(ran: &Ran, code: i32) -> bool {
     // The sweeper's standard error is not seen, its exit code is.
-    let has_panicked = |line: &Line| line.text.starts_with("+++ exited with 101 ");
-    code == 101 || ran.stderr.contains("panicked at") || ran.log.iter().any(has_panicked)
+    code == 101 || ran.stderr.contains("panicked at") || ran.logged("+++ exited with 101 ")
 }
 
 /// What is left on the machine and in the target, without what may stay.

@@ -1,6 +1,7 @@
 //! Scenes of the commands that work on files alone.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -244,28 +245,38 @@ pub fn create_signing_cert() -> Scene {
     )
 }
 
-/// `ec2-bundle-vol` of a small volume into a folder with an older bundle.
-pub fn bundle_volume() -> Scene {
-    let work = work_with_longer();
+/// `ec2-bundle-vol` of a small volume into a folder with an older bundle, or with a script and into an empty one.
+pub fn bundle_volume(older_bundle: bool) -> Scene {
+    let work = if older_bundle {
+        work_with_longer()
+    } else {
+        work()
+    };
     let volume = Mount::new("32M", "mke2fs -q -F -t ext4");
     fill(&volume.path());
     let target = work.path().join("target");
-    let arguments = bundling_volume(&volume.path(), &target);
+    let mut arguments = bundling_volume(&volume.path(), &target);
+    let script = work.path().join("script");
+    fs::write(&script, "#!/bin/sh\nchmod 755 \"$1/etc\"\n").unwrap();
+    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    if !older_bundle {
+        arguments.extend(["--script".to_owned(), script.display().to_string()]);
+    }
     Scene::new(
         "ec2-bundle-vol",
-        "over an older bundle",
+        if older_bundle {
+            "over an older bundle"
+        } else {
+            "with a script, into an empty folder"
+        },
         work,
         Promise::AllOrNothing,
         move || command("ec2-bundle-vol", &arguments),
         move || {
-            let image = target.join(BUNDLE);
-            let manifest = target.join("image.manifest.xml");
-            has_only(
-                &target,
-                &["image", "image.manifest.xml", "image.part.0"].map(str::to_owned),
-            )?;
-            verify(&manifest)?;
-            let different = differences(&volume.path(), &image);
+            let names = ["image", "image.manifest.xml", "image.part.0"];
+            has_only(&target, &names.map(str::to_owned))?;
+            verify(&target.join("image.manifest.xml"))?;
+            let different = differences(&volume.path(), &target.join(BUNDLE));
             let is_same = different.is_empty();
             is_same.then_some(()).ok_or(different)
         },

@@ -1,4 +1,4 @@
-//! The sweep: every command's system calls made to fail one at a time, and the command killed at them.
+//! The sweep: every command's system calls made to fail one at a time, and the command killed or interrupted at them.
 //!
 //! A good run under strace shows which calls a command makes; [`plan`] chooses places among them, [`run`] repeats the command with
 //! strace's fault injection, and [`judge`] sees whether what is left is what the suite promises. A [`scene`](scene::Scene) is a command
@@ -26,8 +26,9 @@ use scene::Scene;
 const WORKERS: usize = 2;
 
 /// All scenes, those of a command together.
-const SCENES: [fn() -> Scene; 16] = [
-    local::bundle_volume,
+const SCENES: [fn() -> Scene; 17] = [
+    || local::bundle_volume(true),
+    || local::bundle_volume(false),
     || local::bundle_image(true),
     || local::bundle_image(false),
     || local::unbundle(true),

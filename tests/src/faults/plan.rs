@@ -10,8 +10,8 @@ use crate::random::Random;
 /// is the dynamic loader's.
 pub const STARTED: &str = "sigaltstack";
 
-/// One of so many injections is a SIGKILL.
-const KILLS: usize = 3;
+/// Two of so many injections are signals.
+const SIGNALS: usize = 5;
 
 /// In so many rounds without a new place there is none.
 const ROUNDS: usize = 200;
@@ -28,17 +28,17 @@ struct Seen<'a> {
 /// Chooses `count` injections from the log of a good run, or fewer where there are not so many.
 pub fn choose(good: &Ran, count: usize, random: &mut Random) -> Vec<Injection> {
     let errors = error_places(&good.log);
-    let kills = errors
+    let signals = errors
         .iter()
         .filter(|(call, _)| calls::changes(call))
         .map(|(call, places)| {
             let all: BTreeSet<usize> = places.values().flatten().copied().collect();
             let all: Vec<usize> = all.into_iter().collect();
-            let ways = BTreeMap::from([("KILL", all.clone()), ("KILL+", all)]);
-            (call.clone(), ways)
+            let ways = ["KILL", "KILL+", "TERM"].map(|way| (way, all.clone()));
+            (call.clone(), ways.into())
         })
         .collect();
-    let mut chosen = pick(&kills, count.div_ceil(KILLS), random);
+    let mut chosen = pick(&signals, (2 * count).div_ceil(SIGNALS), random);
     let rest = count - chosen.len();
     chosen.extend(pick(&errors, rest, random));
     for injection in &mut chosen {
@@ -142,6 +142,7 @@ fn pick(places: &Places, count: usize, random: &mut Random) -> Vec<Injection> {
             let injection = Injection {
                 call: call.clone(),
                 blow: match *error {
+                    "TERM" => Blow::Interrupt,
                     "KILL" => Blow::Kill,
                     "KILL+" => Blow::KillAll,
                     error => Blow::Error(error),
@@ -201,9 +202,9 @@ mod tests {
         let two = pick(&error_places(&good.log), 2, &mut random);
         let calls: BTreeSet<&str> = two.iter().map(|hit| hit.call.as_str()).collect();
         assert_eq!(calls, ["read", "rename"].into());
-        // Two errors of read, five of rename, and two ways to be killed before rename.
+        // Two errors of read, five of rename, and three signals before rename.
         let all = choose(&good, 100, &mut random);
         let different: HashSet<&Injection> = all.iter().collect();
-        assert_eq!((all.len(), different.len()), (9, 9));
+        assert_eq!((all.len(), different.len()), (10, 10));
     }
 }

@@ -25,6 +25,8 @@ pub enum Blow {
     Error(&'static str),
     /// The same, and so do all later ones.
     Lasting(&'static str),
+    /// SIGTERM comes just before it.
+    Interrupt,
     /// SIGKILL comes just before it; the sweeper lives on.
     Kill,
     /// SIGKILL comes to all processes of the run.
@@ -49,6 +51,7 @@ impl Injection {
         match self.blow {
             Blow::Error(error) => format!("{call}:error={error}:when={when}"),
             Blow::Lasting(error) => format!("{call}:error={error}:when={when}+"),
+            Blow::Interrupt => format!("{call}:signal=TERM:when={when}"),
             Blow::Kill | Blow::KillAll => format!("{call}:signal=KILL:when={when}"),
         }
     }
@@ -58,13 +61,14 @@ impl Injection {
         let blow = match self.blow {
             Blow::Error(error) => error.to_owned(),
             Blow::Lasting(error) => format!("{error}+"),
+            Blow::Interrupt => "TERM".to_owned(),
             Blow::Kill => "KILL".to_owned(),
             Blow::KillAll => "KILL+".to_owned(),
         };
         format!("{} {blow} {}", self.call, self.when)
     }
 
-    /// The injection of three words: the call, an error or `KILL`, with `+` if it lasts or comes to all, and which call.
+    /// The injection of three words: the call, an error or a signal, with `+` if it lasts or comes to all, and which call.
     pub fn parse(call: &str, blow: &str, when: &str) -> Option<Self> {
         let (name, is_more) = match blow.strip_suffix('+') {
             Some(name) => (name, true),
@@ -72,6 +76,7 @@ impl Injection {
         };
         let error = || calls::all_errors(call).find(|error| *error == name);
         let blow = match (name, is_more) {
+            ("TERM", false) => Blow::Interrupt,
             ("KILL", false) => Blow::Kill,
             ("KILL", true) => Blow::KillAll,
             (_, false) => Blow::Error(error()?),
@@ -119,6 +124,12 @@ impl Ran {
         let lines = self.log.iter();
         lines.filter(|line| line.text.ends_with("(INJECTED)"))
     }
+
+    /// Whether there is a line of this kind in the log that is no call's: `+++ exited with 1`, `--- SIGTERM `.
+    pub fn logged(&self, begin: &str) -> bool {
+        let mut others = self.log.iter().filter(|line| line.call.is_empty());
+        others.any(|line| line.text.starts_with(begin))
+    }
 }
 
 /// Runs a command and logs all of its calls that can fail, and those by which the end of its start-up is known.
@@ -143,7 +154,7 @@ pub fn inject(command: &Command, injection: &Injection) -> Ran {
             let options = ["--seccomp-bpf"].into_iter().chain(expressions);
             traced(command, &options.collect::<Vec<_>>())
         }
-        Blow::Kill => traced(command, &expressions),
+        Blow::Interrupt | Blow::Kill => traced(command, &expressions),
         // The first process of a PID namespace takes all others with it.
         Blow::KillAll => {
             let mut alone = Command::new("unshare");
@@ -355,6 +366,7 @@ mod tests {
         for words in [
             "rename EIO 3",
             "write ENOSPC+ 1",
+            "fsync TERM 2",
             "fsync KILL 2",
             "fsync KILL+ 2",
         ] {
