@@ -1,7 +1,7 @@
 //! `ami-faults`: makes the system calls of every command fail, and kills it at them; nothing may be lost, left, or said wrongly.
 //! `make faults` hits some two thousand times and writes what it found to docs/benchmarks.md. Needs root and strace.
 //!
-//! `ami-faults COUNT` hits so many times; `ami-faults repeat SCENE CALL BLOW NUMBER` once, as a wrong outcome was shown.
+//! `ami-faults COUNT` hits so many times, `ami-faults COUNT COMMAND` that command alone; `ami-faults repeat SCENE CALL BLOW NUMBER` once, as a wrong outcome was shown.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -27,7 +27,8 @@ fn main() -> ExitCode {
     let seed = seed("AMI_FAULTS_SEED");
     println!("{total} injections, seed {seed}");
     let begin = Instant::now();
-    let report = sweep(total, seed, &|line| {
+    let only = arguments.get(1).map(String::as_str);
+    let report = sweep(total, only, seed, &|line| {
         println!("[{} s] {line}", begin.elapsed().as_secs());
     });
     println!("\n{}", report.table());

@@ -25,25 +25,28 @@ use scene::Scene;
 /// Commands that run at a time.
 const WORKERS: usize = 2;
 
-/// All scenes, those of a command together.
-const SCENES: [fn() -> Scene; 17] = [
-    || local::bundle_volume(true),
-    || local::bundle_volume(false),
-    || local::bundle_image(true),
-    || local::bundle_image(false),
-    || local::unbundle(true),
-    || local::unbundle(false),
-    || local::verify_bundle(true),
-    || local::verify_bundle(false),
-    || remote::upload(false),
-    || remote::upload(true),
-    || remote::download(true, false),
-    || remote::download(false, false),
-    || remote::download(true, true),
-    remote::delete,
-    local::migrate_manifest,
-    remote::migrate_bundle,
-    local::create_signing_cert,
+/// Makes a scene.
+type Make = fn() -> Scene;
+
+/// All scenes with their commands, those of a command together.
+const SCENES: [(&str, Make); 17] = [
+    ("ec2-bundle-vol", || local::bundle_volume(true)),
+    ("ec2-bundle-vol", || local::bundle_volume(false)),
+    ("ec2-bundle-image", || local::bundle_image(true)),
+    ("ec2-bundle-image", || local::bundle_image(false)),
+    ("ec2-unbundle", || local::unbundle(true)),
+    ("ec2-unbundle", || local::unbundle(false)),
+    ("ec2-verify-bundle", || local::verify_bundle(true)),
+    ("ec2-verify-bundle", || local::verify_bundle(false)),
+    ("ec2-upload-bundle", || remote::upload(false)),
+    ("ec2-upload-bundle", || remote::upload(true)),
+    ("ec2-download-bundle", || remote::download(true, false)),
+    ("ec2-download-bundle", || remote::download(false, false)),
+    ("ec2-download-bundle", || remote::download(true, true)),
+    ("ec2-delete-bundle", remote::delete),
+    ("ec2-migrate-manifest", local::migrate_manifest),
+    ("ec2-migrate-bundle", remote::migrate_bundle),
+    ("ec2-create-signing-cert", local::create_signing_cert),
 ];
 
 /// What came of a command's injections.
@@ -135,15 +138,18 @@ impl Report {
     }
 }
 
-/// Hits each command in each of its scenes, some `total` times in all, and tells of each scene and of each wrong outcome.
-pub fn sweep(total: usize, seed: u64, tell: &(dyn Fn(&str) + Sync)) -> Report {
+/// Hits each command, or this one, in each of its scenes, some `total` times in all, and tells of each scene and of each wrong outcome.
+pub fn sweep(total: usize, only: Option<&str>, seed: u64, tell: &(dyn Fn(&str) + Sync)) -> Report {
     let mut random = Random::new(seed);
     let mut report = Report::default();
-    for make in SCENES {
+    let mut scenes = SCENES.to_vec();
+    scenes.retain(|(program, _)| only.is_none_or(|only| only == *program));
+    let each = total.div_ceil(scenes.len().max(1));
+    for (program, make) in scenes {
         let scene = make();
-        let (program, name) = (scene.program, scene.name());
+        let name = scene.name();
         let good = count(&(scene.command)());
-        let injections = plan::choose(&good, total.div_ceil(SCENES.len()), &mut random);
+        let injections = plan::choose(&good, each, &mut random);
         check_good(&scene, &good);
         let planned = injections.len();
         let queue = Mutex::new(VecDeque::from(injections));
@@ -180,11 +186,13 @@ pub fn repeat(words: &[String]) -> String {
     let [name, call, blow, when] = words else {
         return "four words are needed: SCENE CALL BLOW NUMBER".to_owned();
     };
-    let make = SCENES.iter().find(|make| make().name() == *name);
-    let (Some(make), Some(injection)) = (make, Injection::parse(call, blow, when)) else {
+    let of_program = |(program, _): &&(&str, Make)| name.starts_with(&format!("{program} "));
+    let mut scenes = SCENES.iter().filter(of_program).map(|(_, make)| make());
+    let scene = scenes.find(|scene| scene.name() == *name);
+    let (Some(scene), Some(injection)) = (scene, Injection::parse(call, blow, when)) else {
         return format!("there is no such scene or injection: {words:?}");
     };
-    match hit(&make(), &injection) {
+    match hit(&scene, &injection) {
         Ok(end) => format!("{end:?}"),
         Err(wrong) => wrong,
     }
