@@ -2,8 +2,8 @@
 
 pub mod bundles;
 pub mod busy;
-pub mod hostile;
 pub mod faults;
+pub mod hostile;
 pub mod images;
 pub mod imds;
 pub mod injection;
@@ -11,8 +11,8 @@ pub mod lonely;
 pub mod machine;
 pub mod moto;
 pub mod mounts;
-pub mod power;
 pub mod page;
+pub mod power;
 pub mod proxy;
 pub mod random;
 pub mod recorded;

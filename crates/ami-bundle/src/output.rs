@@ -1,8 +1,8 @@
 //! Where an image goes that comes out of a bundle.
 
-use std::fs::{self, File, FileTimes, Permissions};
+use std::fs::{File, FileTimes, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ami_parts::Staging;
@@ -111,11 +111,6 @@ impl ImageOutput {
         }
         Ok(target)
     }
-}
-
-/// What tells a file from all others.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 impl Receiver for ImageOutput {
