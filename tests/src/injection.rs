@@ -5,10 +5,12 @@ use std::process::Command;
 /// The same command, of whose main thread strace makes a call fail, or at which it kills it: `SYSCALL:error=EIO:when=2`,
 /// `SYSCALL:signal=SIGKILL:when=2`. Processes that the command starts are left alone.
 pub fn injected(command: &Command, injection: &str) -> Command {
+    let call = injection.split(':').next().unwrap_or_default();
     let mut strace = Command::new("strace");
     let _ = strace
-        .args(["-qq", "-o", "/dev/null", "-e", "trace=none", "-e"])
-        .arg(format!("inject={injection}"))
+        .args(["-qq", "-o", "/dev/null"])
+        .args(["-e", &format!("trace={call}")])
+        .args(["-e", &format!("inject={injection}")])
         .arg(command.get_program())
         .args(command.get_args());
     for (name, value) in command.get_envs() {

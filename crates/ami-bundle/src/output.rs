@@ -198,6 +198,9 @@ fn units(bytes: &[u8], offset: u64) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use std::os::unix::fs::MetadataExt;
 
