@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ami_cli::{BundleReport, Context, Failure, counted};
+use ami_cli::{BundleReport, Context, Failure, counted, shown_path};
 use ami_volume::{Contents, Event, Loader, Made, Origin, PartitionType, Plan};
 use serde::Serialize;
 
@@ -216,7 +216,7 @@ pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Fai
         ),
     ] {
         if !paths.is_empty() {
-            let names = paths.iter().map(|path| path.display().to_string());
+            let names = paths.iter().map(|path| shown_path(path));
             let count = counted(paths.len(), one, more);
             context.warn(&format!("{count}: {}", named(names)));
         }
@@ -259,7 +259,7 @@ fn filtered(contents: &Contents, packaged: &[(PathBuf, String)]) -> Vec<String> 
     if !packaged.is_empty() {
         let owned = packaged
             .iter()
-            .map(|(path, package)| format!("{} ({package})", path.display()));
+            .map(|(path, package)| format!("{} ({package})", shown_path(path)));
         lines.push(format!(
             "WARNING: {}: {}",
             counted(
@@ -343,7 +343,7 @@ pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result
         lines.extend(
             plan.along
                 .iter()
-                .map(|path| format!("  /{}", path.display())),
+                .map(|path| format!("  /{}", shown_path(path))),
         );
     }
     lines.push("Contents left out:".to_owned());
@@ -353,7 +353,7 @@ pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result
             .map(|path| format!("  {path}")),
     );
     let mounts = plan.left_out_mounts.iter();
-    lines.extend(mounts.map(|mount| format!("  {} ({})", mount.path.display(), mount.fs_type)));
+    lines.extend(mounts.map(|mount| format!("  {} ({})", shown_path(&mount.path), mount.fs_type)));
     lines.push("Left out by patterns:".to_owned());
     for (rule, count) in &plan.contents.left_out {
         let by = if rule.origin == Origin::Exclude {
@@ -368,12 +368,12 @@ pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result
         let owner = owner
             .map(|(_, package)| format!("  (of the package {package})"))
             .unwrap_or_default();
-        lines.push(format!("  {}{owner}", path.display()));
+        lines.push(format!("  {}{owner}", shown_path(path)));
     }
     for path in &plan.contents.unreadable {
         lines.push(format!(
             "Not looked into, for want of root's rights: {}",
-            path.display()
+            shown_path(path)
         ));
     }
     for path in &plan.contents.too_large {

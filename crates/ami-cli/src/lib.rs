@@ -39,7 +39,7 @@ pub use keys::private_key_of;
 pub use options::{
     BundleOptions, CommonOptions, CompressionOptions, IdentityOptions, RunningOptions,
 };
-pub use print::counted;
+pub use print::{counted, shown_path};
 pub use progress::Progress;
 pub use prompt::Answer;
 pub use run::{COMPATIBLE_VERSION, OWN_VERSION, run, run_without_arguments};

@@ -5,8 +5,10 @@
 //! line, in which everything that a terminal would obey is shown as an escape ([`visible`]).
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::failure::{Failure, OrExit, exit};
 
@@ -76,6 +78,19 @@ pub(crate) fn visible(line: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
+/// A path with its bytes that are no UTF-8 as escapes (`\xe9`), so that two of them do not look alike.
+pub fn shown_path(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a string does not fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
 /// Control characters (C0 but for the tab, DEL, C1), the separators of lines and paragraphs, and what changes the direction of
 /// text (Unicode standard annex 9, table "Explicit directional formatting characters").
 fn is_obeyed(c: char) -> bool {
@@ -113,5 +128,12 @@ mod tests {
         let files = |count: u64| counted(count, "file", "files");
         assert_eq!([0, 1, 2].map(files), ["0 files", "1 file", "2 files"]);
         assert_eq!(counted(1_usize, "part", "parts"), "1 part");
+    }
+
+    #[test]
+    fn finding_12_bytes_that_are_no_text_are_shown() {
+        let shown = |bytes: &[u8]| shown_path(std::ffi::OsStr::from_bytes(bytes).as_ref());
+        assert_eq!(shown("/srv/päth".as_bytes()), "/srv/päth");
+        assert_eq!(shown(b"/caf\xe9/\xff\xc3"), "/caf\\xe9/\\xff\\xc3");
     }
 }

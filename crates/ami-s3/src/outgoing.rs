@@ -212,6 +212,16 @@ mod tests {
     }
 
     #[test]
+    fn finding_06_what_is_no_file_is_not_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("image.part.0");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let error = Outgoing::of(&Content::File(socket), 9).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(cause, "it is a socket, not a regular file");
+    }
+
+    #[test]
     fn finding_24_a_local_file_that_fails_is_told_as_one() {
         let file = file(b"short");
         let content = Content::File(file.path().to_owned());

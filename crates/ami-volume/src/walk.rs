@@ -453,3 +453,18 @@ fn child_path(parent: &[u8], name: &CStr) -> Vec<u8> {
     path.extend_from_slice(name.to_bytes());
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finding_24_the_volume_itself_has_a_name_in_errors() {
+        let told = |path| match Trouble::at("copy", path)(Errno::PERM) {
+            Trouble::Fatal(error) => error.to_string(),
+            Trouble::Gone => "gone".to_owned(),
+        };
+        assert_eq!(told(b""), "cannot copy /");
+        assert_eq!(told(b"/srv/a"), "cannot copy /srv/a");
+    }
+}

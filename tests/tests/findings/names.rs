@@ -1,7 +1,9 @@
 //! Names that a hostile manifest or bundle brings, and files that are no files.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -623,6 +625,8 @@ fn finding_12_names_on_a_volume_reach_the_terminal_escaped() {
     let (volume, destination) = (folder(), folder());
     fs::write(volume.path().join("a.pem"), "").unwrap();
     fs::write(volume.path().join(format!("{FORGED}.pem")), "").unwrap();
+    let latin = OsStr::from_bytes(b"caf\xe9.pem");
+    fs::write(volume.path().join(latin), "").unwrap();
     fs::create_dir_all(volume.path().join("etc")).unwrap();
     let words = [
         "--dry-run",
@@ -638,7 +642,9 @@ fn finding_12_names_on_a_volume_reach_the_terminal_escaped() {
     let result = run("ec2-bundle-vol", &words);
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
     assert_harmless(&result);
-    assert!(result.stdout.contains("  /a.pem\n"), "{}", result.stdout);
+    for line in ["  /a.pem\n", "  /caf\\xe9.pem\n"] {
+        assert!(result.stdout.contains(line), "{}", result.stdout);
+    }
 }
 
 #[test]
