@@ -230,10 +230,7 @@ pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Fai
 
 /// Where the private key lies on the volume.
 fn secrets(contents: &Contents) -> Option<String> {
-    let names = contents
-        .secrets
-        .iter()
-        .map(|path| path.display().to_string());
+    let names = contents.secrets.iter().map(|path| shown_path(path));
     (names.len() > 0).then(|| {
         format!(
             "Left out the private key, which is never copied into an image: {}",
@@ -289,6 +286,52 @@ pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result
     if arguments.running.json {
         return context.print_json(&plan_report(plan));
     }
+    let mut lines = summary(plan);
+    lines.push("Contents left out:".to_owned());
+    lines.extend(
+        ami_volume::ALWAYS_EMPTY
+            .iter()
+            .map(|path| format!("  {path}")),
+    );
+    let mounts = plan.left_out_mounts.iter();
+    lines.extend(mounts.map(|mount| format!("  {} ({})", shown_path(&mount.path), mount.fs_type)));
+    lines.push("Left out by patterns:".to_owned());
+    for (rule, count) in &plan.contents.left_out {
+        let by = if rule.origin == Origin::Exclude {
+            "--exclude"
+        } else {
+            "secrets and leftovers"
+        };
+        lines.push(format!("  {count} by {} ({by})", rule.pattern));
+    }
+    for path in &plan.contents.filtered {
+        let owner = plan.packaged.iter().find(|(owned, _)| owned == path);
+        let owner = owner
+            .map(|(_, package)| format!("  (of the package {package})"))
+            .unwrap_or_default();
+        lines.push(format!("  {}{owner}", shown_path(path)));
+    }
+    for path in &plan.contents.unreadable {
+        lines.push(format!(
+            "Not looked into, for want of root's rights: {}",
+            shown_path(path)
+        ));
+    }
+    for path in &plan.contents.too_large {
+        lines.push(format!(
+            "Too large for the image's file system, and left out: {}",
+            shown_path(path)
+        ));
+    }
+    lines.extend(secrets(&plan.contents));
+    for line in lines {
+        context.say(&line)?;
+    }
+    Ok(())
+}
+
+/// What will be made, of what.
+fn summary(plan: &Plan) -> Vec<String> {
     let twin = &plan.twin;
     let mega = |bytes: u64| bytes.div_ceil(1 << 20);
     let or_none = |text: &str| {
@@ -346,47 +389,7 @@ pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result
                 .map(|path| format!("  /{}", shown_path(path))),
         );
     }
-    lines.push("Contents left out:".to_owned());
-    lines.extend(
-        ami_volume::ALWAYS_EMPTY
-            .iter()
-            .map(|path| format!("  {path}")),
-    );
-    let mounts = plan.left_out_mounts.iter();
-    lines.extend(mounts.map(|mount| format!("  {} ({})", shown_path(&mount.path), mount.fs_type)));
-    lines.push("Left out by patterns:".to_owned());
-    for (rule, count) in &plan.contents.left_out {
-        let by = if rule.origin == Origin::Exclude {
-            "--exclude"
-        } else {
-            "secrets and leftovers"
-        };
-        lines.push(format!("  {count} by {} ({by})", rule.pattern));
-    }
-    for path in &plan.contents.filtered {
-        let owner = plan.packaged.iter().find(|(owned, _)| owned == path);
-        let owner = owner
-            .map(|(_, package)| format!("  (of the package {package})"))
-            .unwrap_or_default();
-        lines.push(format!("  {}{owner}", shown_path(path)));
-    }
-    for path in &plan.contents.unreadable {
-        lines.push(format!(
-            "Not looked into, for want of root's rights: {}",
-            shown_path(path)
-        ));
-    }
-    for path in &plan.contents.too_large {
-        lines.push(format!(
-            "Too large for the image's file system, and left out: {}",
-            path.display()
-        ));
-    }
-    lines.extend(secrets(&plan.contents));
-    for line in lines {
-        context.say(&line)?;
-    }
-    Ok(())
+    lines
 }
 
 fn plan_report(plan: &Plan) -> PlanReport<'_> {

@@ -71,23 +71,13 @@ pub fn make(plan: &Plan, image: &Path, making: &Making<'_>) -> Result<Made, Erro
     })
 }
 
-fn make_in(
-    plan: &Plan,
-    path: &Path,
-    making: &Making<'_>,
-    workshop: &Workshop<'_>,
-) -> Result<Made, Error> {
-    let request = &plan.request;
-    let makers = plan.makers.as_ref().ok_or_else(|| Error::Io {
-        operation: "make an image of",
-        path: plan.volume.clone(),
-        source: std::io::ErrorKind::PermissionDenied.into(),
-    })?;
+/// Makes the image's file with its partition table.
+fn make_file(plan: &Plan, path: &Path) -> Result<(File, Option<PartitionId>), Error> {
     let mut options = File::options();
     // Everything that only root may read on the volume is in it.
     let options = options.read(true).write(true).create_new(true).mode(0o600);
     let mut file = options.open(path).map_err(Error::io("create", path))?;
-    file.set_len(request.size)
+    file.set_len(plan.request.size)
         .map_err(Error::io("write", path))?;
     let mut partition_id = None;
     if plan.partition != PartitionType::None {
@@ -103,6 +93,22 @@ fn make_in(
             random_ids()?,
         )?);
     }
+    Ok((file, partition_id))
+}
+
+fn make_in(
+    plan: &Plan,
+    path: &Path,
+    making: &Making<'_>,
+    workshop: &Workshop<'_>,
+) -> Result<Made, Error> {
+    let request = &plan.request;
+    let makers = plan.makers.as_ref().ok_or_else(|| Error::Io {
+        operation: "make an image of",
+        path: plan.volume.clone(),
+        source: std::io::ErrorKind::PermissionDenied.into(),
+    })?;
+    let (file, partition_id) = make_file(plan, path)?;
     let lost = workshop.show_volume(&plan.volume, &plan.mounts)?;
     let device = LoopDevice::new(
         &file,

@@ -151,28 +151,19 @@ impl Plan {
         let superblock = source.superblock(workshop);
         let mut twin = source.twin(superblock.as_ref());
         let source_partition = source.partition(workshop);
-        let partition =
-            request
-                .partition
-                .unwrap_or(match (&source_partition, source.is_mount_point) {
-                    (_, false) => PartitionType::Gpt,
-                    (Some(partition), true) => partition.kind,
-                    (None, true) => PartitionType::None,
-                });
+        let usual = match (&source_partition, source.is_mount_point) {
+            (_, false) => PartitionType::Gpt,
+            (Some(partition), true) => partition.kind,
+            (None, true) => PartitionType::None,
+        };
+        let partition = request.partition.unwrap_or(usual);
         let layout = Layout::new(partition, request.size);
         let (mounts, left_out_mounts) = source.mounts_below(&mounts, request.all);
         let along = mounts.iter().map(|mount| source.path_of(mount));
         let along = along.filter_map(|path| Some(path.strip_prefix("/").ok()?.to_owned()));
         let along = along.collect();
         let selection = selection(&request, &source.volume, &left_out_mounts)?;
-        let view = match workshop {
-            Some(workshop) => {
-                // What is missing now is looked for, and named, when the image is made.
-                let _ = workshop.show_volume(&source.volume, &mounts)?;
-                workshop.volume()
-            }
-            None => source.volume.clone(),
-        };
+        let view = view(&source.volume, &mounts, workshop)?;
         let finder = Finder {
             view: &view,
             volume: &source.volume,
@@ -193,12 +184,7 @@ impl Plan {
                 file_system: twin.name,
                 subvolume: &twin.subvolume,
             };
-            loader.rehearse(
-                &target,
-                workshop,
-                |device, length| twin.make(makers, device, workshop, length, 0),
-                |device| twin.mount(device, workshop),
-            )?;
+            rehearse(loader, &target, &twin, makers, workshop)?;
         }
         let contents = scan(
             &view,
@@ -266,6 +252,36 @@ pub(crate) fn on_own_thread<T: Send>(
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Where the volume is looked at: with mounts of one's own, through those.
+fn view(
+    volume: &Path,
+    mounts: &[Mount],
+    workshop: Option<&Workshop<'_>>,
+) -> Result<PathBuf, Error> {
+    let Some(workshop) = workshop else {
+        return Ok(volume.to_owned());
+    };
+    // What is missing now is looked for, and named, when the image is made.
+    let _ = workshop.show_volume(volume, mounts)?;
+    Ok(workshop.volume())
+}
+
+/// Tries what can be tried of the boot loader before anything is copied.
+fn rehearse(
+    loader: &Loader,
+    target: &Target<'_>,
+    twin: &Twin,
+    makers: &Makers,
+    workshop: &Workshop<'_>,
+) -> Result<(), Error> {
+    loader.rehearse(
+        target,
+        workshop,
+        |device, length| twin.make(makers, device, workshop, length, 0),
+        |device| twin.mount(device, workshop),
+    )
 }
 
 /// Finds the programs that make the image's file system. Where one is not for everybody to see, root will find it.
