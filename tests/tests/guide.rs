@@ -162,7 +162,7 @@ fn rescuing_a_bundle_runs() {
 #[test]
 fn every_message_that_is_explained_exists() {
     let sources = sources();
-    let of_service = Regex::new(r"^(?:Server\.)?(\w+)\(\d+\)$").unwrap();
+    let of_service = Regex::new(r"^(?:Server\.)?([A-Za-z]+)\([0-9]+\)$").unwrap();
     let quoted = Regex::new("`([^`]*)`").unwrap();
     let mut count = 0;
     let table = page("troubleshooting.md");
