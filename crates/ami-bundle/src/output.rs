@@ -202,7 +202,6 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
-    use std::os::unix::fs::MetadataExt;
 
     fn naming(bundle: &str) -> Naming {
         Naming {
