@@ -130,9 +130,9 @@ impl Journal {
                 if !new.is_empty() {
                     return None;
                 }
-                old.push(fields.old()?);
+                old.push(fields.old_file()?);
             } else {
-                new.push(Fields::of(line, "new")?.new()?);
+                new.push(Fields::of(line, "new")?.new_file()?);
             }
         }
         let journal = Self { folder, old, new };
@@ -215,7 +215,7 @@ impl<'a> Fields<'a> {
         self.0.next().is_none().then_some(())
     }
 
-    fn old(mut self) -> Option<Old> {
+    fn old_file(mut self) -> Option<Old> {
         let old = Old {
             size: self.number()?,
             modified: self.moment()??,
@@ -225,7 +225,7 @@ impl<'a> Fields<'a> {
         Some(old)
     }
 
-    fn new(mut self) -> Option<New> {
+    fn new_file(mut self) -> Option<New> {
         let new = New {
             identity: Identity {
                 inode: self.number()?,

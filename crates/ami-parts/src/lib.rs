@@ -39,6 +39,8 @@ mod write;
 mod model;
 #[cfg(test)]
 mod model_test;
+#[cfg(test)]
+mod rivals_test;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

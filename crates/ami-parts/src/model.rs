@@ -17,7 +17,10 @@ const DESTINATION: u64 = 1;
 /// The manifest of the bundle that all are about.
 pub(crate) const MANIFEST: &str = "x.manifest.xml";
 
-const ACCESS: (u32, u32) = (7, 0o700);
+/// Whose processes these are.
+pub(crate) const USER: u32 = 7;
+
+const ACCESS: (u32, u32) = (USER, 0o700);
 
 #[derive(Debug, Clone)]
 enum Content {
@@ -402,20 +405,18 @@ impl Folder for Fake {
 
     fn stat(&self) -> io::Result<Entry> {
         let disk = self.process.call()?;
-        disk.entry(self.inode).or_else(|_| {
-            // It is removed, and still open.
-            Ok(Entry {
-                is_folder: true,
-                access: ACCESS,
-                links: 0,
-                identity: Identity {
-                    inode: 0,
-                    size: 0,
-                    modified: (0, 0),
-                    born: None,
-                },
-            })
-        })
+        // One that is removed can still be open.
+        Ok(disk.entry(self.inode).unwrap_or(Entry {
+            is_folder: true,
+            access: ACCESS,
+            links: 0,
+            identity: Identity {
+                inode: 0,
+                size: 0,
+                modified: (0, 0),
+                born: None,
+            },
+        }))
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -462,7 +463,7 @@ impl Folder for Fake {
             self.inode,
             name,
             Content::File(bytes.to_owned()),
-            (7, 0o600),
+            (USER, 0o600),
         )
     }
 

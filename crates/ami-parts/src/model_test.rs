@@ -1,32 +1,28 @@
-//! Publishing and recovery with a kill, an error or a power cut at every single call; several runs in many interleavings.
+//! Publishing and recovery with a kill, an error or a power cut at every single call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use shuttle::thread;
 
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::model::{Fake, MANIFEST, Machine, Process};
-use crate::private::{DOWNLOAD, Private, WORK};
+use crate::model::{MANIFEST, Machine, Process, USER};
+use crate::private::{DOWNLOAD, WORK, sweep_after};
 use crate::publish::{NewFile, publish};
-use crate::turn::take_turn;
 
-type Contents = BTreeMap<String, String>;
+pub(crate) type Contents = BTreeMap<String, String>;
 
 /// What is in the destination, and what is published there.
-struct Story {
-    name: &'static str,
-    old: &'static [(&'static str, &'static str)],
+pub(crate) struct Story {
+    pub(crate) name: &'static str,
+    pub(crate) old: &'static [(&'static str, &'static str)],
     /// Staged name, target, text, whether it may replace.
-    new: &'static [(&'static str, &'static str, &'static str, bool)],
-    retired: Option<&'static str>,
+    pub(crate) new: &'static [(&'static str, &'static str, &'static str, bool)],
+    pub(crate) retired: Option<&'static str>,
     /// What is there afterwards.
-    after: &'static [(&'static str, &'static str)],
+    pub(crate) after: &'static [(&'static str, &'static str)],
 }
 
-const OLD: &[(&str, &str)] = &[
+pub(crate) const OLD: &[(&str, &str)] = &[
     ("x.part.0", "old 0"),
     ("x.part.1", "old 1"),
     ("x.manifest.xml", "old"),
@@ -39,7 +35,7 @@ const NEW: &[(&str, &str, &str, bool)] = &[
     ("manifest", "x.manifest.xml", "new", true),
 ];
 
-const STORIES: &[Story] = &[
+pub(crate) const STORIES: &[Story] = &[
     Story {
         name: "a new bundle",
         old: &[("y.part.0", "another's")],
@@ -113,7 +109,7 @@ const STORIES: &[Story] = &[
     },
 ];
 
-fn texts(files: &[(&str, &str)]) -> Contents {
+pub(crate) fn texts(files: &[(&str, &str)]) -> Contents {
     files
         .iter()
         .map(|&(name, text)| (name.into(), text.into()))
@@ -121,14 +117,14 @@ fn texts(files: &[(&str, &str)]) -> Contents {
 }
 
 impl Story {
-    fn machine(&self, machine: Machine) -> Machine {
+    pub(crate) fn machine(&self, machine: Machine) -> Machine {
         for (name, text) in self.old {
             machine.put(name, text);
         }
         machine
     }
 
-    fn files(&self) -> Vec<NewFile> {
+    pub(crate) fn files(&self) -> Vec<NewFile> {
         let file = |&(staged, target, _, may_replace): &(&str, &str, &str, bool)| NewFile {
             staged: staged.into(),
             target: target.into(),
@@ -190,12 +186,12 @@ fn without_private(contents: &Contents) -> Contents {
         .collect()
 }
 
-fn work(id: &str) -> String {
+pub(crate) fn work(id: &str) -> String {
     format!("{WORK}{id}")
 }
 
 /// The next run of whatever, which begins by sweeping.
-fn next_run(process: &Arc<Process>) -> Result<(), Error> {
+pub(crate) fn next_run(process: &Arc<Process>) -> Result<(), Error> {
     let private = process.private(&work("next")).ok_or(Error::Interrupted)?;
     let swept = private.sweep();
     private.clear();
@@ -217,7 +213,13 @@ fn whatever_call_is_the_last_one_the_next_run_finds_the_old_or_the_new() {
                 let result = story.run(&process, &work("a"));
                 let what = format!("killed at call {killed} on {kind}");
                 story.assert_whole(&machine.contents(), &what);
-                next_run(&machine.process()).unwrap();
+                if killed % 2 == 0 {
+                    next_run(&machine.process()).unwrap();
+                } else {
+                    let sweeper = machine.process().destination();
+                    let busy = || Err(Error::Interrupted);
+                    sweep_after(sweeper, &work("a"), USER, busy).unwrap();
+                }
                 let found = machine.contents();
                 story.assert_old_or_new(&found, &what);
                 if !process.is_dead() {
@@ -334,7 +336,7 @@ fn a_power_cut_during_recovery_changes_nothing() {
             story.run(&process, &work("a")).unwrap();
             process.calls()
         };
-        for killed in (0..last).step_by(3) {
+        for killed in (0..last).step_by(7) {
             for killed_again in 0.. {
                 let machine = story.machine(Machine::new());
                 let _ = story.run(
@@ -499,185 +501,4 @@ fn a_journal_that_was_put_there_moves_nothing() {
             break;
         }
     }
-}
-
-fn yielding() {
-    thread::yield_now();
-}
-
-const ITERATIONS: usize = 1500;
-
-#[test]
-fn turns_are_taken_by_one_at_a_time_and_by_all() {
-    let scenario = || {
-        let machine = Machine::new();
-        let is_inside = Arc::new(AtomicBool::new(false));
-        let runs: Vec<_> = ["a", "b", "c"]
-            .into_iter()
-            .map(|id| {
-                let (machine, is_inside) = (machine.clone(), Arc::clone(&is_inside));
-                thread::spawn(move || {
-                    let private = wait_for_private(&machine.process_with(None, yielding), id);
-                    let turn = take_turn(&private, || {
-                        yielding();
-                        Ok(())
-                    });
-                    let turn = turn.unwrap();
-                    assert!(!is_inside.swap(true, Ordering::Relaxed));
-                    yielding();
-                    is_inside.store(false, Ordering::Relaxed);
-                    drop(turn);
-                    private.clear();
-                })
-            })
-            .collect();
-        for run in runs {
-            run.join().unwrap();
-        }
-        assert_eq!(machine.contents(), Contents::new());
-    };
-    shuttle::check_random(scenario, ITERATIONS);
-    shuttle::check_pct(scenario, ITERATIONS, 3);
-}
-
-/// Another's sweeping may be removing the folder at the same time.
-fn wait_for_private(process: &Arc<Process>, id: &str) -> Private<Fake> {
-    loop {
-        if let Some(private) = process.private(&work(id)) {
-            return private;
-        }
-        yielding();
-    }
-}
-
-const BY_RUN: [Story; 3] = [
-    Story {
-        name: "a",
-        old: OLD,
-        new: &[
-            ("part.0", "x.part.0", "a's part 0", true),
-            ("part.1", "x.part.1", "a's part 1", true),
-            ("part.2", "x.part.2", "a's part 2", true),
-            ("manifest", "x.manifest.xml", "a", true),
-        ],
-        retired: Some("x"),
-        after: &[
-            ("x.part.0", "a's part 0"),
-            ("x.part.1", "a's part 1"),
-            ("x.part.2", "a's part 2"),
-            ("x.manifest.xml", "a"),
-            ("y.part.0", "another's"),
-        ],
-    },
-    Story {
-        name: "b",
-        old: OLD,
-        new: &[
-            ("part.0", "x.part.0", "b's part 0", true),
-            ("manifest", "x.manifest.xml", "b", true),
-        ],
-        retired: Some("x"),
-        after: &[
-            ("x.part.0", "b's part 0"),
-            ("x.manifest.xml", "b"),
-            ("y.part.0", "another's"),
-        ],
-    },
-    Story {
-        name: "c",
-        old: OLD,
-        new: &[
-            ("part.0", "x.part.0", "c's part 0", true),
-            ("part.1", "x.part.1", "c's part 1", true),
-            ("manifest", "x.manifest.xml", "c", true),
-        ],
-        retired: Some("x"),
-        after: &[
-            ("x.part.0", "c's part 0"),
-            ("x.part.1", "c's part 1"),
-            ("x.manifest.xml", "c"),
-            ("y.part.0", "another's"),
-        ],
-    },
-];
-
-/// A run whose waits are scheduling points; `None`: it died.
-fn rival(story: &Story, process: &Arc<Process>) -> Option<()> {
-    let private = loop {
-        if let Some(private) = process.private(&work(story.name)) {
-            break private;
-        }
-        if process.is_dead() {
-            return None;
-        }
-        yielding();
-    };
-    let result = private.sweep().and_then(|()| {
-        for (staged, _, text, _) in story.new {
-            let written = private.folder.write(staged, text.as_bytes());
-            written.map_err(Error::io("write", private.folder.path()))?;
-        }
-        publish(&private, &story.files(), story.retired, || {
-            yielding();
-            Ok(())
-        })
-    });
-    private.clear();
-    assert!(result.is_ok() || process.is_dead(), "{result:?}");
-    result.ok().map(|_| ())
-}
-
-#[test]
-fn finding_01_of_three_rivals_two_of_which_die_the_last_success_has_its_bundle() {
-    use shuttle::rand::{Rng, thread_rng};
-
-    let scenario = || {
-        let machine = STORIES[1].machine(Machine::new());
-        let succeeded = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let runs: Vec<_> = BY_RUN
-            .iter()
-            .map(|story| {
-                let dies = (story.name != "c").then(|| (thread_rng().gen_range(0..160), true));
-                let process = machine.process_with(dies, yielding);
-                let (machine, succeeded) = (machine.clone(), Arc::clone(&succeeded));
-                thread::spawn(move || {
-                    if rival(story, &process).is_some() {
-                        succeeded.lock().unwrap().push(story.name);
-                    } else {
-                        // Its sweeper.
-                        let id = format!("sweeper of {}", story.name);
-                        let sweeper = wait_for_private(&machine.process_with(None, yielding), &id);
-                        let mut wait = || {
-                            yielding();
-                            Ok(())
-                        };
-                        while !sweeper.sweep_one(&work(story.name), &mut wait).unwrap() {
-                            yielding();
-                        }
-                        sweeper.clear();
-                    }
-                })
-            })
-            .collect();
-        for run in runs {
-            run.join().unwrap();
-        }
-        next_run(&machine.process()).unwrap();
-        let found = machine.contents();
-        let last = found.get(MANIFEST).map(String::as_str);
-        let story = BY_RUN.iter().find(|story| Some(story.name) == last);
-        assert_eq!(found, texts(story.expect("a success is not undone").after));
-        // It is the last success's, or that of one that completed its bundle later and was killed then.
-        let order = machine.manifests();
-        let place = |name: &str| order.iter().position(|text| text == name);
-        let succeeded = succeeded.lock().unwrap();
-        for name in succeeded.iter() {
-            assert!(
-                place(name) <= place(last.unwrap()),
-                "{succeeded:?}, {order:?}: {last:?}"
-            );
-        }
-    };
-    shuttle::check_random(scenario, ITERATIONS);
-    shuttle::check_pct(scenario, ITERATIONS, 4);
 }

@@ -99,39 +99,42 @@ impl<F: Folder> Private<F> {
                 continue;
             }
             // Nothing of other runs may fail this one.
-            let _ = self.sweep_one(&name, || Err(Error::Interrupted));
+            let _ = self.sweep_one(&name);
         }
         Ok(())
     }
 
-    /// Settles what the run of the folder `name` had begun, and clears it away; `false`: it still has an owner. `wait` is called
+    /// Settles what the run of the folder `name` had begun, and clears it away, unless it still has an owner.
+    fn sweep_one(&self, name: &str) -> Result<(), Error> {
+        let Some(folder) = self.open(name)? else {
+            return Ok(());
+        };
+        if is_locked(&folder)? {
+            return Ok(());
+        }
+        self.settle_and_clear(&folder, name, || Err(Error::Interrupted))
+    }
+
+    /// Settles what the run of this folder had begun, whose lock is taken, and clears it away, unless it is kept. `wait` is called
     /// while another run has the turn; its error ends that.
-    pub(crate) fn sweep_one(
+    fn settle_and_clear(
         &self,
+        folder: &F,
         name: &str,
         wait: impl FnMut() -> Result<(), Error>,
-    ) -> Result<bool, Error> {
-        let Some(folder) = self.open(name)? else {
-            return Ok(true);
-        };
-        if !folder
-            .try_lock()
-            .map_err(Error::io("lock", folder.path()))?
-        {
-            return Ok(false);
-        }
+    ) -> Result<(), Error> {
         let journal = folder
             .look(JOURNAL)
             .map_err(Error::io("read", folder.path()))?;
         let mut is_done = !name.starts_with(DOWNLOAD);
         if journal.is_some() {
             let _turn = take_turn(self, wait)?;
-            is_done |= recovery::settle(&self.destination, &folder, name)?.is_forward();
+            is_done |= recovery::settle(&self.destination, folder, name)?.is_forward();
         }
         if is_done {
-            clear(&self.destination, &folder, name);
+            clear(&self.destination, folder, name);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Settles every publication that was begun in this destination and is not complete, this run's too. Needs the turn, which
@@ -150,6 +153,49 @@ impl<F: Folder> Private<F> {
     pub(crate) fn clear(&self) {
         clear(&self.destination, &self.folder, &self.name);
     }
+}
+
+/// Settles what the killed run of the private folder `name` had begun, and clears it away, unless it is kept. `wait` is called
+/// while the folder still has an owner, and while another run has the turn; its error ends that. A folder that does not belong to
+/// `user`, or that others may enter, is left alone.
+pub(crate) fn sweep_after<F: Folder>(
+    destination: F,
+    name: &str,
+    user: u32,
+    mut wait: impl FnMut() -> Result<(), Error>,
+) -> Result<(), Error> {
+    let path = destination.path().join(name);
+    let opened = unless_gone(destination.open(name)).map_err(Error::io("open", &path))?;
+    let Some(folder) = opened else {
+        return Ok(());
+    };
+    let access = folder.stat().map_err(Error::io("read", &path))?.access;
+    if access.0 != user || access.1 & 0o077 != 0 {
+        return Ok(());
+    }
+    while is_locked(&folder)? {
+        wait()?;
+    }
+    let private = Private {
+        destination,
+        folder,
+        name: name.to_owned(),
+        access,
+    };
+    // Another run may have cleared it away meanwhile.
+    match is_at(&private.destination, name, &private.folder) {
+        Ok(true) => private.settle_and_clear(&private.folder, name, wait),
+        Ok(false) => Ok(()),
+        Err(e) => Err(Error::io("find", &path)(e)),
+    }
+}
+
+/// Takes a folder's lock, unless somebody else has it.
+fn is_locked<F: Folder>(folder: &F) -> Result<bool, Error> {
+    let locked = folder.try_lock();
+    locked
+        .map(|locked| !locked)
+        .map_err(Error::io("lock", folder.path()))
 }
 
 /// Opens a folder that has this owner and mode; `None`: there is no such folder.

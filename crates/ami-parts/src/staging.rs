@@ -18,7 +18,7 @@ use crate::private::{DOWNLOAD, Private, SAVED, WORK, open_ours};
 use crate::publish::{self, NewFile};
 use crate::recovery;
 use crate::wait::{Waiter, Waiting};
-use crate::{legacy, turn};
+use crate::{legacy, private, turn};
 
 /// A private folder that is still to be made: what a sweeper must know before there is anything to sweep.
 #[derive(Debug)]
@@ -341,6 +341,8 @@ impl Drop for Staging {
 /// Settles what the killed run of the private folder `name` had begun, and clears it away; a folder that is kept stays. The
 /// destination is an open folder.
 ///
+/// A folder that is not this user's, as on a file server that knows no root, waits for the next run.
+///
 /// What holds a run's lock can outlive it for a moment: a program that it had just begun to start, or the kernel's own work. That,
 /// and runs that publish, are waited for.
 ///
@@ -349,29 +351,8 @@ impl Drop for Staging {
 pub fn sweep_after(destination: File, name: &str) -> Result<(), Error> {
     let destination = Dir::from_descriptor(destination, Path::new("."));
     let mut waiter = Waiter::new(Waiting::silent());
-    let mut pause = || waiter.pause(Path::new("."));
-    let mut destination = destination;
-    let own_name = random_name(WORK)?;
-    let own = loop {
-        match Private::try_make(destination, &own_name)? {
-            Ok(own) => break own,
-            Err(again) => {
-                pause()?;
-                destination = again;
-            }
-        }
-    };
-    let swept = loop {
-        match own.sweep_one(name, &mut pause) {
-            Ok(false) => {}
-            result => break result,
-        }
-        if let Err(error) = pause() {
-            break Err(error);
-        }
-    };
-    own.clear();
-    swept.map(|_| ())
+    let user = rustix::process::geteuid().as_raw();
+    private::sweep_after(destination, name, user, || waiter.pause(Path::new(".")))
 }
 
 /// The files of an older bundle of that name, which publishing replaces or removes.

@@ -372,6 +372,8 @@ fn finding_18_only_an_own_file_is_adopted() {
     assert_eq!(fs::read_to_string(path("own")).unwrap(), "x");
 }
 
+type Files<'a> = &'a [(&'a str, &'a str)];
+
 /// A folder of version 0.1.0 whose run was killed.
 fn of_0_1_0(folder: &Path, name: &str, files: &[(&str, &str)]) -> PathBuf {
     let private = folder.join(name);
@@ -389,7 +391,7 @@ fn of_0_1_0(folder: &Path, name: &str, files: &[(&str, &str)]) -> PathBuf {
 fn what_0_1_0_left_is_put_back_or_cleared_away() {
     let old = [("x.manifest.xml", "old manifest"), ("x.part.0", "old")];
     let aside = |folder: &str| old.map(|(name, text)| (format!("{folder}/{name}"), text));
-    let cases: [(&str, &str, &[(&str, &str)], &[(&str, &str)]); 4] = [
+    let cases: [(&str, &str, Files<'_>, Files<'_>); 4] = [
         // Killed while it set files aside.
         ("replacing", "part.0", &[], &old),
         // Killed before the first new file had its name.
