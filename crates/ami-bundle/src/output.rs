@@ -199,6 +199,8 @@ fn units(bytes: &[u8], offset: u64) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn naming(bundle: &str) -> Naming {
