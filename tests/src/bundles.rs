@@ -182,6 +182,16 @@ impl<'a> Forged<'a> {
     }
 }
 
+/// A bundle in `folder` whose image is called `name` in it and has this mode; its manifest is `forged.manifest.xml`.
+pub fn forge_image(folder: &Path, name: &str, mode: &str) -> PathBuf {
+    let work = crate::folder();
+    fs::write(work.path().join(name), "the image").unwrap();
+    let script = format!("tar -cf t --owner 0 --group 0 --mode {mode} -- '{name}'");
+    let _ = shell(&script, work.path());
+    let tar = fs::read(work.path().join("t")).unwrap();
+    Forged::new(&gzip(&tar), &tar, 9).write(folder)
+}
+
 /// The number of parts that a manifest names.
 pub fn part_count(manifest: &Path) -> usize {
     let parsed = ParsedManifest::load(manifest).unwrap();

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use ami_files::NotRegular;
 use ami_http::Limited;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
@@ -23,6 +24,9 @@ const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
 /// The most bytes that such a file can have: sixty times Mozilla's list.
 const LARGEST_BUNDLE: u64 = 16 << 20;
+
+/// What is said of a file without any.
+const NO_CERTIFICATES: &str = "holds no certificates in PEM";
 
 /// The server that the environment names for a service (`S3`, `EC2`) in place of AWS's: the variable's name and value.
 ///
@@ -103,13 +107,21 @@ fn certificates(path: &Path) -> Result<Vec<u8>, Error> {
     let mut pem = Vec::new();
     let size = ami_files::open_regular(path)
         .and_then(|file| file.take(LARGEST_BUNDLE + 1).read_to_end(&mut pem))
-        .map_err(|_| useless("cannot be read"))?;
+        .map_err(|error| {
+            // `/dev/null` is nothing that cannot be read.
+            let is_no_file = error.get_ref().is_some_and(|e| e.is::<NotRegular>());
+            useless(if is_no_file {
+                NO_CERTIFICATES
+            } else {
+                "cannot be read"
+            })
+        })?;
     if size as u64 > LARGEST_BUNDLE {
         return Err(useless("is larger than any file of certificates"));
     }
     match X509::stack_from_pem(&pem) {
         Ok(all) if !all.is_empty() => Ok(pem),
-        _ => Err(useless("holds no certificates in PEM")),
+        _ => Err(useless(NO_CERTIFICATES)),
     }
 }
 

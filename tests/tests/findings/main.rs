@@ -2,7 +2,9 @@
 
 mod lines;
 mod names;
+mod no_files;
 mod pipeline;
 mod publishing;
+mod terminal;
 mod transfers;
 mod volumes;
