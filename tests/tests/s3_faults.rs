@@ -383,8 +383,8 @@ fn redirects_are_followed_wherever_they_lead() {
         assert_eq!(scene.proxy.requests().len(), 1);
         assert_eq!(
             other.requests().len(),
-            5,
-            "the location again, three parts, the manifest"
+            6,
+            "the location again, a look at an older manifest, three parts, the manifest"
         );
         scene.assert_stored_whole();
     }

@@ -44,11 +44,8 @@ impl OlderManifests {
     pub async fn find(bucket: &Bucket, target: &str, image: &Image) -> Result<Self, Error> {
         let usual = ami_parts::manifest_file_name(&image.name);
         let mut manifests = Vec::new();
-        for file in [target, &usual] {
-            let is_known = |older: &Older| older.file == file;
-            if manifests.iter().any(is_known) {
-                continue;
-            }
+        let other = Some(usual.as_str()).filter(|usual| *usual != target);
+        for file in [target].into_iter().chain(other) {
             if let Some(parts) = read(bucket, file).await? {
                 manifests.push(Older {
                     file: file.to_owned(),

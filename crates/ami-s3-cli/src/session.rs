@@ -17,8 +17,10 @@ pub struct Session<'a> {
     pub context: &'a Context,
     moved: Arc<AtomicU64>,
     progress: RefCell<Option<Progress>>,
-    /// What must be known if the story does not end well.
-    aftermath: RefCell<Vec<String>>,
+    /// Where manifests of older bundles went; to be known if the story does not end well.
+    gone: RefCell<Vec<String>>,
+    /// Where the new manifest is, when the bundle is whole; likewise.
+    complete: RefCell<Option<String>>,
 }
 
 impl Session<'_> {
@@ -37,8 +39,7 @@ impl Session<'_> {
 
     /// The bundle is whole in S3, with its manifest at `location`: whatever fails from now on, that is so.
     pub fn set_complete(&self, location: &str) {
-        let line = format!("The bundle is complete in S3, with its manifest at {location}.");
-        let _ = self.aftermath.replace(vec![line]);
+        let _ = self.complete.replace(Some(location.to_owned()));
     }
 
     /// Shows a bar of so many bytes of so many files from now on.
@@ -74,19 +75,33 @@ impl Session<'_> {
                 // The older suite's words, which scripts may read. It did not wait either.
                 self.say("Retrying in 5s ...")?;
             }
-            Event::OlderGoes { location } => {
-                self.aftermath.borrow_mut().push(format!(
-                    "The manifest {location} of an older bundle is deleted, or about to be, because its parts are replaced; a bundle \
-                     is there again when this command has ended well."
+            Event::OlderGoes { location } => self.gone.borrow_mut().push(location),
+            Event::OlderStays { location, reason } => {
+                self.gone.borrow_mut().retain(|gone| *gone != location);
+                self.warn(&format!(
+                    "The manifest {location}, if there is an older one, stays beside parts that are not its own until this command \
+                     has ended well: {reason}"
                 ));
             }
-            Event::OlderStays { location, reason } => self.warn(&format!(
-                "The manifest {location}, if there is an older one, stays beside parts that are not its own until this command has \
-                 ended well: {reason}"
-            )),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Says in which state the bucket is after a story that has not ended well.
+    fn tell_of_bucket(&self) {
+        if let Some(location) = &*self.complete.borrow() {
+            self.warn(&format!(
+                "The bundle is complete in S3, with its manifest at {location}."
+            ));
+            return;
+        }
+        for location in self.gone.borrow().iter() {
+            self.warn(&format!(
+                "The manifest {location} of an older bundle is deleted, or about to be, because its parts are replaced; a bundle is \
+                 there again when this command has ended well."
+            ));
+        }
     }
 
     fn tick(&self) -> Result<(), Failure> {
@@ -118,7 +133,8 @@ pub fn talk(
             connection,
             context,
             progress: RefCell::default(),
-            aftermath: RefCell::default(),
+            gone: RefCell::default(),
+            complete: RefCell::default(),
         };
         let result = {
             let mut story = pin!(story(&session));
@@ -142,9 +158,7 @@ pub fn talk(
         }
         let result = result.and(told);
         if result.is_err() {
-            for line in session.aftermath.borrow().iter() {
-                context.warn(line);
-            }
+            session.tell_of_bucket();
         }
         result
     })
