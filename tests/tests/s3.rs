@@ -476,14 +476,22 @@ fn tls_trusts_the_given_authority_and_goes_through_the_proxy() {
         ],
     );
     assert_eq!(not_proxied.code, 0, "{not_proxied:?}");
-    let useless = upload(&direct, &[("AWS_CA_BUNDLE", "/dev/null")]);
-    assert_eq!(
-        (useless.code, useless.stderr.as_str()),
-        (
-            254,
-            "ERROR: AWS_CA_BUNDLE names /dev/null, which holds no certificates in PEM\n"
-        )
-    );
+    let empty = work.path().join("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let empty = empty.to_str().unwrap();
+    for (file, reason) in [
+        (empty, "holds no certificates in PEM"),
+        ("/dev/null", "cannot be read"),
+    ] {
+        let useless = upload(&direct, &[("AWS_CA_BUNDLE", file)]);
+        assert_eq!(
+            (useless.code, useless.stderr),
+            (
+                254,
+                format!("ERROR: AWS_CA_BUNDLE names {file}, which {reason}\n")
+            )
+        );
+    }
 }
 
 #[test]
