@@ -12,6 +12,7 @@ use end_to_end::bundles::Forged;
 use end_to_end::images::incompressible;
 use end_to_end::lonely::LonelyUser;
 use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, small_parts, with_keys};
+use end_to_end::same::assert_same_bytes;
 use end_to_end::{
     Outcome, bundle, bundling, command, command_path, folder, golden, has_begun, isolate, key,
     names, outcome, sha1, shell, wait_until,
@@ -78,9 +79,9 @@ fn finding_09_twenty_megabytes_of_empty_blocks_are_unbundled_and_verified() {
     let result = run_to_end("ec2-unbundle", &unbundling(&manifest, destination.path()));
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
     assert_eq!(names(destination.path()), ["image"]);
-    assert_eq!(
-        fs::read(destination.path().join("image")).unwrap(),
-        b"small"
+    assert_same_bytes(
+        &fs::read(destination.path().join("image")).unwrap(),
+        b"small",
     );
     let arguments = ["-m".into(), manifest, "-k".into(), key("user2048.key")];
     let result = run_to_end("ec2-verify-bundle", &arguments);
@@ -162,7 +163,10 @@ fn finding_11_few_threads_are_enough_or_it_is_said_in_a_line() {
             "ec2-unbundle",
             &["-m", &manifest, "-k", &private_key, "-s", &from, "-d", &to],
         );
-        assert!(fs::read(unbundled.join("image")).unwrap() == fs::read(&image).unwrap());
+        assert_same_bytes(
+            &fs::read(unbundled.join("image")).unwrap(),
+            &fs::read(&image).unwrap(),
+        );
 
         let url = server.url();
         let upload = ["-b", BUCKET, "--url", &url, "-m", &manifest, "--batch"];

@@ -9,6 +9,7 @@ use end_to_end::injection::injected;
 use end_to_end::power::assert_nothing_is_lost;
 use end_to_end::rivals::{Rivals, round, small_volume, whole_bundle};
 use end_to_end::s3::{BUCKET, Server, bundle_files, ok, private_key, small_parts, with_keys};
+use end_to_end::same::assert_same_files;
 use end_to_end::traces::assert_no_trace;
 use end_to_end::{
     bundle, bundling, bundling_volume, command, contents, folder, has_begun, names, outcome,
@@ -79,7 +80,7 @@ fn finding_03_a_download_that_fails_while_it_publishes_keeps_the_older_bundle() 
     let mut expected = bundle_files(&small_parts());
     // The older bundle's only part has another name.
     let _ = expected.insert("image.part.0".to_owned(), before["image.part.0"].clone());
-    assert!(contents(destination.path()) == expected);
+    assert_same_files(&contents(destination.path()), &expected);
 }
 
 #[test]
@@ -152,7 +153,7 @@ fn finding_13_a_sweeper_clears_up_after_a_run_that_was_stopped_and_killed() {
     child.kill().unwrap();
     let _ = child.wait().unwrap();
     assert_no_trace(destination.path());
-    assert!(contents(destination.path()) == before);
+    assert_same_files(&contents(destination.path()), &before);
 }
 
 #[test]

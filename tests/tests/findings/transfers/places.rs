@@ -8,6 +8,7 @@ use end_to_end::s3::{
     ACCESS_KEY, BUCKET, SECRET_KEY, Server, bundle_files, manifest, ok, private_key, small_parts,
     with_keys,
 };
+use end_to_end::same::assert_same_files;
 use end_to_end::{bundle, contents, folder, images, names, outcome};
 
 fn in_front_of_a_server() -> (Proxy, Server) {
@@ -145,7 +146,7 @@ fn finding_25r_no_range_past_the_end_is_asked_for() {
         proxy.set_rules(Vec::new());
         let more = ["-k", &private_key(), "-d", to.path().to_str().unwrap()];
         let _ = ok(with_keys("ec2-download-bundle", &proxy.url(), &more));
-        assert!(contents(to.path()) == files);
+        assert_same_files(&contents(to.path()), &files);
         let requests = proxy.requests();
         let of = |part: &str| {
             let requests = requests

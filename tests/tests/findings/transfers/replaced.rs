@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use end_to_end::proxy::{Action, Proxy, Request, Rule, Slowness};
 use end_to_end::s3::{BUCKET, Server, bundle_files, manifest, private_key, small_parts, with_keys};
+use end_to_end::same::assert_same_files;
 use end_to_end::{Outcome, folder, key, outcome, sha1, shell};
 use std::path::Path;
 
@@ -184,7 +185,7 @@ fn finding_04_an_upload_over_an_older_bundle_leaves_no_manifest_beside_other_par
     scene.proxy.set_rules(Vec::new());
     let good = outcome(&mut scene.upload(&[]));
     assert_eq!((good.code, good.stderr.as_str()), (0, ""));
-    assert!(bundle_files(&scene.store) == new);
+    assert_same_files(&bundle_files(&scene.store), &new);
     let requests = scene.proxy.requests();
     let count = u32::try_from(requests.len()).unwrap();
     assert_eq!(
@@ -214,7 +215,7 @@ fn finding_04_an_upload_over_an_older_bundle_leaves_no_manifest_beside_other_par
             assert_eq!(says, at >= 2, "{at} {how:?} {result:?}");
         }
         if state == State::Old {
-            assert!(bundle_files(&scene.store) == old, "nothing was touched");
+            assert_same_files(&bundle_files(&scene.store), &old);
         }
         states.push((at, state));
     }
@@ -227,7 +228,7 @@ fn finding_04_an_upload_over_an_older_bundle_leaves_no_manifest_beside_other_par
     assert!(states.iter().any(|(_, state)| *state == State::New));
     scene.proxy.set_rules(Vec::new());
     assert_eq!(outcome(&mut scene.upload(&["--resume"])).code, 0);
-    assert!(bundle_files(&scene.store) == new);
+    assert_same_files(&bundle_files(&scene.store), &new);
 }
 
 #[test]
@@ -243,7 +244,7 @@ fn finding_04_the_same_parts_again_delete_nothing() {
         let (result, deleted) = scene.deleted_by(more, Vec::new());
         assert_eq!((result.code, result.stderr.as_str()), (0, ""), "{more:?}");
         assert_eq!(deleted, [""; 0], "{more:?}");
-        assert!(bundle_files(&scene.store) == new);
+        assert_same_files(&bundle_files(&scene.store), &new);
     }
 }
 
@@ -262,7 +263,7 @@ fn finding_04_other_parts_without_a_manifest_remove_the_older_one_and_say_so() {
     );
     files = bundle_files(&small_parts());
     let _ = files.remove(MANIFEST);
-    assert!(bundle_files(&scene.store) == files);
+    assert_same_files(&bundle_files(&scene.store), &files);
 }
 
 #[test]
@@ -277,7 +278,7 @@ fn finding_04_no_new_permission_is_needed() {
         [MANIFEST],
         "what cannot be read may name any part"
     );
-    assert!(bundle_files(&scene.store) == new);
+    assert_same_files(&bundle_files(&scene.store), &new);
 
     for rules in [
         vec![denied("DELETE")],
@@ -295,7 +296,7 @@ fn finding_04_no_new_permission_is_needed() {
             "{result:?}"
         );
         assert!(result.stderr.contains("Server.AccessDenied(403)"));
-        assert!(bundle_files(&scene.store) == new);
+        assert_same_files(&bundle_files(&scene.store), &new);
     }
 }
 
@@ -309,7 +310,7 @@ fn finding_04_what_is_no_manifest_may_name_any_part() {
         let (result, deleted) = scene.deleted_by(&[], Vec::new());
         assert_eq!((result.code, result.stderr.as_str()), (0, ""));
         assert_eq!(deleted, [MANIFEST]);
-        assert!(bundle_files(&scene.store) == new);
+        assert_same_files(&bundle_files(&scene.store), &new);
     }
 }
 
