@@ -68,7 +68,7 @@ soak: ## 50 rounds of bundle, upload, download, unbundle with faults and kills, 
 	$(MAKE) build
 	$(RELEASE)/ami-soak
 
-faults: ## over 2,000 system calls made to fail, and kills at them, in every command, as root; writes docs/benchmarks.md
+faults: ## over 2,000 failing system calls and kills, 200 rounds of rivals, 100 busy volumes, as root; writes docs/benchmarks.md
 	scripts/install-prerequisites build test
 	$(MAKE) build
 	$(RELEASE)/ami-faults

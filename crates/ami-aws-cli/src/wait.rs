@@ -57,16 +57,16 @@ fn runtime() -> Result<Runtime, Failure> {
         Ok(_) => Builder::new_current_thread(),
         Err(error) => return Err(Failure::new(exit::OTHER, NoThreads(error))),
     };
-    let runtime = builder
-        .worker_threads(workers)
-        .thread_keep_alive(KEPT)
-        .enable_all()
-        .build()
-        .or_exit(exit::OTHER)?;
-    runtime
-        .block_on(async { tokio::task::spawn_blocking(|| {}).await })
-        .or_exit(exit::OTHER)?;
-    Ok(runtime)
+    let started = ami_imds::start(|| {
+        let runtime = builder
+            .worker_threads(workers)
+            .thread_keep_alive(KEPT)
+            .enable_all()
+            .build()?;
+        runtime.block_on(async { tokio::task::spawn_blocking(|| {}).await })?;
+        Ok(runtime)
+    });
+    started.or_exit(exit::OTHER)
 }
 
 /// The threads of this process; `None` without /proc.

@@ -5,8 +5,10 @@
 //!
 //! - [`Inherited::read`]: what a manifest takes over. [`region()`]: where the instance is.
 //! - [`http_client()`]: for other clients of the service, whose errors [`refusal()`] makes plain.
+//! - [`start()`]: tokio without its panics, for whoever waits for a service.
 
 mod fallback;
+mod start;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -21,6 +23,8 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tracing::debug;
 
 use crate::fallback::Fallback;
+
+pub use crate::start::start;
 
 /// EC2 user guide, "Instance metadata categories".
 const ROOT: &str = "/latest/meta-data/";
@@ -84,10 +88,8 @@ impl Inherited {
     /// [`Error::Unreachable`] within a few seconds where there is no such service; [`Error::Interrupted`] soon after `interrupted` is
     /// set; the others.
     pub fn read(interrupted: &AtomicBool) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Error::Network)?;
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = start(|| builder.enable_all().build()).map_err(Error::Network)?;
         runtime.block_on(async {
             let mut reading = pin!(tokio::time::timeout(LONGEST, read_all()));
             loop {

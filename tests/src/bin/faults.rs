@@ -1,17 +1,25 @@
 //! `ami-faults`: makes the system calls of every command fail, and kills it at them; nothing may be lost, left, or said wrongly.
-//! `make faults` hits some two thousand times and writes what it found to docs/benchmarks.md. Needs root and strace.
+//! Then runs of one name in one folder are killed while they publish, and volumes are bundled while others change them.
+//! `make faults` does all of it and writes what it found to docs/benchmarks.md. Needs root and strace.
 //!
-//! `ami-faults COUNT` hits so many times, `ami-faults COUNT COMMAND` that command alone; `ami-faults repeat SCENE CALL BLOW NUMBER` once, as a wrong outcome was shown.
+//! `ami-faults COUNT` hits so many times, `ami-faults COUNT COMMAND` that command alone; `ami-faults repeat SCENE CALL BLOW NUMBER`
+//! once, as a wrong outcome was shown.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
+use end_to_end::busy;
 use end_to_end::faults::{Report, repeat, sweep};
 use end_to_end::page::{machine, write_section};
-use end_to_end::random::seed;
+use end_to_end::random::{Random, seed};
+use end_to_end::rivals::{self, Rivals};
 
 /// How many injections there are where nothing else is said: more than 2,000 count, though not every call comes again.
 const TOTAL: usize = 2400;
+
+/// Rounds of rivals, and runs on a busy volume.
+const ROUNDS: u64 = 200;
+const BUSY_RUNS: u64 = 100;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,27 +35,52 @@ fn main() -> ExitCode {
     let seed = seed("AMI_FAULTS_SEED");
     println!("{total} injections, seed {seed}");
     let begin = Instant::now();
+    let tell = |line: &str| println!("[{} s] {line}", begin.elapsed().as_secs());
     let only = arguments.get(1).map(String::as_str);
-    let report = sweep(total, only, seed, &|line| {
-        println!("[{} s] {line}", begin.elapsed().as_secs());
-    });
+    let report = sweep(total, only, seed, &tell);
     println!("\n{}", report.table());
     if !report.wrong.is_empty() {
         println!("{} outcomes are wrong, seed {seed}", report.wrong.len());
         return ExitCode::FAILURE;
     }
     if arguments.is_empty() {
-        write_section("Faults", &text(&report, seed, begin.elapsed().as_secs()));
+        let killed = rounds_of_rivals(seed);
+        tell(&format!("{ROUNDS} rounds of rivals, {killed} runs killed"));
+        runs_on_busy_volumes(seed);
+        tell(&format!("{BUSY_RUNS} runs on busy volumes"));
+        let text = text(&report, killed, seed, begin.elapsed().as_secs());
+        write_section("Faults", &text);
     }
     ExitCode::SUCCESS
 }
 
-fn text(report: &Report, seed: u64, seconds: u64) -> String {
+/// Gives how many runs were killed; panics where a bundle is lost.
+fn rounds_of_rivals(seed: u64) -> usize {
+    let rivals = Rivals::prepare();
+    let mut random = Random::new(seed);
+    (0..ROUNDS)
+        .map(|_| rivals::round(&rivals, random.below(1 << 32)).killed)
+        .sum()
+}
+
+/// Panics where an image is not as it must be.
+fn runs_on_busy_volumes(seed: u64) {
+    for number in 0..BUSY_RUNS {
+        // Each kind of file system in turn.
+        busy::run_once(seed.wrapping_add(number));
+    }
+}
+
+fn text(report: &Report, killed: usize, seed: u64, seconds: u64) -> String {
     format!(
-        "Written by `make faults` on {}: {} system calls made to fail (`strace -f -e inject=…`) or met by SIGKILL, with and without the \
-         sweeper, in {seconds} s. Exit code 0 came with the right result alone; with any other the older state was there, or the error \
-         said that the result is complete; no private folder, mount, loop device or process stayed, nothing panicked or hung. \
-         `AMI_FAULTS_SEED={seed}` repeats it.\n\n{}",
+        "Written by `make faults` on {}, in {seconds} s. {} system calls were made to fail (`strace -f -e inject=…`) or were met by \
+         SIGTERM or SIGKILL, with the sweeper and without. Exit code 0 came with the right result alone; with any other the older state was \
+         there, or the error said that the result is complete; no private folder, mount, loop device or process stayed, nothing panicked \
+         or hung.\n\n{}\n\
+         In {ROUNDS} rounds three runs of one name published in one folder at the same time, and {killed} of them were killed meanwhile: the \
+         last run that ended with 0 had its whole bundle there. {BUSY_RUNS} images were made of volumes (ext4, xfs and btrfs in turn) while \
+         programs made, removed, renamed and swapped files of every kind on them: what nobody touched was the same in the image. \
+         `AMI_FAULTS_SEED={seed}` repeats all of it.\n",
         machine(),
         report.injections(),
         report.table()

@@ -482,3 +482,43 @@ fn finding_25n_status_lines_begin_lines_on_a_terminal_too() {
     let shown = on_terminal(command("ec2-upload-bundle", &arguments));
     assert!(!shown.contains('\u{1b}'), "{shown:?}");
 }
+
+/// tokio panics where it gets no descriptors; from so few on that the program is just loaded.
+#[test]
+fn finding_11_few_descriptors_are_an_error_in_one_line() {
+    let mut had_too_few = 0;
+    for limit in 4..40 {
+        let mut command = Command::new("timeout");
+        let _ = isolate(&mut command)
+            .args(["--kill-after=1", HANG, "prlimit"])
+            .arg(format!("--nofile={limit}"))
+            .arg(command_path("ec2-delete-bundle"))
+            .args([
+                "-b",
+                "bundles.test",
+                "-p",
+                "image",
+                "-y",
+                "-a",
+                "x",
+                "-s",
+                "y",
+            ])
+            .args(["--url", "http://127.0.0.1:9"]);
+        let result = outcome(&mut command);
+        let errors = result
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("ERROR: "));
+        assert!(
+            [3, 254].contains(&result.code) && errors.count() == 1,
+            "{limit}: {result:?}"
+        );
+        had_too_few += usize::from(
+            result
+                .stderr
+                .contains("ERROR: the network cannot be used: "),
+        );
+    }
+    assert!(had_too_few > 0);
+}
