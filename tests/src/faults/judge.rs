@@ -163,14 +163,14 @@ fn after_kill(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<(), Str
     }
     if injection.blow == Blow::Kill && sweeper_lived(ran) {
         left(scene).map_err(|left| format!("after its sweeper: {left}"))?;
-        let kept = scene.is_kept();
+        let kept = scene.is_kept_after_kill();
         let _ = kept.map_err(|wrong| format!("after its sweeper: {wrong}"))?;
     }
     if scene.is_local() {
         scene.run_another()?;
         left(scene).map_err(|left| format!("after the next run: {left}"))?;
     }
-    let kept = scene.is_kept();
+    let kept = scene.is_kept_after_kill();
     let kept = kept.map_err(|wrong| format!("after the next run: {wrong}"))?;
     let is_done = kept == Kept::Complete && scene.promise != Promise::Resumes;
     if is_done || scene.promise == Promise::NeverSucceeds {

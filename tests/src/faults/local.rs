@@ -186,7 +186,7 @@ pub fn migrate_manifest() -> Scene {
         "ec2-migrate-manifest",
         "beside its parts",
         work,
-        Promise::AllOrNothing,
+        Promise::BacksUp,
         move || {
             let paths: [(&str, &Path); 4] = [
                 ("-k", &key("user2048.key")),

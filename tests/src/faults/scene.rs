@@ -17,7 +17,7 @@ pub const BUNDLE: &str = "image";
 
 /// Whether a name is that of a private folder that outlives its run, for the next one to go on with.
 pub fn is_to_resume(name: &str) -> bool {
-    name.starts_with(".ec2-ami-tools-kept.")
+    name.starts_with(".ec2-ami-tools-download.")
 }
 
 /// What is promised of a command that ends with an error, or is killed.
@@ -27,6 +27,8 @@ pub enum Promise {
     AllOrNothing,
     /// The same, and a private folder may stay for the next run of this command to go on with.
     Resumes,
+    /// As all or nothing, but a killed run may have made its backup of the manifest, which the next run of this command adopts.
+    BacksUp,
     /// The target is a bucket: if there is a manifest, then its whole bundle is there.
     ManifestMeansWhole,
     /// The command changes nothing, and may never succeed.
@@ -113,19 +115,30 @@ impl Scene {
         (self.restore)();
     }
 
-    /// The files of the target, without what may stay.
-    pub fn now(&self) -> Files {
-        let mut files = files(&self.target);
-        if self.promise == Promise::Resumes {
-            files.retain(|name, _| !is_to_resume(name));
-        }
-        files
-    }
-
     /// Whether the target holds what it held before or a whole result, as the promise has it.
     pub fn is_kept(&self) -> Result<Kept, String> {
-        let now = self.now();
-        if now == self.digests {
+        self.compare(files(&self.target))
+    }
+
+    /// The same after a kill.
+    pub fn is_kept_after_kill(&self) -> Result<Kept, String> {
+        let mut now = files(&self.target);
+        if self.promise == Promise::BacksUp {
+            let of_old = |name: &str| self.digests.get(name.strip_suffix(".bak")?);
+            now.retain(|name, digest| of_old(name) != Some(digest));
+        }
+        self.compare(now)
+    }
+
+    fn is_before(&self, now: &Files) -> bool {
+        let counts = |name: &&String| self.promise != Promise::Resumes || !is_to_resume(name);
+        now.iter()
+            .filter(|(name, _)| counts(name))
+            .eq(self.digests.iter())
+    }
+
+    fn compare(&self, now: Files) -> Result<Kept, String> {
+        if self.is_before(&now) {
             return Ok(Kept::Before);
         }
         let complete = (self.complete)();
