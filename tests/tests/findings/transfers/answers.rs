@@ -195,14 +195,47 @@ fn finding_10_what_is_compressed_is_no_answer() {
 
 #[test]
 fn finding_10_an_answer_that_comes_a_byte_at_a_time_ends() {
-    let scene = Scene::new();
-    for status in [200, 403] {
+    let drip = |status| {
         let drip = Hostile::Drip {
             status,
             every: Duration::from_millis(200),
         };
-        let result = scene.upload(hostile("GET", "location", drip));
+        let result = Scene::new().upload(hostile("GET", "location", drip));
         assert_one_line(&result, 3, "the server's answer took more than 60 s");
+    };
+    std::thread::scope(|scope| {
+        for status in [200, 403] {
+            let _ = scope.spawn(move || drip(status));
+        }
+    });
+}
+
+#[test]
+fn finding_12_what_a_server_says_stays_on_one_line() {
+    let scene = Scene::new();
+    let words =
+        "<Error><Code>Bad\nCode</Code><Message>\x1b[31m\r\nERROR: forged\x07</Message></Error>";
+    let rule = |status, times| {
+        let action = Action::Answer {
+            status,
+            headers: Vec::new(),
+            body: words.to_owned(),
+        };
+        Rule::new("PUT", "part", times, action)
+    };
+    let refused = scene.upload(rule(403, None));
+    assert_one_line(&refused, 3, "forged");
+    let manifest = manifest();
+    let again = scene.run(
+        rule(500, Some(1)),
+        "ec2-upload-bundle",
+        &["-m", &manifest, "--retry", "--parallel", "1"],
+    );
+    assert_eq!(again.code, 0, "{again:?}");
+    for result in [refused, again] {
+        assert_eq!(result.stderr.lines().count(), 1, "{result:?}");
+        let is_control = |c: char| c.is_control() && c != '\n';
+        assert!(!result.stderr.contains(is_control), "{result:?}");
     }
 }
 
