@@ -74,7 +74,7 @@ impl Scene {
         let result = outcome(&mut self.upload(more));
         let requests = self.proxy.requests();
         let deletions = requests.iter().filter(|request| request.method == "DELETE");
-        (result, deletions.map(|request| file_of(request)).collect())
+        (result, deletions.map(file_of).collect())
     }
 
     fn state(&self, old: &Files, new: &Files) -> State {
@@ -343,7 +343,7 @@ fn finding_04_only_the_two_names_of_the_bundles_manifest_are_touched() {
         let requests = requests
             .iter()
             .filter(|request| request.method == method && request.path.contains("manifest"));
-        requests.map(|request| file_of(request)).collect()
+        requests.map(file_of).collect()
     };
     assert_eq!(asked("GET"), ["image.renamed.manifest.xml", MANIFEST]);
     assert_eq!(asked("DELETE"), [MANIFEST]);
