@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use end_to_end::bundles::forge_image;
 use end_to_end::proxy::{Proxy, Slowness};
 use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, private_key, small_parts, with_keys};
+use end_to_end::same::{assert_same_bytes, assert_same_files};
 use end_to_end::{Outcome, command, command_path, contents, folder, names, outcome, shell};
 
 /// A part of [`small_parts`] that manifests here call by another name.
@@ -105,8 +106,11 @@ fn finding_02_odd_part_names_are_downloaded_where_nothing_has_them() {
     let result = download(&server.url(), &private_key, destination.path(), &[]);
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
     let found = contents(destination.path());
-    assert_eq!(found["image.manifest.xml"], text.as_bytes());
-    assert_eq!(found["pk.pem"], fs::read(small_parts().join(ONE)).unwrap());
+    assert_same_bytes(&found["image.manifest.xml"], text.as_bytes());
+    assert_same_bytes(
+        &found["pk.pem"],
+        &fs::read(small_parts().join(ONE)).unwrap(),
+    );
     assert_eq!(found.len(), 13);
 }
 
@@ -138,7 +142,7 @@ fn finding_02_the_manifests_name_is_the_persons_but_never_a_hidden_file_or_the_k
         let result = download(&server.url(), &own_key, destination.path(), &words);
         assert_eq!(result.code, code, "{result:?}");
         assert!(result.stderr.contains(said), "{}", result.stderr);
-        assert_eq!(contents(destination.path()), before);
+        assert_same_files(&contents(destination.path()), &before);
     }
     let result = download(
         &server.url(),
@@ -147,7 +151,7 @@ fn finding_02_the_manifests_name_is_the_persons_but_never_a_hidden_file_or_the_k
         &["-m", "a name"],
     );
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
-    assert_eq!(contents(destination.path())["a name"], text.as_bytes());
+    assert_same_bytes(&contents(destination.path())["a name"], text.as_bytes());
 }
 
 /// Unbundles with a key and umask.
@@ -213,7 +217,7 @@ fn finding_02_an_image_replaces_only_the_file_that_its_manifest_is_called_after(
         let result = unbundle(&at(manifest), &private_key, work.path(), "022");
         assert_eq!(result.code, 254, "{name} {manifest}: {result:?}");
         assert!(result.stderr.contains(said), "{name}: {}", result.stderr);
-        assert_eq!(contents(work.path()), before, "{name} {manifest}");
+        assert_same_files(&contents(work.path()), &before);
     }
 
     // The key, by a hard link and by a symbolic link, where the manifest is called after it.
@@ -230,7 +234,7 @@ fn finding_02_an_image_replaces_only_the_file_that_its_manifest_is_called_after(
         assert_eq!(result.code, 254, "{link}: {result:?}");
         assert!(result.stderr.contains("the image would replace"));
         let key = fs::read(work.path().join("key")).unwrap();
-        assert!(key == fs::read(&private_key).unwrap());
+        assert_same_bytes(&key, &fs::read(&private_key).unwrap());
     }
 }
 
@@ -335,7 +339,7 @@ fn finding_02_what_is_not_called_as_a_part_is_deleted_only_after_a_question_of_i
     let result = delete(&server, &manifest, "n\n", &[]);
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
     assert!(!result.stdout.contains("Delete these too"));
-    assert_eq!(contents(&bucket), before);
+    assert_same_files(&contents(&bucket), &before);
 }
 
 #[test]
