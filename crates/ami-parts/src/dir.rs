@@ -18,6 +18,12 @@ const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
+/// How a name is not found, in a folder of a file server too that somebody else has removed.
+const GONE: [io::ErrorKind; 2] = [
+    io::ErrorKind::NotFound,
+    io::ErrorKind::StaleNetworkFileHandle,
+];
+
 /// An open folder, and the path that it was opened by.
 #[derive(Debug)]
 pub(crate) struct Dir {
@@ -170,7 +176,7 @@ impl Folder for Dir {
             &component(name)?,
             AtFlags::SYMLINK_NOFOLLOW,
         ) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if GONE.contains(&e.kind()) => Ok(None),
             result => result.map(Some),
         }
     }

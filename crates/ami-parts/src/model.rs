@@ -71,6 +71,8 @@ struct Disk {
     locks: BTreeMap<u64, usize>,
     moment: i64,
     openings: usize,
+    /// How often a folder is open: as long as it is, nothing else gets its inode.
+    open: BTreeMap<u64, usize>,
 }
 
 /// The machine.
@@ -152,6 +154,7 @@ impl Machine {
             locks: BTreeMap::new(),
             moment: 0,
             openings: 0,
+            open: BTreeMap::new(),
         })))
     }
 
@@ -245,6 +248,7 @@ impl Machine {
                 locks: BTreeMap::new(),
                 moment: disk.moment,
                 openings: 0,
+                open: BTreeMap::new(),
             })))
         };
         (0..1 << count).map(after).collect()
@@ -270,8 +274,10 @@ impl Machine {
 impl Disk {
     /// The smallest one: inodes are given again as soon as they can be.
     fn free_inode(&self) -> u64 {
-        let is_free =
-            |inode: &u64| !self.now.contains_key(inode) && !self.durable.contains_key(inode);
+        let is_free = |inode: &u64| {
+            let is_known = |nodes: &Nodes| nodes.contains_key(inode);
+            !is_known(&self.now) && !is_known(&self.durable) && !self.open.contains_key(inode)
+        };
         (DESTINATION..).find(is_free).unwrap_or_default()
     }
 
@@ -344,6 +350,7 @@ impl Process {
     fn opened(self: &Arc<Self>, inode: u64, path: PathBuf) -> Fake {
         let mut disk = self.machine.disk();
         disk.openings += 1;
+        *disk.open.entry(inode).or_default() += 1;
         Fake {
             process: Arc::clone(self),
             inode,
@@ -385,8 +392,12 @@ impl Process {
 
 impl Fake {
     /// Locks of the dead go too: the kernel closes what they had opened.
-    fn unlock(&self) {
+    fn close(&self) {
         let mut disk = self.process.machine.disk();
+        if let Some(count) = disk.open.get_mut(&self.inode) {
+            *count -= 1;
+        }
+        disk.open.retain(|_, count| *count > 0);
         let opening = self.opening;
         disk.locks.retain(|_, holder| *holder != opening);
     }
@@ -394,7 +405,7 @@ impl Fake {
 
 impl Drop for Fake {
     fn drop(&mut self) {
-        self.unlock();
+        self.close();
     }
 }
 
@@ -429,7 +440,8 @@ impl Folder for Fake {
 
     fn look(&self, name: &str) -> io::Result<Option<Entry>> {
         let mut disk = self.process.call()?;
-        let inode = disk.inode(self.inode, name)?;
+        // A folder that is removed has nothing in it.
+        let inode = disk.inode(self.inode, name).unwrap_or_default();
         inode.map(|inode| disk.entry(inode)).transpose()
     }
 
