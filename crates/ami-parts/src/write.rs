@@ -68,7 +68,7 @@ fn staged_name(index: usize) -> String {
 }
 
 /// Writes a stream into numbered files of a folder. How many digits a part's number has is known only at the end, so the
-/// files have temporary names until [`publish`](crate::publish()).
+/// files have temporary names until [`Staging::publish`](crate::Staging::publish).
 ///
 /// A finished part is synced by a thread of its own while the next one is written: the disk works while the processors do. Where
 /// there is no thread to be had, it is synced before the next one is begun.

@@ -1,7 +1,7 @@
 //! The sweep: every command's system calls made to fail one at a time, and the command killed or interrupted at them.
 //!
-//! A good run under strace shows which calls a command makes; [`plan`] chooses places among them, [`run`] repeats the command with
-//! strace's fault injection, and [`judge`] sees whether what is left is what the suite promises. A [`scene`](scene::Scene) is a command
+//! A good run under strace shows which calls a command makes; `plan` chooses places among them, `run` repeats the command with
+//! strace's fault injection, and `judge` sees whether what is left is what the suite promises. A `scene` is a command
 //! with what must be true of it. `when=N` of strace counts in each thread, so one injection may hit several threads.
 
 mod calls;
