@@ -343,7 +343,7 @@ fn finding_02_what_is_not_called_as_a_part_is_deleted_only_after_a_question_of_i
 }
 
 #[test]
-fn finding_25_a_download_into_a_folder_that_cannot_be_written_exits_with_3() {
+fn finding_25k_a_download_into_a_folder_that_cannot_be_written_exits_with_3() {
     let server = Server::start();
     let _ = put_bundle(&server.bucket(BUCKET), ONE);
     let destination = folder();
