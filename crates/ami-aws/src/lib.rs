@@ -16,7 +16,7 @@ pub use ami_region::{DEFAULT_REGION, Partition, is_region};
 pub use answer::{Answer, Problem, connection_problem, root_cause};
 pub use credentials::{Identity, Resolved, resolve};
 pub use error::Error;
-pub use http::{Clients, clients, environment_endpoint};
+pub use http::{Clients, clients, environment_endpoint, environment_endpoint_kind};
 
 /// What services are told that asks.
 pub const APP_NAME: &str = "ec2-ami-tools";

@@ -65,12 +65,13 @@ pub struct Ec2 {
     credentials: Resolved,
     /// A server in place of AWS's, for all regions.
     server: Option<String>,
+    kind: Kind,
     additional: Option<RegionEndpoint>,
 }
 
 impl Ec2 {
     /// Finds the credentials and prepares to ask; nothing is sent to EC2 yet. `AWS_ENDPOINT_URL_EC2` and `AWS_ENDPOINT_URL` name a
-    /// server in place of AWS's.
+    /// server in place of AWS's; `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` choose among AWS's.
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -80,10 +81,12 @@ impl Ec2 {
     ) -> Result<Self, Error> {
         let http = ami_aws::clients()?.answers;
         let credentials = ami_aws::resolve(identity, &http).await?;
+        let (fips, dual_stack) = ami_aws::environment_endpoint_kind();
         Ok(Self {
             http,
             credentials,
             server: ami_aws::environment_endpoint("EC2").map(|(_, url)| url),
+            kind: Kind { fips, dual_stack },
             additional,
         })
     }
@@ -99,7 +102,7 @@ impl Ec2 {
             http: &self.http,
             credentials: &self.credentials,
             region,
-            url: server.unwrap_or_else(|| endpoint::of_region(region, Kind::default())),
+            url: server.unwrap_or_else(|| endpoint::of_region(region, self.kind)),
             timeouts: TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
                 .read_timeout(ANSWER)
