@@ -3,8 +3,8 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::pin::pin;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ const MOST_WORKERS: usize = 8;
 /// How long threads are kept that resolve names and sync files: longer than any run. Where others take what threads there are, there
 /// might be none again.
 const KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How long a runtime's threads may take to be there.
+const LONGEST_START: Duration = Duration::from_secs(2);
 
 /// How long it is waited for threads that are ending, and how many times. They have nothing more to do.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -50,23 +53,42 @@ fn runtime() -> Result<Runtime, Failure> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let workers = cores.min(MOST_WORKERS);
     let before = threads();
-    let to_be_had = threads_to_be_had(workers + 1);
+    // One for waiting, and one that starts the others.
+    let wanted = workers + 2;
+    let to_be_had = threads_to_be_had(wanted);
     wait_for(before);
-    let mut builder = match to_be_had {
-        Ok(threads) if threads > workers => Builder::new_multi_thread(),
-        Ok(_) => Builder::new_current_thread(),
-        Err(error) => return Err(Failure::new(exit::OTHER, NoThreads(error))),
+    let to_be_had = to_be_had.map_err(|error| Failure::new(exit::OTHER, NoThreads(error)))?;
+    if to_be_had == wanted
+        // Somebody else may have taken them since.
+        && let Ok(runtime) = ami_imds::start(|| with_workers(workers))
+    {
+        return Ok(runtime);
+    }
+    ami_imds::start(|| build(&mut Builder::new_current_thread())).or_exit(exit::OTHER)
+}
+
+/// Starts on a thread of its own: where tokio gets some workers and not all, it panics, and then waits for ever for those it has.
+fn with_workers(count: usize) -> io::Result<Runtime> {
+    let (tell, told) = mpsc::channel();
+    let start = move || tell.send(build(Builder::new_multi_thread().worker_threads(count)));
+    let _ = thread::Builder::new().spawn(start)?;
+    told.recv_timeout(LONGEST_START).map_err(io::Error::other)?
+}
+
+/// A runtime with the thread that waits. What tokio gets no thread for it keeps for one that is free, which may be never.
+fn build(builder: &mut Builder) -> io::Result<Runtime> {
+    let runtime = builder.thread_keep_alive(KEPT).enable_all().build()?;
+    let waiting = async {
+        let first = tokio::task::spawn_blocking(|| {});
+        tokio::time::timeout(LONGEST_START, first).await
     };
-    let started = ami_imds::start(|| {
-        let runtime = builder
-            .worker_threads(workers)
-            .thread_keep_alive(KEPT)
-            .enable_all()
-            .build()?;
-        runtime.block_on(async { tokio::task::spawn_blocking(|| {}).await })?;
-        Ok(runtime)
-    });
-    started.or_exit(exit::OTHER)
+    match runtime.block_on(waiting) {
+        Ok(ended) => ended.map(|()| runtime).map_err(io::Error::from),
+        Err(late) => {
+            runtime.shutdown_background();
+            Err(late.into())
+        }
+    }
 }
 
 /// The threads of this process; `None` without /proc.
