@@ -297,7 +297,7 @@ fn a_grub_legacy_that_cannot_read_gpt_is_found_out_before_the_copy() {
     let result = clone_volume(
         &volume.path(),
         destination.path(),
-        &["-s", "2048", "-P", "gpt"],
+        &["-s", "2048", "-P", "gpt", "--use-volume-tools"],
     );
     assert_eq!((result.code, result.stdout.as_str()), (1, ""));
     assert_eq!(
@@ -320,7 +320,14 @@ fn a_boot_configuration_that_names_another_root_is_warned_of() {
     let result = clone_volume(
         &volume.path(),
         destination.path(),
-        &["-s", "2048", "-P", "gpt", "--no-filter"],
+        &[
+            "-s",
+            "2048",
+            "-P",
+            "gpt",
+            "--no-filter",
+            "--use-volume-tools",
+        ],
     );
     assert_eq!(result.code, 0, "{}", result.stderr);
     let line = fs::read_to_string(volume.path().join("boot/grub/grub.cfg")).unwrap();
