@@ -78,7 +78,7 @@ pub fn judge(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<End, Str
     if code == 0 {
         after_success(scene)
     } else {
-        after_failure(scene, &hit, ran)
+        after_failure(scene, injection, &hit, ran)
     }
 }
 
@@ -118,7 +118,12 @@ fn after_success(scene: &Scene) -> Result<End, String> {
     Ok(End::Success)
 }
 
-fn after_failure(scene: &Scene, hit: &[&Line], ran: &Ran) -> Result<End, String> {
+fn after_failure(
+    scene: &Scene,
+    injection: &Injection,
+    hit: &[&Line],
+    ran: &Ran,
+) -> Result<End, String> {
     // Where standard error cannot be written, the exit code alone says it.
     let is_silent = hit.iter().any(|line| line.text.starts_with("2<"));
     if !is_silent && !has_one_error(scene, ran) {
@@ -127,11 +132,12 @@ fn after_failure(scene: &Scene, hit: &[&Line], ran: &Ran) -> Result<End, String>
     match scene.is_kept()? {
         Kept::Before | Kept::NoManifest => Ok(End::Failure),
         Kept::Complete => {
-            // The command cannot know what an answer that was lost would have said.
+            // The command cannot know what an answer would have said that was lost, or not waited for.
             let is_network = hit.iter().any(|line| line.text.contains("<TCP"));
+            let is_lost = is_network || injection.blow == Blow::Interrupt;
             let is_remote = scene.promise == Promise::ManifestMeansWhole;
             let is_said = ran.stderr.contains("complete");
-            if is_silent || is_said || (is_remote && is_network) {
+            if is_silent || is_said || (is_remote && is_lost) {
                 Ok(End::Complete)
             } else {
                 Err("the result is complete, and the error does not say so".to_owned())
