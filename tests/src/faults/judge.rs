@@ -89,8 +89,8 @@ fn panicked(ran: &Ran, code: i32) -> bool {
 
 /// What is left on the machine and in the target, without what may stay.
 fn left(scene: &Scene) -> Result<(), String> {
-    let mut left = left_behind(&scene.target, PATIENCE);
-    left.retain(|name| !(scene.promise == Promise::Resumes && is_to_resume(name)));
+    let may_stay = |name: &str| scene.promise == Promise::Resumes && is_to_resume(name);
+    let left = left_behind(&scene.target, PATIENCE, may_stay);
     if left.is_empty() {
         return Ok(());
     }
@@ -188,7 +188,7 @@ fn after_kill(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<(), Str
     }
     let complete = (scene.complete)();
     complete.map_err(|wrong| format!("run again, the result is not whole: {wrong}"))?;
-    let left = left_behind(&scene.target, PATIENCE);
+    let left = left_behind(&scene.target, PATIENCE, |_| false);
     if left.is_empty() {
         return Ok(());
     }
