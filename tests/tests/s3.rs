@@ -479,16 +479,13 @@ fn tls_trusts_the_given_authority_and_goes_through_the_proxy() {
     let empty = work.path().join("empty.pem");
     fs::write(&empty, "").unwrap();
     let empty = empty.to_str().unwrap();
-    for (file, reason) in [
-        (empty, "holds no certificates in PEM"),
-        ("/dev/null", "cannot be read"),
-    ] {
+    for file in [empty, "/dev/null"] {
         let useless = upload(&direct, &[("AWS_CA_BUNDLE", file)]);
         assert_eq!(
             (useless.code, useless.stderr),
             (
                 254,
-                format!("ERROR: AWS_CA_BUNDLE names {file}, which {reason}\n")
+                format!("ERROR: AWS_CA_BUNDLE names {file}, which holds no certificates in PEM\n")
             )
         );
     }

@@ -123,7 +123,7 @@ fn certificates(path: &Path) -> Result<Vec<u8>, Error> {
     let size = ami_files::open_regular(path)
         .and_then(|file| file.take(LARGEST_BUNDLE + 1).read_to_end(&mut pem))
         .map_err(|error| {
-            // `/dev/null` is nothing that cannot be read.
+            // Such as `/dev/null`: it could be read, and has none.
             let is_no_file = error.get_ref().is_some_and(|e| e.is::<NotRegular>());
             useless(if is_no_file {
                 NO_CERTIFICATES
