@@ -4,6 +4,7 @@
 //! Others work on the volume meanwhile, and may want to harm this run. So files are opened relative to their folders, never by a
 //! path, and are copied only if they are still what was looked at; what changes, vanishes or does not fit is named at the end.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -58,6 +59,8 @@ pub struct Copied {
     pub unfit: Vec<PathBuf>,
     /// Files that other processes had a lease on (fcntl(2), F_SETLEASE) until the end; left out.
     pub held: Vec<PathBuf>,
+    /// The device numbers (`st_dev`) of the file systems of which folders were copied.
+    pub file_systems: BTreeSet<u64>,
 }
 
 /// What is told of the copy as it goes on: entries and bytes since the last time.
@@ -92,6 +95,7 @@ struct Copy<'a> {
     without_attributes: Notes,
     unfit: Notes,
     held: Notes,
+    file_systems: Mutex<BTreeSet<u64>>,
     /// Until when files with a lease are waited for.
     patience: OnceLock<Instant>,
 }
@@ -118,6 +122,7 @@ pub(crate) fn copy(
         without_attributes: Notes::default(),
         unfit: Notes::default(),
         held: Notes::default(),
+        file_systems: Mutex::default(),
         patience: OnceLock::new(),
     };
     let vanished = walk(source, selection, threads, interrupted, &copy)?;
@@ -129,6 +134,10 @@ pub(crate) fn copy(
         without_attributes: copy.without_attributes.sorted(),
         unfit: copy.unfit.sorted(),
         held: copy.held.sorted(),
+        file_systems: copy
+            .file_systems
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner),
     })
 }
 
@@ -185,6 +194,10 @@ impl Visitor for Copy<'_> {
 
     fn close_folder(&self, folder: &Place<OwnedFd>) -> Result<(), Trouble> {
         self.copy_metadata(&folder.source, &folder.own, &folder.stat, &folder.path)?;
+        let seen = self.file_systems.lock();
+        let _ = seen
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(folder.stat.st_dev);
         self.count(0);
         Ok(())
     }

@@ -109,7 +109,7 @@ fn make_in(
         source: std::io::ErrorKind::PermissionDenied.into(),
     })?;
     let (file, partition_id) = make_file(plan, path)?;
-    let lost = workshop.show_volume(&plan.volume, &plan.mounts)?;
+    let shown = workshop.show_volume(&plan.volume, &plan.mounts)?;
     let device = LoopDevice::new(
         &file,
         plan.layout.root_offset,
@@ -136,10 +136,18 @@ fn make_in(
         making.progress,
         making.interrupted,
     )?;
-    let lost = lost.iter().map(|mount| &mount.mount_point);
-    copied
-        .vanished
-        .extend(lost.map(|path| below(path, &plan.volume)));
+    // A folder that is renamed while its parent is read may be passed by under both names.
+    let is_passed_by = |device: &u64| !copied.file_systems.contains(device);
+    let passed_by = shown.folders.iter().filter(|(_, dev)| is_passed_by(dev));
+    let passed_by = passed_by
+        .map(|(mount, _)| below(&mount.mount_point, &plan.volume))
+        .filter(|path| plan.selection.enters(path));
+    let missing = shown.missing.iter();
+    let lost: Vec<PathBuf> = missing
+        .map(|mount| below(&mount.mount_point, &plan.volume))
+        .chain(passed_by)
+        .collect();
+    copied.vanished.extend(lost);
     copied.vanished.sort();
     debug!(copied.entries, copied.data, "copied");
     (making.event)(Event::Copied);

@@ -1,6 +1,8 @@
 //! What of a volume goes into the image.
 
 use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::Stat;
 
@@ -34,6 +36,16 @@ pub(crate) struct Selection {
 impl Selection {
     pub(crate) fn is_secret(&self, stat: &Stat) -> bool {
         self.secrets.contains(&(stat.st_dev, stat.st_ino))
+    }
+
+    /// Whether the folder of that path is copied with what is in it.
+    pub(crate) fn enters(&self, path: &Path) -> bool {
+        path.ancestors()
+            .filter(|folder| folder.parent().is_some())
+            .all(|folder| {
+                let decision = self.decide(folder.as_os_str().as_bytes(), true);
+                matches!(decision, Decision::Take)
+            })
     }
 
     pub(crate) fn decide(&self, path: &[u8], is_folder: bool) -> Decision<'_> {

@@ -47,6 +47,15 @@ pub(crate) struct Workshop<'a> {
     interrupted: &'a AtomicBool,
 }
 
+/// What is shown of the mounts below a volume that are copied along.
+#[derive(Debug)]
+pub(crate) struct ShownMounts {
+    /// Those that are not there any more.
+    pub(crate) missing: Vec<Mount>,
+    /// Those that are folders, with the device number (`st_dev`) of what is in them.
+    pub(crate) folders: Vec<(Mount, u64)>,
+}
+
 impl<'a> Workshop<'a> {
     /// Gives the calling thread mounts of its own and sets up the folders. `interrupted` ends the programs that are run in them.
     pub(crate) fn new(interrupted: &'a AtomicBool) -> Result<Self, Error> {
@@ -103,15 +112,18 @@ impl<'a> Workshop<'a> {
         }
     }
 
-    /// Shows the volume and the mounts below it that are copied along, read-only. Gives those of them that are not there.
+    /// Shows the volume and the mounts below it that are copied along, read-only.
     ///
     /// Folders may be renamed meanwhile. So all mounts are shown in one step, each where it belongs whatever its folder is called,
     /// and then those that are not wanted are taken away.
-    pub(crate) fn show_volume(&self, volume: &Path, along: &[Mount]) -> Result<Vec<Mount>, Error> {
+    pub(crate) fn show_volume(&self, volume: &Path, along: &[Mount]) -> Result<ShownMounts, Error> {
         let view = self.volume();
         rustix::mount::mount_bind_recursive(volume, &view).map_err(Error::io("mount", volume))?;
         make_safe(&view).map_err(Error::io("mount read-only", volume))?;
-        let mut missing = along.to_vec();
+        let mut shown = ShownMounts {
+            missing: along.to_vec(),
+            folders: Vec::new(),
+        };
         let mut done = Vec::new();
         let mut looks = 0;
         while looks < MOST_LOOKS {
@@ -120,7 +132,7 @@ impl<'a> Workshop<'a> {
                 .below(&view)
                 .filter(|mount| !done.contains(&mount.id));
             let Some(mount) = below.next() else {
-                return Ok(missing);
+                return Ok(shown);
             };
             // Its path was right a moment ago.
             let Some(root) = open_mount(mount) else {
@@ -130,7 +142,15 @@ impl<'a> Workshop<'a> {
             let path = inside::path_of(&root);
             if along.iter().any(|wanted| wanted.shows_the_same(mount)) {
                 make_safe(&path).map_err(Error::io("mount read-only", &mount.mount_point))?;
-                missing.retain(|wanted| !wanted.shows_the_same(mount));
+                shown.missing.retain(|wanted| !wanted.shows_the_same(mount));
+                let stat = rustix::fs::fstat(&root)
+                    .map_err(|errno| Error::io("read", &mount.mount_point)(errno))?;
+                let wanted = along.iter().find(|wanted| wanted.shows_the_same(mount));
+                if let Some(wanted) = wanted
+                    && FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                {
+                    shown.folders.push((wanted.clone(), stat.st_dev));
+                }
                 done.push(mount.id);
             } else if let Err(error) = rustix::mount::unmount(&path, UnmountFlags::DETACH) {
                 // One that belongs to the container around this one; its folder is made empty.

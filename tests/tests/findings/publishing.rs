@@ -164,12 +164,10 @@ fn finding_14_what_fails_after_the_bundle_is_complete_says_that_it_is() {
     let run = bundling_parts(work.path(), 1, destination.path());
     let complete = format!("{} is complete, but ", manifest.display());
     // Standard output on a disk that is full; the last sync is that of the folder with the manifest.
-    let mut unheard = command(
-        "ec2-bundle-image",
-        &[run.get_args().collect(), vec!["--json".as_ref()]].concat(),
-    );
+    let mut unheard = bundling_parts(work.path(), 1, destination.path());
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let unheard = unheard.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    let unheard = unheard.arg("--json").stdout(full).stderr(Stdio::piped());
+    let unheard = unheard.spawn().unwrap();
     let unheard = unheard.wait_with_output().unwrap();
     let said = String::from_utf8(unheard.stderr).unwrap();
     assert_eq!(unheard.status.code(), Some(254), "{said}");
