@@ -5,11 +5,11 @@
 
 use std::io;
 
+use crate::asking::{self, lock, look, sync};
 use crate::error::Error;
 use crate::folder::{Folder, place};
 use crate::names;
-use crate::private::{Private, SAVED, clear, open_ours};
-use crate::recovery::sync;
+use crate::private::{self, Private, clear, open_ours};
 use crate::turn::take_turn;
 
 const RUN: &str = ".ec2-ami-tools.";
@@ -21,11 +21,7 @@ const PARTS: &str = "parts";
 
 /// Clears away what has no owner, and puts older files back where nothing has their names; nothing is waited for.
 pub(crate) fn sweep<F: Folder>(private: &Private<F>) -> Result<(), Error> {
-    let shown = private.destination.path();
-    let mut names = private
-        .destination
-        .names()
-        .map_err(Error::io("read", shown))?;
+    let mut names = asking::names(&private.destination)?;
     names.retain(|name| name.starts_with(RUN) || name.starts_with(DOWNLOAD));
     for name in names {
         // Nothing of other runs may fail this one.
@@ -38,17 +34,15 @@ fn sweep_one<F: Folder>(private: &Private<F>, name: &str) -> Result<(), Error> {
     let Some(folder) = private.open(name)? else {
         return Ok(());
     };
-    if !folder
-        .try_lock()
-        .map_err(Error::io("lock", folder.path()))?
-    {
+    if !lock(&folder)? {
         return Ok(());
     }
     for aside in ASIDE {
         if let Some(aside) = open(&folder, aside, private.access)? {
             let _turn = take_turn(private, || Err(Error::Interrupted))?;
             if !put_back(private, &folder, &aside)? {
-                return save(private, name);
+                let _ = private::save(&private.destination, name)?;
+                return Ok(());
             }
         }
     }
@@ -66,10 +60,7 @@ fn sweep_one<F: Folder>(private: &Private<F>, name: &str) -> Result<(), Error> {
 
 fn open<F: Folder>(folder: &F, name: &str, access: (u32, u32)) -> Result<Option<F>, Error> {
     // 0.1.0 gave inner folders the mode that the umask left.
-    let Some(entry) = folder
-        .look(name)
-        .map_err(Error::io("read", folder.path()))?
-    else {
+    let Some(entry) = look(folder, name)? else {
         return Ok(None);
     };
     if entry.access.0 != access.0 {
@@ -81,11 +72,10 @@ fn open<F: Folder>(folder: &F, name: &str, access: (u32, u32)) -> Result<Option<
 /// `false`: something has the name of one of the older files, and these are not in order without it.
 fn put_back<F: Folder>(private: &Private<F>, folder: &F, aside: &F) -> Result<bool, Error> {
     let destination = &private.destination;
-    let mut names = aside.names().map_err(Error::io("read", aside.path()))?;
-    let look = |folder: &F, name: &str| folder.look(name).map_err(Error::io("read", folder.path()));
+    let mut names = asking::names(aside)?;
     if aside.path().ends_with(ASIDE[1]) {
         // The new bundle was complete when its manifest had left the private folder, and so it is when there is one by now.
-        let staged = folder.names().map_err(Error::io("read", folder.path()))?;
+        let staged = asking::names(folder)?;
         let manifest = staged
             .iter()
             .find(|name| name.ends_with(names::MANIFEST_SUFFIX));
@@ -117,18 +107,9 @@ fn put_back<F: Folder>(private: &Private<F>, folder: &F, aside: &F) -> Result<bo
     Ok(true)
 }
 
-fn save<F: Folder>(private: &Private<F>, name: &str) -> Result<(), Error> {
-    let id = name.rsplit_once('.').map_or(name, |(_, id)| id);
-    let saved = format!("{SAVED}{id}");
-    place(&private.destination, name, &private.destination, &saved).map_err(Error::io(
-        "create",
-        &private.destination.path().join(&saved),
-    ))
-}
-
 /// Removes files: parts that came from S3, or what was replaced.
 fn empty<F: Folder>(folder: &F, name: &str) -> Result<(), Error> {
-    for file in folder.names().map_err(Error::io("read", folder.path()))? {
+    for file in asking::names(folder)? {
         if name == PARTS || names::has_bundle_shape(&file) || file.ends_with(".tar.gz.enc") {
             folder
                 .remove(&file)

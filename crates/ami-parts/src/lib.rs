@@ -20,6 +20,7 @@
 //! # Ok(()) }
 //! ```
 
+mod asking;
 mod dir;
 mod error;
 mod folder;

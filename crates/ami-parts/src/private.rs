@@ -10,8 +10,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::asking::{self, lock};
 use crate::error::Error;
-use crate::folder::Folder;
+use crate::folder::{Folder, place};
 use crate::journal::{JOURNAL, UNFINISHED};
 use crate::turn::{TURN, take_turn};
 use crate::{names, recovery};
@@ -68,8 +69,7 @@ impl<F: Folder> Private<F> {
 
     /// The names of all private folders of runs, this one's included, whoever they belong to.
     pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
-        let shown = self.destination.path();
-        let mut names = self.destination.names().map_err(Error::io("read", shown))?;
+        let mut names = asking::names(&self.destination)?;
         names.retain(|name| name.starts_with(WORK) || name.starts_with(DOWNLOAD));
         Ok(names)
     }
@@ -109,7 +109,7 @@ impl<F: Folder> Private<F> {
         let Some(folder) = self.open(name)? else {
             return Ok(());
         };
-        if is_locked(&folder)? {
+        if !lock(&folder)? {
             return Ok(());
         }
         self.settle_and_clear(&folder, name, || Err(Error::Interrupted))
@@ -173,7 +173,7 @@ pub(crate) fn sweep_after<F: Folder>(
     if access.0 != user || access.1 & 0o077 != 0 {
         return Ok(());
     }
-    while is_locked(&folder)? {
+    while !lock(&folder)? {
         wait()?;
     }
     let private = Private {
@@ -188,14 +188,6 @@ pub(crate) fn sweep_after<F: Folder>(
         Ok(false) => Ok(()),
         Err(e) => Err(Error::io("find", &path)(e)),
     }
-}
-
-/// Takes a folder's lock, unless somebody else has it.
-fn is_locked<F: Folder>(folder: &F) -> Result<bool, Error> {
-    let locked = folder.try_lock();
-    locked
-        .map(|locked| !locked)
-        .map_err(Error::io("lock", folder.path()))
 }
 
 /// Opens a folder that has this owner and mode; `None`: there is no such folder.
@@ -224,6 +216,15 @@ fn unless_gone<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         result => result.map(Some),
     }
+}
+
+/// Keeps a private folder for the user, under a name that no run clears away: its new path.
+pub(crate) fn save<F: Folder>(destination: &F, name: &str) -> Result<PathBuf, Error> {
+    let id = name.rsplit_once('.').map_or(name, |(_, id)| id);
+    let saved = format!("{SAVED}{id}");
+    let path = destination.path().join(&saved);
+    place(destination, name, destination, &saved).map_err(Error::io("create", &path))?;
+    Ok(path)
 }
 
 /// Whether the name leads to this very folder.

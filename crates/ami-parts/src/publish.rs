@@ -14,12 +14,13 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::asking::{self, look, sync};
 use crate::error::Error;
 use crate::folder::{Entry, Folder, place, take};
 use crate::journal::{self, JOURNAL, Journal, New, Old, UNFINISHED};
 use crate::names;
 use crate::private::Private;
-use crate::recovery::{self, Settled, sync};
+use crate::recovery::{self, Settled};
 use crate::turn::take_turn;
 
 /// A file of the private folder that is to be published.
@@ -151,17 +152,9 @@ fn plan<F: Folder>(
         });
     }
     // Without its manifest, what remains cannot be taken for a bundle.
-    let is_manifest: Vec<bool> = journal
-        .old
-        .iter()
-        .map(|old| journal.is_manifest(&old.target))
-        .collect();
-    let mut old: Vec<_> = is_manifest
-        .into_iter()
-        .zip(std::mem::take(&mut journal.old))
-        .collect();
-    old.sort_by_key(|(is_manifest, _)| !is_manifest);
-    journal.old = old.into_iter().map(|(_, old)| old).collect();
+    let mut old = std::mem::take(&mut journal.old);
+    old.sort_by_key(|old| !journal.is_manifest(&old.target));
+    journal.old = old;
     if journal.new.is_empty() {
         return Ok(None);
     }
@@ -177,22 +170,13 @@ fn is_last(files: &[NewFile], file: &NewFile) -> bool {
     files.last() == Some(file)
 }
 
-fn look<F: Folder>(folder: &F, name: &str) -> Result<Option<Entry>, Error> {
-    folder
-        .look(name)
-        .map_err(Error::io("read", &folder.path().join(name)))
-}
-
 /// What of a bundle is in a folder.
 pub(crate) fn files_of_bundle<F: Folder>(
     destination: &F,
     bundle: &str,
 ) -> Result<Vec<(String, Entry)>, Error> {
     let mut found = Vec::new();
-    for name in destination
-        .names()
-        .map_err(Error::io("read", destination.path()))?
-    {
+    for name in asking::names(destination)? {
         if names::belongs_to_bundle(bundle, &name)
             && let Some(entry) = look(destination, &name)?
         {

@@ -5,10 +5,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::asking::{look, sync};
 use crate::error::Error;
 use crate::folder::{Folder, place, take};
 use crate::journal::{JOURNAL, Journal, LARGEST};
-use crate::private::SAVED;
+use crate::private;
 
 /// What was done about a publication.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub(crate) fn settle<F: Folder>(destination: &F, folder: &F, name: &str) -> Resu
     };
     if let Some(last) = journal.last()
         && let Some(there) = look(destination, &last.target)?
-        && there.is_still(&last.identity)
+        && there.identity.is_still(&last.identity)
     {
         // It may have got its name just before the power went.
         sync(destination)?;
@@ -82,11 +83,7 @@ const NEVER_WRITTEN: [io::ErrorKind; 3] = [
 /// The journal in a folder, if there is one and it was written there.
 fn read<F: Folder>(folder: &F) -> Result<Option<Journal>, Error> {
     let path = folder.path().join(JOURNAL);
-    if folder
-        .look(JOURNAL)
-        .map_err(Error::io("read", &path))?
-        .is_none()
-    {
+    if look(folder, JOURNAL)?.is_none() {
         return Ok(None);
     }
     let bytes = match folder.read(JOURNAL, LARGEST) {
@@ -163,10 +160,7 @@ fn save<F: Folder>(
     name: &str,
     journal: &Journal,
 ) -> Result<PathBuf, Error> {
-    let id = name.rsplit_once('.').map_or(name, |(_, id)| id);
-    let saved = format!("{SAVED}{id}");
-    let path = destination.path().join(&saved);
-    place(destination, name, destination, &saved).map_err(Error::io("create", &path))?;
+    let path = private::save(destination, name)?;
     // From here on it is for the user, whom the real names help.
     for (index, old) in journal.old.iter().enumerate() {
         let _ = place(folder, &Journal::slot(index), folder, &old.target);
@@ -178,15 +172,4 @@ fn save<F: Folder>(
     let _ = folder.remove_folder(crate::turn::TURN);
     sync(destination)?;
     Ok(path)
-}
-
-fn look<F: Folder>(folder: &F, name: &str) -> Result<Option<crate::folder::Identity>, Error> {
-    let found = folder
-        .look(name)
-        .map_err(Error::io("read", &folder.path().join(name)))?;
-    Ok(found.map(|entry| entry.identity))
-}
-
-pub(crate) fn sync<F: Folder>(folder: &F) -> Result<(), Error> {
-    folder.sync().map_err(Error::io("sync", folder.path()))
 }

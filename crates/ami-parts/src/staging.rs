@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::asking::{self, lock, look};
 use crate::dir::Dir;
 use crate::error::Error;
 use crate::folder::{Folder, place};
@@ -122,10 +123,7 @@ fn choose_kept(own: &Private<Dir>, id: &str) -> Result<Option<String>, Error> {
     names.sort();
     for name in names {
         if let Some(folder) = own.open(&name)? {
-            let is_free = folder
-                .try_lock()
-                .map_err(Error::io("lock", folder.path()))?;
-            return Ok(is_free.then_some(name));
+            return Ok(lock(&folder)?.then_some(name));
         }
     }
     random_name(&begin).map(Some)
@@ -241,7 +239,7 @@ impl Staging {
     pub fn replace(&self, file: &str, name: &str) -> Result<PathBuf, Error> {
         let (folder, destination) = (&self.private.folder, &self.private.destination);
         let path = destination.path().join(name);
-        let old = destination.look(name).map_err(Error::io("read", &path))?;
+        let old = look(destination, name)?;
         if old.is_some_and(|old| old.is_folder) {
             destination
                 .remove_folder(name)
@@ -288,9 +286,7 @@ impl Staging {
     /// The destination cannot be read.
     pub fn saved(&self) -> Result<Vec<PathBuf>, Error> {
         let destination = &self.private.destination;
-        let names = destination
-            .names()
-            .map_err(Error::io("read", destination.path()))?;
+        let names = asking::names(destination)?;
         let is_saved = |name: &String| {
             let open = || open_ours(destination, name, self.private.access);
             name.starts_with(SAVED) && open().is_ok_and(|folder| folder.is_some())

@@ -10,6 +10,7 @@
 
 use std::io;
 
+use crate::asking::lock;
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::private::{Private, open_ours};
@@ -58,8 +59,7 @@ pub(crate) fn try_turn<F: Folder>(private: &Private<F>) -> Result<Option<Turn<F>
     for _ in 0..LOOKS {
         let held = all(private)?;
         for other in &held {
-            let locked = other.turn.try_lock();
-            if !locked.map_err(Error::io("lock", other.turn.path()))? {
+            if !lock(&other.turn)? {
                 return Ok(None);
             }
         }
