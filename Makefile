@@ -45,7 +45,7 @@ test-boot: ## start images in QEMU, as root; takes minutes
 	scripts/install-prerequisites build boot
 	scripts/boot-root
 	$(MAKE) build
-	$(BUILD) test --workspace --release --locked --test boot -- --ignored
+	$(BUILD) test --workspace --release --locked --test end-to-end -- --ignored boot::
 
 lint: ## check format, lints, licences and sources
 	$(CARGO) fmt --all --check
@@ -95,7 +95,7 @@ test-dist: dist ## install the packages into a new Debian, as root, and use them
 	$(MAKE) PORTABLE=1 dist-tests
 
 dist-tests:
-	$(BUILD) test --workspace --release --locked --test dist -- --ignored
+	$(BUILD) test --workspace --release --locked --test end-to-end -- --ignored dist::
 
 pack: build
 	scripts/pack $(RELEASE) $(VERSION) $(COMMANDS)

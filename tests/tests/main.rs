@@ -1,0 +1,100 @@
+//! All end-to-end tests as one program, so that what they share is linked once: a module for each subject. `boot` and `dist` are ignored
+//! but by `make test-boot` and `make test-dist`.
+
+mod boot;
+mod callers;
+mod conformance;
+mod conformance_lines;
+mod conformance_migrate;
+mod conformance_s3;
+mod dist;
+mod failures;
+mod faults;
+mod fetch_certificates;
+mod findings;
+mod formats;
+mod golden;
+mod guide;
+mod help;
+mod hostile;
+mod migrate;
+mod s3;
+mod s3_faults;
+mod s3_resume;
+mod secrets;
+mod signing_cert;
+mod verify;
+mod volume;
+mod volume_contents;
+mod volume_failures;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What is in `folder`, and below, and is not declared as a module: `module` is the source file that must declare them.
+fn forgotten(folder: &Path, module: &Path) -> Vec<PathBuf> {
+    let declarations = fs::read_to_string(module).unwrap();
+    let names: BTreeSet<PathBuf> = end_to_end::names(folder)
+        .iter()
+        .map(|name| folder.join(name).with_extension(""))
+        .filter(|path| path.with_extension("rs") != module)
+        .collect();
+    let mut found = Vec::new();
+    for path in names {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let sources = [path.with_extension("rs"), path.join("mod.rs")];
+        match sources.iter().find(|source| source.is_file()) {
+            Some(source)
+                if declarations
+                    .lines()
+                    .any(|line| line == format!("mod {name};")) =>
+            {
+                if path.is_dir() {
+                    found.extend(forgotten(&path, source));
+                }
+            }
+            _ => found.push(path),
+        }
+    }
+    found
+}
+
+#[test]
+fn every_file_of_tests_is_part_of_its_program() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let crates = workspace.join("crates");
+    let mut programs = vec![workspace.join("tests/tests")];
+    let folders = end_to_end::names(&crates)
+        .into_iter()
+        .map(|name| crates.join(name).join("tests"));
+    programs.extend(folders.filter(|folder| folder.is_dir()));
+    for folder in programs {
+        let found = forgotten(&folder, &folder.join("main.rs"));
+        assert_eq!(found, [PathBuf::new(); 0]);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_module_is_found() {
+    let work = end_to_end::folder();
+    let root = work.path();
+    let files = [
+        ("main.rs", "mod one;\nmod two;\nmod three;\n"),
+        ("one.rs", ""),
+        ("lost.rs", ""),
+        ("two/mod.rs", "mod inner;\n"),
+        ("two/inner.rs", ""),
+        ("two/lost.rs", ""),
+        ("three.rs", ""),
+        ("three/lost.rs", ""),
+        ("lost_folder/any.rs", ""),
+    ];
+    for (name, text) in files {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let lost = ["lost", "lost_folder", "three/lost", "two/lost"].map(|name| root.join(name));
+    assert_eq!(forgotten(root, &root.join("main.rs")), lost);
+}
