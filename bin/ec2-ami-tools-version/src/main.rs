@@ -25,6 +25,7 @@ const DEFINITION: Definition = Definition {
         "ec2-unbundle(1)",
         "ec2-verify-bundle(1)",
     ],
+    advise: |_| None,
 };
 
 #[derive(Debug, clap::Args)]

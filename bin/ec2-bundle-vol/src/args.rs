@@ -1,10 +1,11 @@
-//! The command's arguments and what its manual says.
+//! The command's arguments, what its manual says, and its advice.
 
+use std::error::Error;
 use std::path::PathBuf;
 
 use ami_cli::{
     BundleOptions, CommonOptions, CompressionOptions, Definition, IdentityOptions, Options,
-    RunningOptions, values,
+    RunningOptions, advice, values,
 };
 use clap::ArgAction::SetTrue;
 
@@ -116,7 +117,13 @@ pub const DEFINITION: Definition = Definition {
         "ec2-verify-bundle(1)",
         "rsync(1)",
     ],
+    advise,
 };
+
+fn advise(error: &(dyn Error + 'static)) -> Option<String> {
+    advice::of_bundles(error, Some("--destination"), Some("--prefix"))
+        .or_else(|| advice::of_manifests(error))
+}
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

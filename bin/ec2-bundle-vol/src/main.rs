@@ -60,7 +60,7 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
 
     let staging = context
         .staging(&arguments.bundle.destination)
-        .or_exit(exit::USAGE)?;
+        .or_exit(exit::BUNDLING)?;
     let staged = staging.path().join(STAGED);
     let made = make(&plan, &staged, context)?;
     report::say_made(&made, &shown, context)?;
@@ -72,9 +72,9 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
     let bundled = match bundling {
         None => {
             context.say("Not bundling image file since \"--clone-only\" flag was specified.")?;
-            let file = File::open(staging.own_path(STAGED)).or_exit(exit::USAGE)?;
-            file.sync_all().or_exit(exit::USAGE)?;
-            let _ = staging.give_name(STAGED, name).or_exit(exit::USAGE)?;
+            let file = File::open(staging.own_path(STAGED)).or_exit(exit::BUNDLING)?;
+            file.sync_all().or_exit(exit::BUNDLING)?;
+            let _ = staging.give_name(STAGED, name).or_exit(exit::BUNDLING)?;
             None
         }
         Some(bundling) => {
@@ -147,5 +147,5 @@ fn imaging(error: Error, context: &Context) -> Failure {
     if matches!(error, Error::Interrupted) || context.interrupted().load(Ordering::Relaxed) {
         return Failure::interrupted();
     }
-    Failure::new(exit::USAGE, error)
+    Failure::new(exit::BUNDLING, error)
 }

@@ -61,7 +61,7 @@ impl Wish {
         let destination = arguments.bundle.destination.clone();
         let image = destination.join(prefix);
         let mut own = vec![image.clone()];
-        own.extend(ami_parts::replaced_files(&destination, prefix).or_exit(exit::USAGE)?);
+        own.extend(ami_parts::replaced_files(&destination, prefix).or_exit(exit::BUNDLING)?);
         let size = u64::try_from(arguments.size)
             .ok()
             .filter(|size| *size > 0 && *size < 1 << 40);

@@ -1,8 +1,9 @@
-//! The command's arguments and what its manual says.
+//! The command's arguments, what its manual says, and its advice.
 
+use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{CommonOptions, Definition, Options, values};
+use ami_cli::{CommonOptions, Definition, Options, advice, values};
 use clap::ArgAction::SetTrue;
 
 const KEY: &str = "The key and certificate";
@@ -51,7 +52,12 @@ pub const DEFINITION: Definition = Definition {
         ),
     ],
     see_also: &["ec2-bundle-vol(1)", "ec2-bundle-image(1)"],
+    advise,
 };
+
+fn advise(error: &(dyn Error + 'static)) -> Option<String> {
+    advice::of_files(error, Some("--destination"), Some("--cn"))
+}
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

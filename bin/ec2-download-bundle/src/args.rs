@@ -1,8 +1,9 @@
-//! The command's arguments and what its manual says.
+//! The command's arguments, what its manual says, and its advice.
 
+use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{CommonOptions, Definition, Options, values};
+use ami_cli::{CommonOptions, Definition, Options, advice, values};
 use ami_s3_cli::S3Options;
 use clap::ArgAction::SetTrue;
 
@@ -63,7 +64,12 @@ pub const DEFINITION: Definition = Definition {
         "ec2-verify-bundle(1)",
         "ec2-upload-bundle(1)",
     ],
+    advise,
 };
+
+fn advise(error: &(dyn Error + 'static)) -> Option<String> {
+    advice::of_files(error, Some("--directory"), None).or_else(|| advice::of_manifests(error))
+}
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

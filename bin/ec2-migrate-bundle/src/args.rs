@@ -1,6 +1,8 @@
-//! The command's arguments and what its manual says.
+//! The command's arguments, what its manual says, and its advice.
 
-use ami_cli::{CommonOptions, Definition, Options};
+use std::error::Error;
+
+use ami_cli::{CommonOptions, Definition, Options, advice};
 use ami_migration::MigrationOptions;
 use ami_s3::{Acl, BucketPath, Location};
 use ami_s3_cli::{PlaceOptions, S3Options};
@@ -98,7 +100,12 @@ pub const DEFINITION: Definition = Definition {
         "ec2-upload-bundle(1)",
         "ec2-download-bundle(1)",
     ],
+    advise,
 };
+
+fn advise(error: &(dyn Error + 'static)) -> Option<String> {
+    advice::of_manifests(error)
+}
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

@@ -1,8 +1,9 @@
-//! The command's arguments and what its manual says.
+//! The command's arguments, what its manual says, and its advice.
 
+use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{CommonOptions, Definition, Options, RunningOptions, values};
+use ami_cli::{CommonOptions, Definition, Options, RunningOptions, advice, values};
 
 const BUNDLE: &str = "The bundle and its image";
 
@@ -46,7 +47,12 @@ pub const DEFINITION: Definition = Definition {
         ),
     ],
     see_also: &["ec2-verify-bundle(1)", "ec2-bundle-image(1)"],
+    advise,
 };
+
+fn advise(error: &(dyn Error + 'static)) -> Option<String> {
+    advice::of_bundles(error, Some("--destination"), None).or_else(|| advice::of_manifests(error))
+}
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

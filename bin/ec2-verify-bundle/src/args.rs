@@ -1,8 +1,9 @@
-//! The command's arguments and what its manual says.
+//! The command's arguments, what its manual says, and its advice.
 
+use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{CommonOptions, Definition, Options, RunningOptions, values};
+use ami_cli::{CommonOptions, Definition, Options, RunningOptions, advice, values};
 
 const BUNDLE: &str = "The bundle";
 
@@ -42,7 +43,12 @@ pub const DEFINITION: Definition = Definition {
         ),
     ],
     see_also: &["ec2-unbundle(1)", "ec2-bundle-image(1)"],
+    advise,
 };
+
+fn advise(error: &(dyn Error + 'static)) -> Option<String> {
+    advice::of_bundles(error, None, None).or_else(|| advice::of_manifests(error))
+}
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

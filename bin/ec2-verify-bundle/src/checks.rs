@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use ami_bundle::Settings;
-use ami_cli::{BundleFiles, Context, Failure, Progress, one_line};
+use ami_cli::{BundleFiles, Context, Failure, Progress};
 use ami_manifest::{BundleContents, Certificate, PrivateKey};
 use ami_parts::PartFile;
 use serde::Serialize;
@@ -51,7 +51,7 @@ impl Checks {
         let contents = match contents.and_then(|contents| contents.with_name(manifest)) {
             Ok(contents) => contents,
             Err(error) => {
-                all.failed("manifest", vec![one_line(&error)]);
+                all.failed("manifest", vec![context.explained(&error)]);
                 for check in ["parts", "sizes", "digests", "signature", "stream"] {
                     all.not_checked(check, "the manifest cannot be read");
                 }
@@ -71,7 +71,7 @@ impl Checks {
         let parts_hold = all.check_parts(&contents, folder, threads, context)?;
         match certificate.map(|certificate| contents.verify(certificate)) {
             Some(Ok(())) => all.ok("signature", "that of the certificate's owner".to_owned()),
-            Some(Err(error)) => all.failed("signature", vec![one_line(&error)]),
+            Some(Err(error)) => all.failed("signature", vec![context.explained(&error)]),
             None => all.not_checked("signature", "give the certificate with -c"),
         }
         match key {
@@ -146,8 +146,10 @@ impl Checks {
         for result in results {
             match result {
                 Ok(part_size) => size += part_size,
-                Err(error @ ami_parts::Error::Missing { .. }) => missing.push(one_line(&error)),
-                Err(error) => wrong.push(one_line(&error)),
+                Err(error @ ami_parts::Error::Missing { .. }) => {
+                    missing.push(context.explained(&error))
+                }
+                Err(error) => wrong.push(context.explained(&error)),
             }
         }
         let all_there = missing.is_empty();
@@ -191,7 +193,10 @@ impl Checks {
     ) -> Result<(), Failure> {
         let found = BundleFiles::find(contents, folder);
         let (Ok(bundle_key), Ok(files)) = (contents.user_key.unwrap_with(key), found) else {
-            self.failed("stream", vec![one_line(&ami_manifest::Error::WrongKey)]);
+            self.failed(
+                "stream",
+                vec![context.explained(&ami_manifest::Error::WrongKey)],
+            );
             return Ok(());
         };
         let progress = Progress::bytes(context, files.size);
@@ -206,7 +211,7 @@ impl Checks {
                 format!("it gives the image {name}, as it was bundled"),
             ),
             Err(ami_bundle::Error::Interrupted) => return Err(Failure::interrupted()),
-            Err(error) => self.failed("stream", vec![one_line(&error)]),
+            Err(error) => self.failed("stream", vec![context.explained(&error)]),
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] ami_parts::Error),
     /// The image was written to while it was read.
-    #[error("the image {path} changed while it was read ({what}): stop what writes to it and bundle it again", path = path.display())]
+    #[error("the image {path} changed while it was read ({what})", path = path.display())]
     ImageChanged {
         /// The image.
         path: PathBuf,
@@ -19,7 +19,7 @@ pub enum Error {
         what: &'static str,
     },
     /// The image's name cannot stand in a manifest.
-    #[error("the name {name:?} cannot be a bundle's: {reason}; choose one with --prefix")]
+    #[error("the name {name:?} cannot be a bundle's: {reason}")]
     Name {
         /// The name as given.
         name: String,
@@ -62,20 +62,20 @@ pub enum Error {
         expected: String,
     },
     /// A folder that is not empty has the image's name.
-    #[error("{path} is in the way: it is a folder that is not empty; move it or choose another destination", path = path.display())]
+    #[error("{path} is in the way: it is a folder that is not empty", path = path.display())]
     InTheWay {
         /// The folder.
         path: PathBuf,
     },
     /// The image has the name of a file that it is made from.
-    #[error("the image would replace {path}, which it is made from: choose another destination", path = path.display())]
+    #[error("the image would replace {path}, which it is made from", path = path.display())]
     WouldReplace {
         /// The file.
         path: PathBuf,
     },
     /// A file of the image's name is there, and nothing says that it is an older image of the bundle.
     #[error(
-        "{path} is there already, and the manifest is not called after it: move it, or choose another destination",
+        "{path} is there already, and the manifest is not called after it",
         path = path.display()
     )]
     Exists {

@@ -150,7 +150,7 @@ impl<'a> BundlePlan<'a> {
                 .or_exit(exit::OTHER)?
                 .to_owned(),
         };
-        check_name(&name).map_err(|e| Failure::usage(e.to_string()))?;
+        check_name(&name).map_err(Failure::usage)?;
 
         // clap has no word for "mandatory, but not with --help": the definition sees to that.
         let certificate_path = identity.cert.as_deref().unwrap_or(Path::new(""));
@@ -245,7 +245,7 @@ impl<'a> BundlePlan<'a> {
             Source::File(path) => (*path).to_owned(),
             Source::Made { staging, file, .. } => staging.own_path(file),
         };
-        let image = Image::open(&path).or_exit(exit::USAGE)?;
+        let image = Image::open(&path).or_exit(exit::BUNDLING)?;
         Self::check_size(&path, image.size(), self.options)?;
         self.spare_inputs(&path)?;
         self.check_space(&image)?;
@@ -256,7 +256,7 @@ impl<'a> BundlePlan<'a> {
         );
 
         let (staging, kept_image) = match source {
-            Source::File(_) => (context.staging(destination).or_exit(exit::USAGE)?, None),
+            Source::File(_) => (context.staging(destination).or_exit(exit::BUNDLING)?, None),
             Source::Made {
                 staging,
                 file,
@@ -288,10 +288,12 @@ impl<'a> BundlePlan<'a> {
             .to_signed_xml(&self.key)
             .or_exit(exit::OTHER)?;
         if kept_image.is_some() {
-            let file = std::fs::File::open(&path).or_exit(exit::USAGE)?;
-            file.sync_all().or_exit(exit::USAGE)?;
+            let file = std::fs::File::open(&path).or_exit(exit::BUNDLING)?;
+            file.sync_all().or_exit(exit::BUNDLING)?;
         }
-        staging.write(MANIFEST, &xml, 0o666).or_exit(exit::USAGE)?;
+        staging
+            .write(MANIFEST, &xml, 0o666)
+            .or_exit(exit::BUNDLING)?;
         let manifest_name = ami_parts::manifest_file_name(&self.name);
         let manifest = destination.join(&manifest_name);
         let files: Vec<NewFile> = kept_image
@@ -300,7 +302,7 @@ impl<'a> BundlePlan<'a> {
             .chain([NewFile::replacing(MANIFEST, manifest_name)])
             .collect();
         let saved = staging.publish(&files, Some(&self.name), context.waiting());
-        context.warn_of_saved(&saved.or_exit(exit::USAGE)?);
+        context.warn_of_saved(&saved.or_exit(exit::BUNDLING)?);
         // A disk that is full, perhaps with the bundle, takes the lines that follow only without it.
         drop(staging);
         self.say_what_was_done(&manifest, context)
@@ -311,7 +313,7 @@ impl<'a> BundlePlan<'a> {
     /// What the bundle is made of must not be taken for a part of an older bundle of its name.
     fn spare_inputs(&self, image: &Path) -> Result<(), Failure> {
         let replaced = ami_parts::replaced_files(&self.options.destination, &self.name)
-            .or_exit(exit::USAGE)?;
+            .or_exit(exit::BUNDLING)?;
         let inputs = self.inputs.iter().map(PathBuf::as_path).chain([image]);
         match ami_files::first_same_file(&replaced, inputs) {
             None => Ok(()),
@@ -408,7 +410,7 @@ impl Failure {
     fn of_bundling(error: ami_bundle::Error) -> Self {
         match error {
             ami_bundle::Error::Interrupted => Self::interrupted(),
-            error => Self::new(exit::USAGE, error),
+            error => Self::new(exit::BUNDLING, error),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a command's story needs of its surroundings.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use ami_parts::{Prepared, Staging, Waiting};
 use serde::Serialize;
 
-use crate::failure::{Failure, OrExit, exit};
+use crate::definition::{Advise, Definition};
+use crate::failure::{Failure, OrExit, advised_line, exit};
 use crate::interrupt;
 use crate::print::{print_line, print_text, tell_line};
 use crate::prompt::{self, Answer};
@@ -18,14 +20,16 @@ use crate::sweeper::Sweeper;
 pub struct Context {
     pub(crate) batch: bool,
     pub(crate) quiet: bool,
+    advise: Advise,
     sweepers: Mutex<Vec<Sweeper>>,
 }
 
 impl Context {
-    pub(crate) fn new(batch: bool, quiet: bool) -> Self {
+    pub(crate) fn new(definition: &Definition, batch: bool, quiet: bool) -> Self {
         Self {
             batch,
             quiet,
+            advise: definition.advise,
             sweepers: Mutex::default(),
         }
     }
@@ -107,6 +111,11 @@ impl Context {
     /// that would end the line, is shown as an escape.
     pub fn warn(&self, line: &str) {
         tell_line(line);
+    }
+
+    /// An error, its causes and what this command's user can do about them, on one line.
+    pub fn explained(&self, error: &(dyn Error + 'static)) -> String {
+        advised_line(error, self.advise)
     }
 
     /// Asks whether to go on in spite of a warning, unless nothing may be asked.

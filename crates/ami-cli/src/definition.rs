@@ -1,9 +1,17 @@
 //! A command's one definition, of which its parser, help, manual page and completions are made.
 
+use std::error::Error;
+
 use clap::{Arg, Args, Command};
 
 use crate::lexer::{Known, Shape};
 use crate::options::CommonOptions;
+
+/// What to do about an error, in the words of a command: `None` if there is nothing to say.
+///
+/// It is asked for the error and then for each of its causes. An error that is transparent in another (`#[error(transparent)]`) is
+/// not one of its causes: it is reached through its variant.
+pub type Advise = fn(&(dyn Error + 'static)) -> Option<String>;
 
 /// What is said of a command besides its options.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +42,8 @@ pub struct Definition {
     pub examples: &'static [(&'static str, &'static str)],
     /// Related commands.
     pub see_also: &'static [&'static str],
+    /// What to do about the errors of libraries, which do not know the command's options.
+    pub advise: Advise,
 }
 
 /// A command's options.
@@ -72,6 +82,25 @@ const CHECKED_LAST: [&str; 5] = [
 ];
 
 impl Definition {
+    /// A command of which nothing is said.
+    #[cfg(test)]
+    pub(crate) const EMPTY: Self = Self {
+        name: "",
+        summary: "",
+        usage: "",
+        notice: None,
+        description: &[],
+        mandatory: &[],
+        lifts_mandatory: &[],
+        new_options: &[],
+        not_empty: &[],
+        exit_codes: &[],
+        files: &[],
+        examples: &[],
+        see_also: &[],
+        advise: |_| None,
+    };
+
     /// The options as clap knows them.
     pub(crate) fn command<O: Options>(&self) -> Command {
         // The option groups' own doc comments would become the command's description: it is set after them.

@@ -4,12 +4,15 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use crate::definition::{Advise, Definition};
 use crate::print::visible;
 
 /// The older suite's exit codes (docs/compatibility.md).
 pub mod exit {
-    /// A wrong command line; a failed reading of the image or writing of its bundle.
+    /// A wrong command line.
     pub const USAGE: u8 = 1;
+    /// Reading the image or writing its bundle failed.
+    pub const BUNDLING: u8 = 1;
     /// A file that is needed on the way is not there.
     pub const MISSING_FILE: u8 = 2;
     /// What would be written is there already; of a backup or a key.
@@ -51,9 +54,9 @@ struct AfterCompletion {
 /// What is printed on standard error.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// The text, then where to find help.
-    Usage(String),
-    /// `ERROR:`, then the error and its causes on one line.
+    /// The error, its causes and what to do about them on one line; then where to find help.
+    Usage(Box<dyn Error + Send + Sync>),
+    /// `ERROR:`, then the error, its causes and what to do about them on one line.
     Error(Box<dyn Error + Send + Sync>),
     /// The text as it is.
     Plain(String),
@@ -65,10 +68,10 @@ pub(crate) enum Message {
 
 impl Failure {
     /// A wrong command line.
-    pub fn usage(text: impl Into<String>) -> Self {
+    pub fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             code: exit::USAGE,
-            message: Message::Usage(text.into()),
+            message: Message::Usage(error.into()),
         }
     }
 
@@ -134,10 +137,14 @@ impl Failure {
     }
 
     /// What is to be printed on standard error: nothing, or lines that each end.
-    pub(crate) fn text(&self, command: &str) -> String {
+    pub(crate) fn text(&self, definition: &Definition) -> String {
+        let command = definition.name;
+        let advised = |error| advised_line(error, definition.advise);
         match &self.message {
-            Message::Usage(text) => format!("{}\nTry '{command} --help'\n", visible(text)),
-            Message::Error(error) => format!("ERROR: {}\n", one_line(error.as_ref())),
+            Message::Usage(error) => {
+                format!("{}\nTry '{command} --help'\n", advised(error.as_ref()))
+            }
+            Message::Error(error) => format!("ERROR: {}\n", advised(error.as_ref())),
             Message::Plain(text) => format!("{}\n", visible(text)),
             Message::Interrupted => format!("{command} interrupted.\n"),
             Message::None => String::new(),
@@ -147,13 +154,27 @@ impl Failure {
 
 /// An error and its causes on one line, in which nothing is left that a terminal would obey.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |&e| e.source());
-    let mut text = error.to_string();
-    for cause in causes {
+    visible(&joined(error)).into_owned()
+}
+
+/// As [`one_line`], followed by the first advice that there is for the error or one of its causes, from the outermost.
+pub(crate) fn advised_line(error: &(dyn Error + 'static), advise: Advise) -> String {
+    let mut text = joined(error);
+    if let Some(advice) = chain(error).find_map(advise) {
         // Writing to a string does not fail.
-        let _ = write!(text, ": {cause}");
+        let _ = write!(text, "; {advice}");
     }
     visible(&text).into_owned()
+}
+
+fn joined(error: &(dyn Error + 'static)) -> String {
+    let texts: Vec<String> = chain(error).map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+/// The error and its causes, the outermost first.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 /// Says with which code a command exits if a step of it fails.
@@ -179,9 +200,47 @@ mod tests {
     #[error("cannot read {0}")]
     struct Outer(String, #[source] std::io::Error);
 
+    fn advise(error: &(dyn Error + 'static)) -> Option<String> {
+        match error.downcast_ref::<std::io::Error>()?.kind() {
+            std::io::ErrorKind::NotFound => Some("look for it\n".to_owned()),
+            _ => None,
+        }
+    }
+
+    const DEFINITION: Definition = Definition {
+        name: "ec2-x",
+        advise,
+        ..Definition::EMPTY
+    };
+
+    #[test]
+    fn the_first_advice_of_the_chain_follows_the_facts() {
+        let outer = |kind: std::io::ErrorKind| Outer("it".to_owned(), kind.into());
+        let text = |failure: Failure| failure.text(&DEFINITION);
+        let missing = || outer(std::io::ErrorKind::NotFound);
+        let facts = "cannot read it: entity not found; look for it\\n";
+        assert_eq!(
+            text(Failure::new(254, missing())),
+            format!("ERROR: {facts}\n")
+        );
+        assert_eq!(
+            text(Failure::usage(missing())),
+            format!("{facts}\nTry 'ec2-x --help'\n")
+        );
+        let done = Failure::new(254, missing()).after("bundle".as_ref());
+        assert_eq!(
+            text(done),
+            format!("ERROR: bundle is complete, but what followed failed: {facts}\n")
+        );
+        assert_eq!(
+            text(Failure::new(254, outer(std::io::ErrorKind::Other))),
+            "ERROR: cannot read it: other error\n"
+        );
+    }
+
     #[test]
     fn each_kind_is_told_in_its_way() {
-        let told = |failure: Failure| (failure.code, failure.text("ec2-x"));
+        let told = |failure: Failure| (failure.code, failure.text(&DEFINITION));
         assert_eq!(
             told(Failure::usage("missing mandatory parameter: --cert")),
             (

@@ -5,9 +5,10 @@
 //! - [`Definition`], [`Options`]: a command's one definition. [`run()`]: the beginning and the end of every `main`.
 //! - [`CommonOptions`], [`IdentityOptions`], [`BundleOptions`], [`RunningOptions`], [`CompressionOptions`]: groups of options.
 //! - [`Context`]: status lines, questions, interruption. [`Progress`]: a bar on a terminal.
-//! - [`Failure`], [`OrExit`], [`exit`]: how a command ends when it does not end well.
+//! - [`Failure`], [`OrExit`], [`exit`]: how a command ends when it does not end well. [`advice`]: what to do about errors of libraries.
 //! - [`BundlePlan`]: bundling an image file, from its checks to its status lines. [`ec2_certificate()`]: where EC2's certificate is.
 
+pub mod advice;
 mod architecture;
 mod bundle_files;
 mod bundling;
@@ -32,7 +33,7 @@ pub mod values;
 pub use bundle_files::BundleFiles;
 pub use bundling::{BundlePlan, BundleReport, Inheritance, Source};
 pub use context::Context;
-pub use definition::{Definition, Options};
+pub use definition::{Advise, Definition, Options};
 pub use ec2_certificate::{NotFound, ec2_certificate};
 pub use failure::{Failure, OrExit, exit, one_line};
 pub use keys::private_key_of;

@@ -47,7 +47,9 @@ pub fn run_without_arguments<O: Options>(
     definition: &Definition,
     story: impl FnOnce(&Context) -> Result<(), Failure>,
 ) -> ExitCode {
-    finish::<O>(definition, |_| story(&Context::new(true, false)))
+    finish::<O>(definition, |_| {
+        story(&Context::new(definition, true, false))
+    })
 }
 
 fn finish<O: Options>(
@@ -73,7 +75,7 @@ fn finish<O: Options>(
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Where that cannot be written, the exit code says it.
-            let _ = std::io::stderr().write_all(failure.text(definition.name).as_bytes());
+            let _ = std::io::stderr().write_all(failure.text(definition).as_bytes());
             ExitCode::from(failure.code)
         }
     }
@@ -94,7 +96,7 @@ fn answer<O: Options>(
         Parsed::Run { options, words } => {
             // A question on standard output would spoil the JSON.
             let batch = options.common().batch || options.json();
-            let context = Context::new(batch, options.json());
+            let context = Context::new(definition, batch, options.json());
             for word in words {
                 context.warn(&format!("Ignoring {word:?}: it belongs to no option."));
             }

@@ -43,12 +43,10 @@ pub enum Error {
     #[error("it is not well-formed XML: {0}")]
     Xml(String),
     /// The text has a document type declaration, which manifests do not have and which can hide attacks.
-    #[error("it has a document type declaration (DOCTYPE), which is refused: remove it")]
+    #[error("it has a document type declaration (DOCTYPE), which is refused")]
     DocType,
     /// The manifest is encrypted.
-    #[error(
-        "it is encrypted: ec2-download-bundle decrypts it when it fetches it, into a file NAME.manifest.xml.plaintext"
-    )]
+    #[error("it is encrypted")]
     IsEncrypted,
     /// The root element is not `manifest`.
     #[error("it is no manifest: its root element is {0:?}")]
@@ -110,9 +108,7 @@ pub enum Error {
         problem: KeyProblem,
     },
     /// The bundle's key cannot be decrypted with this private key.
-    #[error(
-        "the bundle was not made for this private key: give the one whose certificate it was made with"
-    )]
+    #[error("the bundle was not made for this private key")]
     WrongKey,
     /// The signature is not that of the certificate's owner over this text.
     #[error(transparent)]
@@ -157,7 +153,7 @@ pub enum KeyProblem {
     #[error("it holds a private key, not a certificate")]
     IsPrivateKey,
     /// It is locked.
-    #[error("it is locked with a passphrase; unlock it with: openssl rsa -in LOCKED -out UNLOCKED")]
+    #[error("it is locked with a passphrase")]
     Locked,
     /// It is of another kind than RSA.
     #[error("it is not an RSA key: bundles can only be made with RSA keys")]

@@ -19,7 +19,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The destination has run out of space.
-    #[error("no space left for {path}: free some, or choose another destination with --destination", path = path.display())]
+    #[error("no space left for {path}", path = path.display())]
     NoSpace {
         /// The file that could not be written.
         path: PathBuf,
@@ -28,7 +28,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Something that is no plain file has the name of a part or manifest.
-    #[error("{path} is in the way: it is not a plain file; move it or choose another --prefix", path = path.display())]
+    #[error("{path} is in the way: it is not a plain file", path = path.display())]
     InTheWay {
         /// What has the name.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum Error {
     #[error("interrupted")]
     Interrupted,
     /// What others do took too long.
-    #[error("another run has been changing files in {path} for too long: see what it waits for, or end it", path = path.display())]
+    #[error("another run has been changing files in {path} for too long", path = path.display())]
     Busy {
         /// The destination.
         path: PathBuf,

@@ -1,0 +1,213 @@
+//! What to do about errors of libraries, which state facts and know no options.
+//!
+//! Each helper takes the names of the options that a command has for it; the command's `advise` calls those that fit (see
+//! [`Advise`](crate::Advise)).
+
+use std::error::Error;
+
+/// The error as one of this type, boxed or not.
+pub fn as_a<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let boxed = || error.downcast_ref::<Box<E>>().map(|error| &**error);
+    error.downcast_ref().or_else(boxed)
+}
+
+/// What to do about errors of files that are written and published.
+///
+/// `folder` is the option for the folder that they are written to, if there is one, and `name` the one that gives them other names
+/// there.
+pub fn of_files(
+    error: &(dyn Error + 'static),
+    folder: Option<&str>,
+    name: Option<&str>,
+) -> Option<String> {
+    use ami_parts::Error as E;
+    let advice = match as_a::<E>(error)? {
+        E::NoSpace { .. } => match folder {
+            Some(folder) => format!("free some, or choose another folder with {folder}"),
+            None => "free some".to_owned(),
+        },
+        E::InTheWay { .. } => match name {
+            Some(name) => format!("move it, or choose another {name}"),
+            None => "move it".to_owned(),
+        },
+        E::Busy { .. } => "see what it waits for, or end it".to_owned(),
+        _ => return None,
+    };
+    Some(advice)
+}
+
+/// What to do about errors of bundling and unbundling, those of files included.
+///
+/// `folder` is the option for the folder that is written to; `name` the one for the bundle's name, where it can be chosen.
+pub fn of_bundles(
+    error: &(dyn Error + 'static),
+    folder: Option<&str>,
+    name: Option<&str>,
+) -> Option<String> {
+    use ami_bundle::Error as E;
+    let Some(error) = as_a::<E>(error) else {
+        return of_files(error, folder, name);
+    };
+    match error {
+        E::File(error) => of_files(error, folder, name),
+        E::Name { .. } => name.map(|name| format!("choose one with {name}")),
+        E::ImageChanged { .. } => Some("stop what writes to it, and bundle it again".to_owned()),
+        E::InTheWay { .. } | E::Exists { .. } => Some(match folder {
+            Some(folder) => format!("move it, or choose another folder with {folder}"),
+            None => "move it".to_owned(),
+        }),
+        E::WouldReplace { .. } => {
+            folder.map(|folder| format!("choose another folder with {folder}"))
+        }
+        _ => None,
+    }
+}
+
+/// What to do about errors of manifests, keys and certificates.
+pub fn of_manifests(error: &(dyn Error + 'static)) -> Option<String> {
+    use ami_manifest::{Error as E, KeyProblem};
+    let advice = match as_a::<E>(error)? {
+        E::DocType => "remove it",
+        E::IsEncrypted => "get it anew with ec2-download-bundle, which decrypts it",
+        E::WrongKey => "give the one whose certificate it was made with",
+        E::PrivateKey {
+            problem: KeyProblem::Locked,
+            ..
+        } => "unlock it with: openssl rsa -in LOCKED -out UNLOCKED",
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ami_manifest::KeyProblem;
+    use std::io;
+    use std::path::PathBuf;
+
+    const FOLDER: Option<&str> = Some("--directory");
+    const NAME: Option<&str> = Some("--cn");
+
+    fn path() -> PathBuf {
+        "/x".into()
+    }
+
+    #[test]
+    fn files_are_advised_on_with_the_commands_own_options() {
+        use ami_parts::Error as E;
+        let no_space = || E::NoSpace {
+            path: path(),
+            source: io::ErrorKind::StorageFull.into(),
+        };
+        let in_the_way = || E::InTheWay { path: path() };
+        let busy = || E::Busy { path: path() };
+        let missing = || E::Missing { path: path() };
+        let kinds: [(&dyn Fn() -> E, _, _); 4] = [
+            (
+                &no_space,
+                Some("free some, or choose another folder with --directory"),
+                Some("free some"),
+            ),
+            (
+                &in_the_way,
+                Some("move it, or choose another --cn"),
+                Some("move it"),
+            ),
+            (
+                &busy,
+                Some("see what it waits for, or end it"),
+                Some("see what it waits for, or end it"),
+            ),
+            (&missing, None, None),
+        ];
+        for (kind, with_options, without) in kinds {
+            let same: [Box<dyn Error>; 3] = [
+                Box::new(kind()),
+                // As the cause of another one.
+                Box::new(Box::new(kind())),
+                Box::new(ami_bundle::Error::File(kind())),
+            ];
+            for (index, error) in same.iter().enumerate() {
+                let error = error.as_ref();
+                if index < 2 {
+                    assert_eq!(of_files(error, FOLDER, NAME).as_deref(), with_options);
+                    assert_eq!(of_files(error, None, None).as_deref(), without);
+                }
+                assert_eq!(of_bundles(error, FOLDER, NAME).as_deref(), with_options);
+                assert_eq!(of_bundles(error, None, None).as_deref(), without);
+            }
+        }
+    }
+
+    #[test]
+    fn bundles_are_advised_on_with_the_commands_own_options() {
+        use ami_bundle::Error as E;
+        let name = E::Name {
+            name: "..".to_owned(),
+            reason: "it is that of a folder",
+        };
+        let changed = E::ImageChanged {
+            path: path(),
+            what: "its size",
+        };
+        for (error, with_options, without) in [
+            (name, Some("choose one with --cn"), None),
+            (
+                E::InTheWay { path: path() },
+                Some("move it, or choose another folder with --directory"),
+                Some("move it"),
+            ),
+            (
+                E::Exists { path: path() },
+                Some("move it, or choose another folder with --directory"),
+                Some("move it"),
+            ),
+            (
+                E::WouldReplace { path: path() },
+                Some("choose another folder with --directory"),
+                None,
+            ),
+            (
+                changed,
+                Some("stop what writes to it, and bundle it again"),
+                Some("stop what writes to it, and bundle it again"),
+            ),
+            (E::Interrupted, None, None),
+        ] {
+            assert_eq!(of_bundles(&error, FOLDER, NAME).as_deref(), with_options);
+            assert_eq!(of_bundles(&error, None, None).as_deref(), without);
+        }
+    }
+
+    #[test]
+    fn manifests_and_keys_are_advised_on() {
+        use ami_manifest::Error as E;
+        let key = |problem| E::PrivateKey {
+            path: path(),
+            problem,
+        };
+        for (error, advice) in [
+            (E::DocType, Some("remove it")),
+            (
+                E::IsEncrypted,
+                Some("get it anew with ec2-download-bundle, which decrypts it"),
+            ),
+            (
+                E::WrongKey,
+                Some("give the one whose certificate it was made with"),
+            ),
+            (
+                key(KeyProblem::Locked),
+                Some("unlock it with: openssl rsa -in LOCKED -out UNLOCKED"),
+            ),
+            (key(KeyProblem::NotRsa), None),
+            (E::NoManifest("x".to_owned()), None),
+        ] {
+            assert_eq!(of_manifests(&error).as_deref(), advice);
+            // As the cause of another one.
+            assert_eq!(of_manifests(&Box::new(error)).as_deref(), advice);
+        }
+        assert_eq!(of_manifests(&io::Error::from(io::ErrorKind::Other)), None);
+    }
+}
