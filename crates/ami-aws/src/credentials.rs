@@ -9,9 +9,9 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use crate::answer::root_cause;
 use crate::error::Error;
 use crate::http::AroundProxies;
+use crate::service_error::root_cause;
 use ami_region::DEFAULT_REGION;
 
 /// Where credentials come from.

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use ami_aws::{DEFAULT_REGION, Identity, Partition, Problem, Resolved};
+use ami_aws::{DEFAULT_REGION, Identity, Partition, RequestError, Resolved};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -197,9 +197,9 @@ impl Ec2 {
     }
 }
 
-fn endless(doing: &'static str, region: &str) -> Error {
+fn endless(operation: &'static str, region: &str) -> Error {
     let reason = "the server's answers have no end".to_owned();
-    Error::of(doing, region, Problem::Other(reason))
+    Error::of(operation, region, RequestError::Other(reason))
 }
 
 #[cfg(test)]

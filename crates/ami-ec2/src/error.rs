@@ -1,16 +1,16 @@
 //! Why a kernel or RAM disk could not be looked up.
 
-use ami_aws::{Answer, Problem};
+use ami_aws::{RequestError, ServiceError};
 
 /// Why something could not be looked up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// EC2 refused, or failed.
-    #[error("{doing} in {region}: Server.{code}({status}): {message}{hint}")]
+    #[error("{operation} in {region}: Server.{code}({status}): {message}{hint}")]
     Service {
         /// What failed.
-        doing: &'static str,
+        operation: &'static str,
         /// Where it was asked.
         region: String,
         /// EC2's name for the error, or `Error` where it gave none.
@@ -24,11 +24,11 @@ pub enum Error {
     },
     /// No whole answer came.
     #[error(
-        "{doing} in {region}: {reason}; check the network, or give --kernel and --ramdisk with --no-mapping"
+        "{operation} in {region}: {reason}; check the network, or give --kernel and --ramdisk with --no-mapping"
     )]
     Network {
         /// What failed.
-        doing: &'static str,
+        operation: &'static str,
         /// Where it was asked.
         region: String,
         /// What was wrong.
@@ -64,16 +64,16 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn of(doing: &'static str, region: &str, problem: Problem) -> Self {
+    pub(crate) fn of(operation: &'static str, region: &str, error: RequestError) -> Self {
         let region = region.to_owned();
-        let reason = match problem {
-            Problem::Answer(Answer {
+        let reason = match error {
+            RequestError::Service(ServiceError {
                 code,
                 status,
                 message,
             }) => {
                 return Self::Service {
-                    doing,
+                    operation,
                     region,
                     hint: hint(&code, status),
                     code,
@@ -81,11 +81,11 @@ impl Error {
                     message,
                 };
             }
-            Problem::Connection(reason) | Problem::Other(reason) => reason,
-            Problem::Timeout => "no answer in time".to_owned(),
+            RequestError::Connection(reason) | RequestError::Other(reason) => reason,
+            RequestError::Timeout => "no answer in time".to_owned(),
         };
         Self::Network {
-            doing,
+            operation,
             region,
             reason,
         }

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use ami_aws::{APP_NAME, Problem, Resolved};
+use ami_aws::{APP_NAME, RequestError, Resolved};
 use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
 use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
 use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
@@ -129,7 +129,7 @@ pub(crate) struct Client<'a> {
 
 impl Client<'_> {
     /// Performs an action. What fails and may succeed is tried again.
-    pub(crate) async fn perform<A: Action>(&self, action: &A) -> Result<A::Answer, Problem> {
+    pub(crate) async fn perform<A: Action>(&self, action: &A) -> Result<A::Answer, RequestError> {
         let operation = Operation::builder()
             .service_name("EC2")
             .operation_name(A::NAME)

@@ -11,7 +11,7 @@ use crate::address::Location;
 use crate::connection::{Attempt, Bucket};
 use crate::error::Error;
 
-const DOING: &str = "Error talking to S3";
+const OPERATION: &str = "Error talking to S3";
 
 /// AWS SDKs get it with every answer about a bucket, whoever asks.
 const REGION_HEADER: &str = "x-amz-bucket-region";
@@ -23,7 +23,7 @@ impl Bucket {
     /// S3 cannot be asked. Who may not ask for a bucket's location may still use it: then its region is taken from another answer.
     pub async fn locate(&self) -> Result<Option<Location>, Error> {
         let asked = self
-            .perform(DOING, 0, |attempt: Attempt| async move {
+            .perform(OPERATION, 0, |attempt: Attempt| async move {
                 let request = attempt
                     .client
                     .get_bucket_location()
@@ -71,7 +71,7 @@ impl Bucket {
 
     /// Every answer about a bucket of AWS, even a refusal, names its region.
     async fn region_from_head(&self) -> Result<Option<String>, Error> {
-        self.perform(DOING, 0, |attempt: Attempt| async move {
+        self.perform(OPERATION, 0, |attempt: Attempt| async move {
             let request = attempt.client.head_bucket().bucket(&self.path().bucket);
             let asked = request
                 .customize()
@@ -108,7 +108,7 @@ impl Bucket {
         };
         self.go_to(location.region());
         let asked = &location;
-        self.perform(DOING, 0, |attempt: Attempt| async move {
+        self.perform(OPERATION, 0, |attempt: Attempt| async move {
             let configuration = asked.constraint().map(|constraint| {
                 CreateBucketConfiguration::builder()
                     .location_constraint(constraint.into())
@@ -149,7 +149,7 @@ impl Bucket {
     /// # Errors
     /// S3's reason; `BucketNotEmpty` where it is not.
     pub async fn remove(&self) -> Result<(), Error> {
-        self.perform(DOING, 0, |attempt: Attempt| async move {
+        self.perform(OPERATION, 0, |attempt: Attempt| async move {
             let request = attempt.client.delete_bucket().bucket(&self.path().bucket);
             let removed = request
                 .customize()

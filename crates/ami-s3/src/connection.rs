@@ -22,7 +22,7 @@ use tracing::debug;
 
 use crate::address::{BucketPath, Endpoint};
 use crate::error::Error;
-use crate::redirect::{Redirect, Target};
+use crate::redirect::{Redirect, Route};
 use crate::sigv2::Version2;
 use crate::watch::{Event, Tries, Watch};
 
@@ -84,7 +84,7 @@ struct Shared {
     http: Clients,
     provider: SharedCredentialsProvider,
     can_be_renewed: bool,
-    start: Target,
+    start: Route,
     signature: Signature,
     tries: u32,
     total: Arc<AtomicU64>,
@@ -109,7 +109,7 @@ impl Connection {
             .region
             .filter(|region| Partition::of(region) != Partition::Commercial);
         let region = settings.region.clone().or(url_region).or(foreign);
-        let start = Target {
+        let start = Route {
             region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
             server,
         };
@@ -138,7 +138,7 @@ impl Connection {
         let _ = self.0.total.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The region where it begins, and where buckets are made that nobody gave a place.
+    /// The region where it begins, and where buckets are made that were not given a region.
     pub fn region(&self) -> &str {
         &self.0.start.region
     }
@@ -165,11 +165,11 @@ impl Connection {
 
     /// A bucket to work with; nothing is sent.
     pub fn bucket(&self, path: BucketPath) -> Bucket {
-        let target = self.0.start.clone();
+        let route = self.0.start.clone();
         Bucket(Arc::new(BucketShared {
-            client: Mutex::new(Place {
-                client: self.client(&target),
-                target,
+            client: Mutex::new(RoutedClient {
+                client: self.client(&route),
+                route,
                 generation: 0,
             }),
             path,
@@ -177,12 +177,12 @@ impl Connection {
         }))
     }
 
-    fn client(&self, target: &Target) -> Client {
+    fn client(&self, route: &Route) -> Client {
         let mut builder = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .http_client(self.0.http.answers.clone())
             .credentials_provider(self.0.provider.clone())
-            .region(Region::new(target.region.clone()))
+            .region(Region::new(route.region.clone()))
             // Many servers know no checksum but Content-MD5, which is always sent.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -194,7 +194,7 @@ impl Connection {
                     .build(),
             );
         let _ = builder.set_app_name(AppName::new(ami_aws::APP_NAME).ok());
-        if let Some(server) = &target.server {
+        if let Some(server) = &route.server {
             builder = builder.endpoint_url(server).force_path_style(true);
         }
         if self.0.signature == Signature::V2 {
@@ -211,14 +211,14 @@ pub struct Bucket(Arc<BucketShared>);
 struct BucketShared {
     path: BucketPath,
     connection: Connection,
-    client: Mutex<Place>,
+    client: Mutex<RoutedClient>,
 }
 
 /// Where the bucket is asked for; it changes when an answer says so.
 #[derive(Clone)]
-struct Place {
+struct RoutedClient {
     client: Client,
-    target: Target,
+    route: Route,
     generation: u32,
 }
 
@@ -226,25 +226,25 @@ struct Place {
 pub(crate) struct Attempt {
     pub(crate) client: Client,
     pub(crate) tries: Arc<Tries>,
-    doing: String,
+    operation: String,
     left: u32,
     answer_time: Duration,
 }
 
 /// Why an attempt failed.
-pub(crate) struct Trouble {
+pub(crate) struct AttemptError {
     error: Error,
     /// The reason, if it is worth another try, which the SDK has not made itself.
     again: Option<String>,
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for AttemptError {
     fn from(error: Error) -> Self {
         Self { error, again: None }
     }
 }
 
-impl Trouble {
+impl AttemptError {
     pub(crate) fn of(error: Error, again: Option<String>) -> Self {
         Self { error, again }
     }
@@ -254,10 +254,10 @@ impl Trouble {
     }
 
     /// Something that the SDK cannot see; worth another try.
-    pub(crate) fn again(doing: &str, reason: String) -> Self {
+    pub(crate) fn again(operation: &str, reason: String) -> Self {
         Self {
             error: Error::Content {
-                doing: doing.to_owned(),
+                operation: operation.to_owned(),
                 reason: reason.clone(),
             },
             again: Some(reason),
@@ -285,11 +285,11 @@ impl Attempt {
         }
     }
 
-    pub(crate) fn explain<E>(&self, error: SdkError<E, HttpResponse>) -> Trouble
+    pub(crate) fn explain<E>(&self, error: SdkError<E, HttpResponse>) -> AttemptError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let error = Error::of(&self.doing, error.into());
+        let error = Error::of(&self.operation, error.into());
         let again = match &error {
             Error::Service {
                 code,
@@ -301,11 +301,11 @@ impl Attempt {
             }
             _ => None,
         };
-        Trouble { error, again }
+        AttemptError { error, again }
     }
 
-    pub(crate) fn doing(&self) -> &str {
-        &self.doing
+    pub(crate) fn operation(&self) -> &str {
+        &self.operation
     }
 }
 
@@ -330,7 +330,7 @@ impl Bucket {
         &self.0.connection
     }
 
-    fn place(&self) -> Place {
+    fn routed(&self) -> RoutedClient {
         self.0
             .client
             .lock()
@@ -340,108 +340,117 @@ impl Bucket {
 
     /// Asks in this region from now on; on a server that was given, this changes nothing.
     pub(crate) fn go_to(&self, region: &str) {
-        let place = self.place();
-        if place.target.server.is_none() && place.target.region != region {
-            let target = Target {
+        let routed = self.routed();
+        if routed.route.server.is_none() && routed.route.region != region {
+            let route = Route {
                 region: region.to_owned(),
                 server: None,
             };
-            self.change(place.generation, target);
+            self.change(routed.generation, route);
         }
     }
 
     /// Several operations may find out the same at once: only the first changes anything.
-    fn change(&self, generation: u32, target: Target) {
-        let client = self.0.connection.client(&target);
-        let mut place = self.0.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if place.generation == generation {
-            debug!(region = target.region, server = target.server, "S3");
-            *place = Place {
+    fn change(&self, generation: u32, route: Route) {
+        let client = self.0.connection.client(&route);
+        let mut routed = self.0.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if routed.generation == generation {
+            debug!(region = route.region, server = route.server, "S3");
+            *routed = RoutedClient {
                 client,
-                target,
+                route,
                 generation: generation + 1,
             };
         }
     }
 
-    fn follow(&self, doing: &str, place: &Place, redirect: Redirect) -> Result<(), Error> {
-        let target = redirect.target(&place.target, &self.path().bucket);
-        let target = target.map_err(|elsewhere| Error::Network {
-            doing: doing.to_owned(),
+    fn follow(
+        &self,
+        operation: &str,
+        routed: &RoutedClient,
+        redirect: Redirect,
+    ) -> Result<(), Error> {
+        let route = redirect.route(&routed.route, &self.path().bucket);
+        let route = route.map_err(|elsewhere| Error::Network {
+            operation: operation.to_owned(),
             reason: format!(
                 "the answer leads to {elsewhere}, which is not part of {}",
-                place.target.server.as_deref().unwrap_or("S3 there")
+                routed.route.server.as_deref().unwrap_or("S3 there")
             ),
             hint: "; credentials are sent there only if --url or --region names it",
         })?;
-        self.change(place.generation, target);
+        self.change(routed.generation, route);
         Ok(())
     }
 
     /// Performs one operation: up to five tries with `--retry`, to wherever the bucket turns out to be, within one deadline.
     ///
-    /// `doing` begins the error's line. `size` (bytes) is what it has to send or receive.
+    /// `operation` begins the error's line. `size` (bytes) is what it has to send or receive.
     pub(crate) async fn perform<T, F>(
         &self,
-        doing: &str,
+        operation: &str,
         size: u64,
-        operation: impl Fn(Attempt) -> F,
+        try_once: impl Fn(Attempt) -> F,
     ) -> Result<T, Error>
     where
-        F: Future<Output = Result<T, Trouble>>,
+        F: Future<Output = Result<T, AttemptError>>,
     {
         let connection = &self.0.connection.0;
         // Rounded, because connections are shared only among requests with the same time-outs.
         let answer_time =
             ANSWER + Duration::from_secs((size / SLOWEST).checked_next_power_of_two().unwrap_or(0));
         let deadline = answer_time * connection.tries + WAITS;
-        let tries = Tries::new(doing, connection.total.clone(), connection.events.clone());
+        let tries = Tries::new(
+            operation,
+            connection.total.clone(),
+            connection.events.clone(),
+        );
         let (mut redirects, mut renewed) = (0, false);
         let work = async {
             loop {
-                let place = self.place();
+                let routed = self.routed();
                 let attempt = Attempt {
-                    client: place.client.clone(),
+                    client: routed.client.clone(),
                     tries: tries.clone(),
-                    doing: doing.to_owned(),
+                    operation: operation.to_owned(),
                     left: connection.tries.saturating_sub(tries.made()).max(1),
                     answer_time,
                 };
-                let trouble = match operation(attempt).await {
+                let failed = match try_once(attempt).await {
                     Ok(value) => return Ok(value),
-                    Err(trouble) => trouble,
+                    Err(failed) => failed,
                 };
                 if let Some(redirect) = tries.redirect()
                     && redirects < MOST_REDIRECTS
                 {
                     redirects += 1;
-                    self.follow(doing, &place, redirect)?;
+                    self.follow(operation, &routed, redirect)?;
                     continue;
                 }
                 let is_expired =
-                    matches!(&trouble.error, Error::Service { code, .. } if code == "ExpiredToken");
+                    matches!(&failed.error, Error::Service { code, .. } if code == "ExpiredToken");
                 if is_expired && connection.can_be_renewed && !renewed {
                     debug!("the credentials have expired: asking for new ones");
                     renewed = true;
                     tries.forget_last();
                     // A new client has an empty cache of credentials.
-                    self.change(place.generation, place.target.clone());
+                    self.change(routed.generation, routed.route.clone());
                     continue;
                 }
-                match trouble.again {
+                match failed.again {
                     Some(reason) if tries.made() < connection.tries => {
                         tries.failed(reason);
                         let doublings = tries.made().saturating_sub(1);
                         tokio::time::sleep(FIRST_WAIT * 2u32.saturating_pow(doublings)).await;
                     }
-                    _ => return Err(trouble.error),
+                    _ => return Err(failed.error),
                 }
             }
         };
         let result = tokio::time::timeout(deadline, work).await;
         result.unwrap_or_else(|_| {
             Err(Error::Network {
-                doing: doing.to_owned(),
+                operation: operation.to_owned(),
                 reason: format!("not done within {} s", deadline.as_secs()),
                 hint: "; check the network",
             })

@@ -41,12 +41,12 @@ impl From<HeadObjectOutput> for Held {
 }
 
 impl Bucket {
-    /// What the bucket says of a file. `doing` begins an error's line.
+    /// What the bucket says of a file. `operation` begins an error's line.
     ///
     /// # Errors
     /// S3's reason; also when it is not there.
-    pub async fn held(&self, doing: &str, file: &str) -> Result<Held, Error> {
-        self.head(doing, file).await.map(Held::from)
+    pub async fn held(&self, operation: &str, file: &str) -> Result<Held, Error> {
+        self.head(operation, file).await.map(Held::from)
     }
 
     /// Has S3 copy a file from `source` here, and compares the copy's MD5, where both buckets say it.
@@ -55,7 +55,7 @@ impl Bucket {
     /// S3's reason; [`Error::Content`] if the copy is another.
     pub async fn copy_from(
         &self,
-        doing: &str,
+        operation: &str,
         source: &Bucket,
         file: &str,
         held: &Held,
@@ -63,7 +63,7 @@ impl Bucket {
     ) -> Result<(), Error> {
         let location = source.path().location(file);
         let location = &utf8_percent_encode(&location, &PLAIN).to_string();
-        self.perform(doing, held.size, |attempt: Attempt| async move {
+        self.perform(operation, held.size, |attempt: Attempt| async move {
             let request = attempt
                 .client
                 .copy_object()
@@ -84,7 +84,7 @@ impl Bucket {
             );
             let copied = answer.copy_object_result().and_then(|copy| copy.e_tag());
             match &held.md5 {
-                Some(md5) if !is_of_other_kind => check_md5(doing, md5, copied),
+                Some(md5) if !is_of_other_kind => check_md5(operation, md5, copied),
                 _ => Ok(()),
             }
         })

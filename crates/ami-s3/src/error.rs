@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use ami_aws::{Answer, Problem};
+use ami_aws::{RequestError, ServiceError};
 
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// S3 refused, or failed.
-    #[error("{doing}: Server.{code}({status}): {message}{hint}")]
+    #[error("{operation}: Server.{code}({status}): {message}{hint}")]
     Service {
         /// What failed, as the beginning of a line.
-        doing: String,
+        operation: String,
         /// S3's name for the error, or `Error` where it gave none.
         code: String,
         /// HTTP's status.
@@ -23,28 +23,28 @@ pub enum Error {
         hint: &'static str,
     },
     /// No whole answer came.
-    #[error("{doing}: {reason}{hint}")]
+    #[error("{operation}: {reason}{hint}")]
     Network {
         /// What failed.
-        doing: String,
+        operation: String,
         /// What was wrong.
         reason: String,
         /// What to do, after a semicolon; or nothing.
         hint: &'static str,
     },
     /// What S3 has is not what the manifest describes, or what was sent.
-    #[error("{doing}: {reason}")]
+    #[error("{operation}: {reason}")]
     Content {
         /// What failed.
-        doing: String,
+        operation: String,
         /// What is wrong with it.
         reason: String,
     },
     /// A file is longer than any of its kind.
-    #[error("{doing}: it has more than {most} bytes, which no file of this bundle has")]
+    #[error("{operation}: it has more than {most} bytes, which no file of this bundle has")]
     TooLong {
         /// What failed.
-        doing: String,
+        operation: String,
         /// The most bytes.
         most: u64,
     },
@@ -62,10 +62,10 @@ pub enum Error {
     #[error(transparent)]
     Aws(#[from] ami_aws::Error),
     /// A local file could not be read or written.
-    #[error("cannot {action} {path}")]
+    #[error("cannot {operation} {path}")]
     Io {
         /// What was tried, as a verb.
-        action: &'static str,
+        operation: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's reason.
@@ -75,41 +75,43 @@ pub enum Error {
 }
 
 impl Error {
-    /// `doing` begins the error's line.
-    pub(crate) fn of(doing: &str, problem: Problem) -> Self {
-        let doing = doing.to_owned();
-        let (reason, hint) = match problem {
-            Problem::Answer(Answer {
+    /// `operation` begins the error's line.
+    pub(crate) fn of(operation: &str, error: RequestError) -> Self {
+        let operation = operation.to_owned();
+        let (reason, hint) = match error {
+            RequestError::Service(ServiceError {
                 code,
                 status,
                 message,
             }) => {
                 return Self::Service {
-                    doing,
+                    operation,
                     hint: hint(&code, status),
                     code,
                     status,
                     message,
                 };
             }
-            Problem::Connection(reason) => (reason, "; check the network, the region and --url"),
-            Problem::Timeout => (
+            RequestError::Connection(reason) => {
+                (reason, "; check the network, the region and --url")
+            }
+            RequestError::Timeout => (
                 "no answer in time".to_owned(),
                 "; try again, or with --retry",
             ),
-            Problem::Other(reason) => (reason, ""),
+            RequestError::Other(reason) => (reason, ""),
         };
         Self::Network {
-            doing,
+            operation,
             reason,
             hint,
         }
     }
 
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = ami_parts::shown(path);
         move |source| Self::Io {
-            action,
+            operation,
             path,
             source,
         }

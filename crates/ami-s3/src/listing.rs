@@ -8,7 +8,7 @@ use aws_sdk_s3::operation::list_objects::ListObjectsError;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use tracing::debug;
 
-use crate::connection::{Attempt, Bucket, Trouble};
+use crate::connection::{Attempt, AttemptError, Bucket};
 use crate::error::{Error, hint};
 use crate::parallel::in_order;
 
@@ -145,7 +145,7 @@ impl Bucket {
     /// # Errors
     /// S3's reason.
     pub async fn delete_file(&self, file: &str) -> Result<(), Error> {
-        self.perform(&doing(file), 0, |attempt: Attempt| async move {
+        self.perform(&operation(file), 0, |attempt: Attempt| async move {
             let request = attempt
                 .client
                 .delete_object()
@@ -164,7 +164,7 @@ impl Bucket {
 
     async fn delete_batch(&self, files: &[String]) -> Result<(), Error> {
         let first = files.first().map(String::as_str).unwrap_or_default();
-        self.perform(&doing(first), 0, |attempt: Attempt| async move {
+        self.perform(&operation(first), 0, |attempt: Attempt| async move {
             let keys = files.iter().map(|file| {
                 ObjectIdentifier::builder()
                     .key(self.path().key(file))
@@ -178,7 +178,7 @@ impl Bucket {
                     .build()
             });
             let delete = delete.map_err(|error| Error::Content {
-                doing: doing(first),
+                operation: operation(first),
                 reason: error.to_string(),
             })?;
             let request = attempt
@@ -205,14 +205,14 @@ impl Bucket {
                 .and_then(|key| self.path().file(key))
                 .unwrap_or(first);
             let error = Error::Service {
-                doing: doing(file),
+                operation: operation(file),
                 code: code.to_owned(),
                 status: 200,
                 message: message.to_owned(),
                 hint: hint(code, 200),
             };
             let is_passing = matches!(code, "InternalError" | "SlowDown" | "ServiceUnavailable");
-            Err(Trouble::of(
+            Err(AttemptError::of(
                 error,
                 is_passing.then(|| format!("Server.{code}(200): {message}")),
             ))
@@ -223,11 +223,11 @@ impl Bucket {
 
 fn endless(how: &str) -> Error {
     Error::Content {
-        doing: ASKING.to_owned(),
+        operation: ASKING.to_owned(),
         reason: format!("the listing {how}"),
     }
 }
 
-fn doing(file: &str) -> String {
+fn operation(file: &str) -> String {
     format!("Failed to delete \"{file}\"")
 }

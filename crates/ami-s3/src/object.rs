@@ -17,7 +17,7 @@ use openssl::base64::encode_block;
 use sha1::{Digest, Sha1};
 use tokio::task::JoinHandle;
 
-use crate::connection::{Attempt, Bucket, Trouble};
+use crate::connection::{Attempt, AttemptError, Bucket};
 use crate::error::Error;
 use crate::outgoing::{Content, Outgoing};
 
@@ -121,7 +121,7 @@ impl Arrived {
 }
 
 impl Bucket {
-    /// Uploads a file. `doing` begins an error's line.
+    /// Uploads a file. `operation` begins an error's line.
     ///
     /// S3 itself compares what it gets with the MD5, and what it says that it has is compared again.
     ///
@@ -129,7 +129,7 @@ impl Bucket {
     /// S3's reason; [`Error::Io`] if the file cannot be read.
     pub async fn put(
         &self,
-        doing: &str,
+        operation: &str,
         file: &str,
         content: &Content,
         fingerprint: &Fingerprint,
@@ -137,7 +137,7 @@ impl Bucket {
     ) -> Result<(), Error> {
         let outgoing = Outgoing::of(content, fingerprint.size)?;
         let outgoing = &outgoing;
-        self.perform(doing, fingerprint.size, |attempt: Attempt| async move {
+        self.perform(operation, fingerprint.size, |attempt: Attempt| async move {
             let request = attempt
                 .client
                 .put_object()
@@ -155,7 +155,7 @@ impl Bucket {
                 .await;
             outgoing.check()?;
             let answer = sent.map_err(|error| attempt.explain(error))?;
-            check_stored(doing, fingerprint, &answer)
+            check_stored(operation, fingerprint, &answer)
         })
         .await
     }
@@ -166,11 +166,11 @@ impl Bucket {
     /// S3 cannot be asked.
     pub async fn holds(
         &self,
-        doing: &str,
+        operation: &str,
         file: &str,
         fingerprint: &Fingerprint,
     ) -> Result<bool, Error> {
-        let asked = self.head(doing, file).await;
+        let asked = self.head(operation, file).await;
         match asked {
             Ok(answer) => Ok(is_same(fingerprint, &answer)),
             // Who may not list a bucket is told 403 for what is not there.
@@ -180,8 +180,12 @@ impl Bucket {
     }
 
     /// What S3 says of an object.
-    pub(crate) async fn head(&self, doing: &str, file: &str) -> Result<HeadObjectOutput, Error> {
-        self.perform(doing, 0, |attempt: Attempt| async move {
+    pub(crate) async fn head(
+        &self,
+        operation: &str,
+        file: &str,
+    ) -> Result<HeadObjectOutput, Error> {
+        self.perform(operation, 0, |attempt: Attempt| async move {
             let request = attempt
                 .client
                 .head_object()
@@ -203,9 +207,9 @@ impl Bucket {
     ///
     /// # Errors
     /// S3's reason.
-    pub async fn set_acl(&self, doing: &str, file: &str, acl: Acl) -> Result<(), Error> {
+    pub async fn set_acl(&self, operation: &str, file: &str, acl: Acl) -> Result<(), Error> {
         let set = self
-            .perform(doing, 0, |attempt: Attempt| async move {
+            .perform(operation, 0, |attempt: Attempt| async move {
                 let request = attempt
                     .client
                     .put_object_acl()
@@ -231,8 +235,8 @@ impl Bucket {
     ///
     /// # Errors
     /// S3's reason; [`Error::TooLong`] if it has more than `most` bytes.
-    pub async fn get(&self, doing: &str, file: &str, most: u64) -> Result<Vec<u8>, Error> {
-        self.perform(doing, 0, |attempt: Attempt| async move {
+    pub async fn get(&self, operation: &str, file: &str, most: u64) -> Result<Vec<u8>, Error> {
+        self.perform(operation, 0, |attempt: Attempt| async move {
             let mut bytes = Vec::new();
             let object = self.open(&attempt, file, None).await?;
             receive(&attempt, object, most, |chunk| {
@@ -253,7 +257,7 @@ impl Bucket {
     /// S3's reason; [`Error::Content`] for a wrong digest, and then the file is not there; [`Error::Io`] if it cannot be written.
     pub async fn get_file(
         &self,
-        doing: &str,
+        operation: &str,
         file: &str,
         expected: &Expected,
         path: &Path,
@@ -261,13 +265,14 @@ impl Bucket {
         let mut tries_left = self.connection().tries();
         let result = loop {
             tries_left -= 1;
-            match self.try_get_file(doing, file, expected, path).await {
+            match self.try_get_file(operation, file, expected, path).await {
                 Ok(Err(reason)) if tries_left > 0 => {
-                    self.connection().tell_retry(format!("{doing}: {reason}"));
+                    self.connection()
+                        .tell_retry(format!("{operation}: {reason}"));
                 }
                 Ok(Err(reason)) => {
-                    let doing = doing.to_owned();
-                    break Err(Error::Content { doing, reason });
+                    let operation = operation.to_owned();
+                    break Err(Error::Content { operation, reason });
                 }
                 Ok(Ok(arrived)) => break Ok(arrived),
                 Err(error) => break Err(error),
@@ -283,7 +288,7 @@ impl Bucket {
     /// The inner error says what is wrong with what has come.
     async fn try_get_file(
         &self,
-        doing: &str,
+        operation: &str,
         file: &str,
         expected: &Expected,
         path: &Path,
@@ -296,7 +301,7 @@ impl Bucket {
             .open(path);
         let target = target.map_err(Error::io("create", path))?;
         let get = async |range: Option<Range<u64>>| {
-            self.get_range(doing, file, expected, range, &target, path)
+            self.get_range(operation, file, expected, range, &target, path)
                 .await
         };
         if expected.usual > HALF {
@@ -327,7 +332,7 @@ impl Bucket {
     /// Writes the range, or all of the file, to where it belongs.
     async fn get_range(
         &self,
-        doing: &str,
+        operation: &str,
         file: &str,
         expected: &Expected,
         range: Option<Range<u64>>,
@@ -336,22 +341,26 @@ impl Bucket {
     ) -> Result<(), Error> {
         let range = &range;
         let got = self
-            .perform(doing, expected.patience, |attempt: Attempt| async move {
-                let object = self.open(&attempt, file, range.as_ref()).await?;
-                let is_range = object.content_range().is_some();
-                let mut position = range
-                    .as_ref()
-                    .filter(|_| is_range)
-                    .map_or(0, |range| range.start);
-                receive(&attempt, object, expected.most, |chunk| {
-                    target
-                        .write_all_at(chunk, position)
-                        .map_err(Error::io("write", path))?;
-                    position += chunk.len() as u64;
-                    Ok(())
-                })
-                .await
-            })
+            .perform(
+                operation,
+                expected.patience,
+                |attempt: Attempt| async move {
+                    let object = self.open(&attempt, file, range.as_ref()).await?;
+                    let is_range = object.content_range().is_some();
+                    let mut position = range
+                        .as_ref()
+                        .filter(|_| is_range)
+                        .map_or(0, |range| range.start);
+                    receive(&attempt, object, expected.most, |chunk| {
+                        target
+                            .write_all_at(chunk, position)
+                            .map_err(Error::io("write", path))?;
+                        position += chunk.len() as u64;
+                        Ok(())
+                    })
+                    .await
+                },
+            )
             .await;
         match got {
             // Nothing is there.
@@ -365,7 +374,7 @@ impl Bucket {
         attempt: &Attempt,
         file: &str,
         range: Option<&Range<u64>>,
-    ) -> Result<GetObjectOutput, Trouble> {
+    ) -> Result<GetObjectOutput, AttemptError> {
         let range = range.map(|range| match range.end {
             u64::MAX => format!("bytes={}-", range.start),
             end => format!("bytes={}-{}", range.start, end - 1),
@@ -415,7 +424,7 @@ async fn receive(
     mut object: GetObjectOutput,
     most: u64,
     mut take: impl FnMut(&[u8]) -> Result<(), Error>,
-) -> Result<(), Trouble> {
+) -> Result<(), AttemptError> {
     let announced = object
         .content_length()
         .and_then(|length| u64::try_from(length).ok());
@@ -426,12 +435,12 @@ async fn receive(
                 "the transfer broke off after {received} bytes ({})",
                 root_cause(&error)
             );
-            Trouble::again(attempt.doing(), reason)
+            AttemptError::again(attempt.operation(), reason)
         })?;
         received += chunk.len() as u64;
         if received > most {
             return Err(Error::TooLong {
-                doing: attempt.doing().to_owned(),
+                operation: attempt.operation().to_owned(),
                 most,
             }
             .into());
@@ -442,17 +451,17 @@ async fn receive(
     match announced {
         Some(announced) if announced != received => {
             let reason = format!("{received} bytes came of {announced}");
-            Err(Trouble::again(attempt.doing(), reason))
+            Err(AttemptError::again(attempt.operation(), reason))
         }
         _ => Ok(()),
     }
 }
 
 fn check_stored(
-    doing: &str,
+    operation: &str,
     fingerprint: &Fingerprint,
     answer: &PutObjectOutput,
-) -> Result<(), Trouble> {
+) -> Result<(), AttemptError> {
     let (customer, kind) = (
         answer.sse_customer_algorithm(),
         answer.server_side_encryption(),
@@ -460,7 +469,7 @@ fn check_stored(
     if is_of_other_kind(customer, kind) {
         return Ok(());
     }
-    check_md5(doing, &fingerprint.etag(), answer.e_tag())
+    check_md5(operation, &fingerprint.etag(), answer.e_tag())
 }
 
 /// With keys of the customer or of KMS the ETag is no MD5; then S3's own comparison with `Content-MD5` stands alone.
@@ -476,13 +485,17 @@ pub(crate) fn is_of_other_kind(
 }
 
 /// Compares an MD5 in hex with what S3 has stored, if its ETag is one.
-pub(crate) fn check_md5(doing: &str, md5: &str, etag: Option<&str>) -> Result<(), Trouble> {
+pub(crate) fn check_md5(
+    operation: &str,
+    md5: &str,
+    etag: Option<&str>,
+) -> Result<(), AttemptError> {
     match md5_of(etag) {
         Some(stored) if stored != md5 => {
             let reason = format!(
                 "S3 has stored something else: its MD5 is {stored}, that of the file {md5}"
             );
-            Err(Trouble::again(doing, reason))
+            Err(AttemptError::again(operation, reason))
         }
         _ => Ok(()),
     }

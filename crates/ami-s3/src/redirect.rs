@@ -13,7 +13,7 @@ const LONGEST: usize = 255;
 
 /// Where a bucket is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct Route {
     pub(crate) region: String,
     /// A server in place of AWS's.
     pub(crate) server: Option<String>,
@@ -38,14 +38,14 @@ impl Redirect {
     ///
     /// AWS is asked nowhere but in regions of the same partition, whose hosts the SDK knows; a server that was given, nowhere but on
     /// its own host and those below it. TLS is never left.
-    pub(crate) fn target(self, from: &Target, bucket: &str) -> Result<Target, String> {
+    pub(crate) fn route(self, from: &Route, bucket: &str) -> Result<Route, String> {
         match (self, &from.server) {
             (Self::Region(region), None) => {
                 let is_same = Partition::of(&region) == Partition::of(&from.region);
                 if !is_region(&region) || !is_same {
                     return Err(region);
                 }
-                Ok(Target {
+                Ok(Route {
                     region,
                     server: None,
                 })
@@ -56,7 +56,7 @@ impl Redirect {
                 if !is_name || region.contains('/') {
                     return Err(region);
                 }
-                Ok(Target {
+                Ok(Route {
                     region,
                     server: from.server.clone(),
                 })
@@ -71,7 +71,7 @@ impl Redirect {
                     return Err(host);
                 }
                 let scheme = if is_secure { "https" } else { scheme };
-                Ok(Target {
+                Ok(Route {
                     region: from.region.clone(),
                     server: Some(format!("{scheme}://{at}")),
                 })
@@ -212,14 +212,14 @@ mod tests {
                 &[],
                 &format!("<Error><Endpoint>{host}</Endpoint></Error>"),
             );
-            let from = Target {
+            let from = Route {
                 region: "eu-west-1".into(),
                 server: server.map(str::to_owned),
             };
             redirect
                 .unwrap()
-                .target(&from, "b")
-                .map(|target| target.server)
+                .route(&from, "b")
+                .map(|route| route.server)
         };
         let at = |url: &str| Ok(Some(url.to_owned()));
         let refused = |host: &str| Err(host.to_owned());
@@ -259,12 +259,12 @@ mod tests {
     #[test]
     fn finding_21_regions_are_those_of_the_partition() {
         let to = |region: &str, server: Option<&str>| {
-            let from = Target {
+            let from = Route {
                 region: "eu-west-1".into(),
                 server: server.map(str::to_owned),
             };
-            let target = Redirect::Region(region.into()).target(&from, "b");
-            target.map(|target| target.region)
+            let route = Redirect::Region(region.into()).route(&from, "b");
+            route.map(|route| route.region)
         };
         assert_eq!(to("us-east-2", None), Ok("us-east-2".into()));
         for region in ["cn-north-1", "us-gov-west-1", "evil.com", "garage", ""] {
@@ -276,13 +276,13 @@ mod tests {
 
     #[test]
     fn finding_21_tls_is_never_left() {
-        let from = |server: &str| Target {
+        let from = |server: &str| Route {
             region: "eu-west-1".into(),
             server: Some(server.into()),
         };
         let to = |location: &'static str, server: &str| {
             let redirect = of(302, &[("location", location)], "").unwrap();
-            redirect.target(&from(server), "b").unwrap().server.unwrap()
+            redirect.route(&from(server), "b").unwrap().server.unwrap()
         };
         assert_eq!(to("http://h:1/x", "https://h"), "https://h:1");
         assert_eq!(to("HTTPS://h:1/x", "http://h"), "https://h:1");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use ami_aws::{Answer, connection_problem};
+use ami_aws::{ServiceError, connection_problem};
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -53,7 +53,7 @@ pub enum Event {
 /// One operation's tries, however many requests of the SDK they are spread over.
 #[derive(Debug)]
 pub(crate) struct Tries {
-    doing: String,
+    operation: String,
     made: AtomicU32,
     /// Why the last one failed.
     failure: Mutex<Option<String>>,
@@ -68,12 +68,12 @@ pub(crate) struct Tries {
 
 impl Tries {
     pub(crate) fn new(
-        doing: &str,
+        operation: &str,
         total: Arc<AtomicU64>,
         events: UnboundedSender<Event>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            doing: doing.to_owned(),
+            operation: operation.to_owned(),
             made: AtomicU32::new(0),
             failure: Mutex::default(),
             redirect: Mutex::default(),
@@ -107,7 +107,7 @@ impl Tries {
     }
 
     pub(crate) fn failed(&self, reason: String) {
-        debug!("{}: {reason}", self.doing);
+        debug!("{}: {reason}", self.operation);
         let moved = self.moved.swap(0, Ordering::Relaxed);
         let _ = self.total.fetch_sub(moved, Ordering::Relaxed);
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
@@ -123,7 +123,7 @@ impl Tries {
     fn begins(&self) {
         let _ = self.made.fetch_add(1, Ordering::Relaxed);
         if let Some(reason) = self.take_failure() {
-            let reason = format!("{}: {reason}", self.doing);
+            let reason = format!("{}: {reason}", self.operation);
             // Where nobody listens, nobody wants to know.
             let _ = self.events.send(Event::Retrying { reason });
         }
@@ -222,11 +222,11 @@ where
         }
         self.tries.failed(match (told::<E>(error), response) {
             (Some(error), Some(response)) => {
-                let Answer {
+                let ServiceError {
                     code,
                     status,
                     message,
-                } = Answer::new(error.code(), error.message(), response);
+                } = ServiceError::new(error.code(), error.message(), response);
                 format!("Server.{code}({status}): {message}")
             }
             _ => match error.as_connector_error() {

@@ -14,7 +14,7 @@ const MOST_CODE: usize = 100;
 
 /// What a service says of an error.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct ServiceError {
     /// Its name for the error, or `Error` where it gave none.
     pub code: String,
     /// HTTP's status.
@@ -23,7 +23,7 @@ pub struct Answer {
     pub message: String,
 }
 
-impl Answer {
+impl ServiceError {
     /// `code` and `message` are what the SDK has understood of `response`.
     pub fn new(code: Option<&str>, message: Option<&str>, response: &HttpResponse) -> Self {
         let status = response.status().as_u16();
@@ -67,9 +67,9 @@ fn text_of(response: &HttpResponse) -> String {
 
 /// Why a request did not succeed.
 #[derive(Debug, Clone)]
-pub enum Problem {
+pub enum RequestError {
     /// The service refused, or failed.
-    Answer(Answer),
+    Service(ServiceError),
     /// There was no way to it, or back.
     Connection(String),
     /// Nothing came for too long.
@@ -78,7 +78,7 @@ pub enum Problem {
     Other(String),
 }
 
-impl<E> From<SdkError<E, HttpResponse>> for Problem
+impl<E> From<SdkError<E, HttpResponse>> for RequestError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -87,13 +87,13 @@ where
         match error {
             SdkError::ServiceError(context) => {
                 let (code, message) = (context.err().code(), context.err().message());
-                Self::Answer(Answer::new(code, message, context.raw()))
+                Self::Service(ServiceError::new(code, message, context.raw()))
             }
             SdkError::ResponseError(context) => {
                 let response = context.raw();
                 match unread {
                     Some(reason) if response.status().is_success() => Self::Other(reason),
-                    unread => Self::Answer(Answer::new(None, unread.as_deref(), response)),
+                    unread => Self::Service(ServiceError::new(None, unread.as_deref(), response)),
                 }
             }
             SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
