@@ -5,7 +5,7 @@ mod args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ami_bundle::{Naming, Settings};
+use ami_bundle::{Naming, Settings, StagedImage};
 use ami_cli::{BundleFiles, Context, Failure, OrExit, Progress, exit};
 use ami_manifest::{BundleContents, Certificate, PrivateKey};
 use serde::Serialize;
@@ -47,23 +47,19 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         .or_exit(exit::OTHER)?;
     debug!(path = %staging.path().display(), "private folder made");
     let sources = [manifest.clone(), key_path].into_iter();
-    let sources = sources.chain(arguments.cert.clone()).collect();
+    let sources = sources.chain(arguments.cert.clone());
+    let sources = sources.chain(files.parts.iter().map(|part| part.path.clone()));
+    let sources = sources.collect();
     let naming = Naming::of_manifest(&manifest, sources);
+    let image = StagedImage::new(staging, naming).map_err(Failure::of_unbundling)?;
     let progress = Progress::bytes(context, files.size);
     let settings = Settings {
         threads: arguments.running.threads(),
         progress: &|count| progress.add(count),
         interrupted: context.interrupted(),
     };
-    let path = ami_bundle::unbundle(
-        files.parts,
-        &files.expected,
-        &bundle_key,
-        &staging,
-        naming,
-        &settings,
-    )
-    .map_err(Failure::of_unbundling)?;
+    let path = ami_bundle::unbundle(files.parts, &files.expected, &bundle_key, image, &settings)
+        .map_err(Failure::of_unbundling)?;
     drop(progress);
 
     let said = if arguments.running.json {

@@ -10,10 +10,10 @@ use crate::cipher::{BLOCK as CIPHER_BLOCK, StreamCipher};
 use crate::deflate::{CHUNK, Chunk, Packed, Packer, STREAM_END};
 use crate::error::Error;
 use crate::gzip;
-use crate::image::{Image, Region};
 use crate::schedule::{self, Emit, Join, Sink, Source};
 use crate::settings::{Level, Settings};
 use crate::tar::write;
+use ami_image::{Extent, Image};
 
 /// What bundling found out on the way.
 #[derive(Debug)]
@@ -108,18 +108,13 @@ struct TarSource<'a> {
     offset: u64,
     head: std::vec::IntoIter<u8>,
     /// What is still to be read, the next last.
-    regions: Vec<Region>,
+    extents: Vec<Extent>,
     tail: u64,
 }
 
 impl<'a> TarSource<'a> {
     fn new(image: &'a Image, name: &str, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
         let head = write::head(image, name);
-        let whole = [Region {
-            offset: 0,
-            length: image.size(),
-        }];
-        let regions = image.sparse_map().unwrap_or(&whole);
         Self {
             image,
             progress,
@@ -127,25 +122,25 @@ impl<'a> TarSource<'a> {
             offset: 0,
             tail: write::tail_size(head.len() as u64, image.data_size()),
             head: head.into_iter(),
-            regions: regions.iter().rev().copied().collect(),
+            extents: image.extents().iter().rev().copied().collect(),
         }
     }
 
-    fn read_regions(&mut self, chunk: &mut Vec<u8>) -> Result<(), Error> {
+    fn read_extents(&mut self, chunk: &mut Vec<u8>) -> Result<(), Error> {
         while chunk.len() < CHUNK {
-            let Some(mut region) = self.regions.pop() else {
+            let Some(mut extent) = self.extents.pop() else {
                 break;
             };
             let start = chunk.len();
             let room = (CHUNK - start) as u64;
-            let count = region.length.min(room);
+            let count = extent.length.min(room);
             chunk.resize(start + count as usize, 0);
-            self.image.read(region.offset, &mut chunk[start..])?;
+            self.image.read(extent.offset, &mut chunk[start..])?;
             (self.progress)(count);
-            region.offset += count;
-            region.length -= count;
-            if region.length > 0 {
-                self.regions.push(region);
+            extent.offset += count;
+            extent.length -= count;
+            if extent.length > 0 {
+                self.extents.push(extent);
             }
         }
         Ok(())
@@ -158,8 +153,8 @@ impl Source for TarSource<'_> {
     fn next(&mut self) -> Result<Option<Chunk>, Error> {
         let mut data = Vec::with_capacity(CHUNK);
         data.extend(self.head.by_ref().take(CHUNK));
-        self.read_regions(&mut data)?;
-        if self.regions.is_empty() {
+        self.read_extents(&mut data)?;
+        if self.extents.is_empty() {
             let zeros = self.tail.min((CHUNK - data.len()) as u64);
             data.resize(data.len() + zeros as usize, 0);
             self.tail -= zeros;

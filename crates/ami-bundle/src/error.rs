@@ -1,7 +1,7 @@
 //! What can go wrong between an image and its bundle.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::convert::Infallible;
+use std::path::PathBuf;
 
 /// An error of this crate. The cause, where there is one, is in [`std::error::Error::source`] only.
 #[derive(Debug, thiserror::Error)]
@@ -10,14 +10,9 @@ pub enum Error {
     /// A file could not be read or written, or a part is not what it should be.
     #[error(transparent)]
     File(#[from] ami_parts::Error),
-    /// The image was written to while it was read.
-    #[error("the image {path} changed while it was read ({what})", path = path.display())]
-    ImageChanged {
-        /// The image.
-        path: PathBuf,
-        /// What changed.
-        what: &'static str,
-    },
+    /// The image cannot be read, or changed meanwhile.
+    #[error(transparent)]
+    Image(#[from] ami_image::Error),
     /// The image's name cannot stand in a manifest.
     #[error("the name {name:?} cannot be a bundle's: {reason}")]
     Name {
@@ -25,12 +20,6 @@ pub enum Error {
         name: String,
         /// What is wrong with it.
         reason: &'static str,
-    },
-    /// The image is neither a plain file nor a block device.
-    #[error("{path} is neither a plain file nor a block device", path = path.display())]
-    NotAnImage {
-        /// The path as given.
-        path: PathBuf,
     },
     /// A compressed chunk did not come back as it went in.
     #[error(
@@ -161,10 +150,8 @@ impl From<StreamError> for Error {
     }
 }
 
-impl Error {
-    /// Returns a function for `map_err` that says what was tried on which file.
-    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let on_file = ami_parts::Error::io(operation, path);
-        move |source| Self::File(on_file(source))
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }

@@ -1,13 +1,13 @@
 //! The bundle pipeline: an image to tar, gzip, AES-128-CBC and parts, on all cores in one pass, and back.
 //!
-//! Not here: the manifest's text and its keys (`ami-manifest`), the parts' files (`ami-parts`), what a user sees (`ami-cli`).
+//! Not here: the manifest's text and its keys (`ami-manifest`), images (`ami-image`), the parts' files (`ami-parts`), what a user sees (`ami-cli`).
 //!
-//! - [`Image`]: what is bundled, with its holes. [`bundle()`] makes parts of it.
-//! - [`unbundle()`] makes an image of parts, [`verify_stream`] only looks whether it could.
+//! - [`bundle()`] makes parts of an image.
+//! - [`unbundle()`] makes an image of parts, in a sink such as [`StagedImage`]; [`verify_stream`] only looks whether it could.
 //! - [`Settings`]: threads, progress, interruption.
 //!
 //! ```
-//! use ami_bundle::{Expected, Image, Level, Settings};
+//! use ami_bundle::{Image, Level, Settings};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?; let destination = folder.path();
 //! # let path = destination.join("an.img"); std::fs::write(&path, "data")?;
@@ -35,19 +35,18 @@ mod error;
 pub mod fuzzing;
 mod gunzip;
 mod gzip;
-mod image;
 mod naming;
-mod output;
 mod schedule;
 mod settings;
+mod staged_image;
 mod tar;
 mod unbundle;
-mod write_behind;
 mod zlib;
 
+pub use ami_image::Image;
 pub use bundle::{Bundled, bundle, check_name, largest_bundle};
 pub use error::{Error, StreamError};
-pub use image::{Image, Region};
 pub use naming::Naming;
 pub use settings::{Level, Settings};
+pub use staged_image::StagedImage;
 pub use unbundle::{Expected, unbundle, verify_stream};

@@ -1,20 +1,17 @@
 //! From parts back to the image.
 
-use std::path::PathBuf;
-
+use ami_image::{Description, ImageSink, Nowhere};
 use ami_manifest::BundleKey;
-use ami_parts::{PartFile, PartReader, Staging};
+use ami_parts::{PartFile, PartReader};
 use sha1::{Digest, Sha1};
 
 use crate::cipher::StreamCipher;
 use crate::cutter::{Cutter, Piece};
 use crate::error::{Error, StreamError};
 use crate::gunzip::{Guesses, Gunzip, InflateAlone};
-use crate::naming::Naming;
-use crate::output::ImageOutput;
 use crate::schedule::{self, Sink, Source};
 use crate::settings::Settings;
-use crate::tar::read::{Member, TarReader};
+use crate::tar::read::{Member, Receiver, TarReader};
 
 /// How much is read and decrypted at a time, in bytes.
 const STEP: usize = 512 * 1024;
@@ -41,59 +38,60 @@ impl Expected {
     }
 }
 
-/// Unbundles parts, given in order, into the destination of `staging` and gives the image's path.
+/// Unbundles parts, given in order, into `sink` and gives what the finished image is known by.
 ///
-/// The image gets its name, which is that of the tar stream's member, only when everything has been checked: every part's SHA-1,
-/// gzip's CRC-32 and length, the tar stream's SHA-1, the image's size. Whoever made the bundle chose that name: `naming` says what it
-/// may replace. The parts count as sources too.
+/// The sink is finished only when everything has been checked: every part's SHA-1, gzip's CRC-32 and length, the tar stream's SHA-1,
+/// the image's size.
 ///
 /// # Errors
-/// [`Error::Hidden`], [`Error::WouldReplace`] and [`Error::Exists`] for the name; [`Error::File`] for a part or the destination; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for what is in the
-/// parts; [`Error::Interrupted`].
-pub fn unbundle(
+/// [`Error::File`] for a part; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for what is in the parts; those of the sink;
+/// [`Error::Interrupted`].
+pub fn unbundle<I: ImageSink>(
     parts: Vec<PartFile>,
     expected: &Expected,
     key: &BundleKey,
-    staging: &Staging,
-    naming: Naming,
+    sink: I,
     settings: &Settings<'_>,
-) -> Result<PathBuf, Error> {
-    let mut naming = naming;
-    naming
-        .sources
-        .extend(parts.iter().map(|part| part.path.clone()));
-    let output = ImageOutput::file(expected, staging, naming)?;
-    let (member, output) = run(parts, expected, key, output, settings)?;
-    output.publish(&member, staging)
+) -> Result<I::Finished, Error>
+where
+    Error: From<I::Error>,
+{
+    let (_, sink) = run(parts, expected, key, sink, settings)?;
+    Ok(sink.finish()?)
 }
 
 /// Checks everything that [`unbundle`] checks, and writes nothing; gives the image's name.
 ///
 /// # Errors
-/// As [`unbundle`], but for the destination.
+/// As [`unbundle`], but for the sink.
 pub fn verify_stream(
     parts: Vec<PartFile>,
     expected: &Expected,
     key: &BundleKey,
     settings: &Settings<'_>,
 ) -> Result<String, Error> {
-    let output = ImageOutput::nowhere(expected);
-    let (member, _) = run(parts, expected, key, output, settings)?;
+    let (member, Nowhere) = run(parts, expected, key, Nowhere, settings)?;
     Ok(member.name)
 }
 
-fn run(
+fn run<I: ImageSink>(
     parts: Vec<PartFile>,
     expected: &Expected,
     key: &BundleKey,
-    output: ImageOutput,
+    sink: I,
     settings: &Settings<'_>,
-) -> Result<(Member, ImageOutput), Error> {
+) -> Result<(Member, I), Error>
+where
+    Error: From<I::Error>,
+{
     let mut source = Decrypt::new(parts, key, settings.progress)?;
     let guesses = Guesses::default();
     let mut join = Gunzip::new(&guesses);
-    let mut sink = Untar {
-        reader: TarReader::new(output),
+    let mut untar = Untar {
+        reader: TarReader::new(Bounded {
+            expected: *expected,
+            sink,
+        }),
         digest: Sha1::new(),
         length: 0,
     };
@@ -103,10 +101,10 @@ fn run(
         &mut source,
         || InflateAlone::new(&guesses),
         &mut join,
-        &mut sink,
+        &mut untar,
     )?;
-    let (member, output) = sink.reader.finish()?;
-    let found: [u8; 20] = sink.digest.finalize().into();
+    let (member, Bounded { sink, .. }) = untar.reader.finish()?;
+    let found: [u8; 20] = untar.digest.finalize().into();
     if found != expected.digest {
         return Err(Error::Digest {
             found: hex::encode(found),
@@ -116,7 +114,7 @@ fn run(
     // Some bundlers write the tar stream's size where the image's belongs.
     if let Some(expected) = expected.size
         && expected != member.size
-        && expected != sink.length
+        && expected != untar.length
     {
         return Err(StreamError::Size {
             found: member.size,
@@ -124,7 +122,40 @@ fn run(
         }
         .into());
     }
-    Ok((member, output))
+    Ok((member, sink))
+}
+
+/// Refuses an image with more data than the manifest says before it passes anything on.
+struct Bounded<I> {
+    expected: Expected,
+    sink: I,
+}
+
+impl<I: ImageSink> Receiver for Bounded<I>
+where
+    Error: From<I::Error>,
+{
+    fn begin(&mut self, member: &Member) -> Result<(), Error> {
+        // The image's size, or what some bundlers write there, that of the tar stream: no more data than that either way.
+        if member.stored > self.expected.most() {
+            let found = member.stored;
+            return Err(match self.expected.size {
+                Some(expected) => StreamError::Size { found, expected }.into(),
+                None => StreamError::TarField("size").into(),
+            });
+        }
+        self.sink.begin(&Description {
+            name: member.name.clone(),
+            size: member.size,
+            mode: member.mode,
+            mtime: member.mtime,
+        })?;
+        Ok(())
+    }
+
+    fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        Ok(self.sink.write(offset, bytes)?)
+    }
 }
 
 /// Reads, checks and decrypts the parts and cuts the stream where chunks may end.
@@ -184,19 +215,74 @@ impl Source for Decrypt<'_> {
     }
 }
 
-struct Untar {
-    reader: TarReader<ImageOutput>,
+struct Untar<I> {
+    reader: TarReader<Bounded<I>>,
     digest: Sha1,
     /// Bytes so far.
     length: u64,
 }
 
-impl Sink for Untar {
+impl<I: ImageSink> Sink for Untar<I>
+where
+    Error: From<I::Error>,
+{
     type In = Vec<u8>;
 
     fn take(&mut self, piece: Vec<u8>) -> Result<(), Error> {
         self.digest.update(&piece);
         self.length += piece.len() as u64;
         self.reader.push(&piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(expected: Expected, stored: u64) -> Result<(), Error> {
+        let mut receiver = Bounded {
+            expected,
+            sink: Nowhere,
+        };
+        receiver.begin(&Member {
+            name: "a".into(),
+            size: stored,
+            stored,
+            mode: 0o644,
+            mtime: 0,
+        })
+    }
+
+    #[test]
+    fn finding_25g_without_a_size_the_parts_limit_what_is_written() {
+        let without = Expected {
+            digest: [0; 20],
+            size: None,
+            bundled_size: 1000,
+        };
+        begin(without, 1_032_000).unwrap();
+        let error = begin(without, 1_032_001).unwrap_err();
+        assert!(matches!(
+            error,
+            Error::Stream(StreamError::TarField("size"))
+        ));
+    }
+
+    #[test]
+    fn more_data_than_the_manifest_says_is_refused_before_anything_is_written() {
+        let expected = Expected {
+            digest: [0; 20],
+            size: Some(5),
+            bundled_size: 0,
+        };
+        begin(expected, 5).unwrap();
+        let error = begin(expected, u64::MAX).unwrap_err();
+        assert!(matches!(
+            error,
+            Error::Stream(StreamError::Size {
+                found: u64::MAX,
+                expected: 5
+            })
+        ));
     }
 }

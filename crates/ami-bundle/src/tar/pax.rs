@@ -3,7 +3,7 @@
 use std::str;
 
 use crate::error::StreamError;
-use crate::image::Region;
+use ami_image::Extent;
 
 use super::read::{MAX_REGIONS, TOO_MANY_REGIONS};
 
@@ -25,7 +25,7 @@ pub(crate) struct Sparse {
     /// The real name; the header's own is made up.
     pub(crate) name: Option<Vec<u8>>,
     /// The map of 0.0 and 0.1.
-    pub(crate) map: Option<Vec<Region>>,
+    pub(crate) map: Option<Vec<Extent>>,
     /// 1.0: the map stands before the data.
     pub(crate) map_in_data: bool,
     /// 0.0: an offset whose length is in the next record.
@@ -73,7 +73,7 @@ impl Extended {
                 let offset = self.sparse.offset.take().ok_or(INVALID)?;
                 let length = decimal(value)?;
                 let map = self.sparse.map.get_or_insert_default();
-                map.push(Region { offset, length });
+                map.push(Extent { offset, length });
             }
             b"GNU.sparse.map" if !value.is_empty() => {
                 let mut numbers = value.split(|&b| b == b',').map(decimal);
@@ -83,7 +83,7 @@ impl Extended {
                     if map.len() == MAX_REGIONS {
                         return Err(TOO_MANY_REGIONS);
                     }
-                    map.push(Region { offset, length });
+                    map.push(Extent { offset, length });
                 }
                 self.sparse.map = Some(map);
             }
@@ -149,11 +149,11 @@ mod tests {
     #[test]
     fn all_sparse_formats_are_read() {
         let map = Some(vec![
-            Region {
+            Extent {
                 offset: 0,
                 length: 512,
             },
-            Region {
+            Extent {
                 offset: 8192,
                 length: 0,
             },

@@ -4,7 +4,7 @@
 //! sparse map are checked before anything is done with them, and what is kept in memory has limits.
 
 use crate::error::{Error, StreamError};
-use crate::image::Region;
+use ami_image::Extent;
 
 use super::pax::{Extended, decimal};
 use super::{BLOCK, ENTRIES_IN_EXTENSION, ENTRIES_IN_HEADER, checksum, field};
@@ -93,7 +93,7 @@ struct MapText {
 
 #[derive(Debug, Default)]
 struct Map {
-    regions: Vec<Region>,
+    regions: Vec<Extent>,
     /// Entries seen, empty and unused ones included.
     entries: usize,
     /// The region that is being read, and how far.
@@ -272,7 +272,7 @@ impl<R: Receiver> TarReader<R> {
             self.state = State::MapInData(MapText::default());
             Ok(())
         } else {
-            let whole = Region {
+            let whole = Extent {
                 offset: 0,
                 length: real_size,
             };
@@ -306,7 +306,7 @@ impl<R: Receiver> TarReader<R> {
                 self.map.count(count)?;
                 break;
             }
-            let region = Region {
+            let region = Extent {
                 offset: unsigned(&entry[field::ENTRY_OFFSET], "sparse map")?,
                 length: unsigned(length, "sparse map")?,
             };
@@ -382,7 +382,7 @@ impl Map {
         Ok(())
     }
 
-    fn add(&mut self, region: Region, real_size: u64) -> Result<(), StreamError> {
+    fn add(&mut self, region: Extent, real_size: u64) -> Result<(), StreamError> {
         self.count(1)?;
         let end = region
             .offset
@@ -424,7 +424,7 @@ impl MapText {
             (Some(_), None) => self.offset = Some(number),
             (Some(left), Some(offset)) => {
                 map.add(
-                    Region {
+                    Extent {
                         offset,
                         length: number,
                     },

@@ -1,6 +1,6 @@
 //! Writing the tar stream, byte for byte as `tar --create --sparse --dereference --owner 0 --group 0` (GNU tar 1.34) does.
 
-use crate::image::{Image, Region};
+use ami_image::{Extent, Image};
 
 use super::{BLOCK, ENTRIES_IN_EXTENSION, ENTRIES_IN_HEADER, GNU_MAGIC, RECORD, checksum, field};
 
@@ -41,7 +41,7 @@ pub(crate) fn head(image: &Image, name: &str) -> Vec<u8> {
     if let Some(map) = image.sparse_map() {
         number(&mut header[field::REAL_SIZE], image.size().cast_signed());
         // GNU tar closes the map with an empty region at the end, also where the file ends in data.
-        let end = Region {
+        let end = Extent {
             offset: image.size(),
             length: 0,
         };
@@ -95,7 +95,7 @@ fn seal(header: &mut [u8; BLOCK]) {
 fn write_entries<'a>(
     block: &mut [u8],
     count: usize,
-    entries: &mut impl Iterator<Item = &'a Region>,
+    entries: &mut impl Iterator<Item = &'a Extent>,
 ) {
     for (slot, region) in block
         .chunks_exact_mut(field::ENTRY)

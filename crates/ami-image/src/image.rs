@@ -1,4 +1,4 @@
-//! The image that goes into a bundle: a plain file, with its holes, or a block device.
+//! An image that is read: a plain file, with its holes, or a block device.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
@@ -15,9 +15,9 @@ use crate::error::Error;
 /// What `st_blocks` counts in, in bytes (stat(2)).
 const STAT_BLOCK: u64 = 512;
 
-/// A run of data in an image, in bytes. What lies between two regions is a hole: zeros that take no space.
+/// A run of data in an image, in bytes. What lies between two extents is a hole: zeros that take no space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Region {
+pub struct Extent {
     /// Where it begins.
     pub offset: u64,
     /// How long it is.
@@ -30,8 +30,9 @@ pub struct Image {
     file: File,
     path: PathBuf,
     size: u64,
-    /// `None` for an image without holes.
-    sparse_map: Option<Vec<Region>>,
+    /// One for an image without holes, none for an empty one.
+    extents: Vec<Extent>,
+    has_holes: bool,
     mode: u32,
     mtime: i64,
     /// The state when it was opened; `None` for a block device, whose node does not tell when its contents change.
@@ -62,25 +63,29 @@ impl Image {
                 file,
                 path: path.to_owned(),
                 size,
-                sparse_map: None,
+                extents: whole(size),
+                has_holes: false,
                 mode: 0o644,
                 mtime: now.map_or(0, |now| now.as_secs().cast_signed()),
                 opened_as: None,
             });
         }
         let size = metadata.len();
-        let sparse_map = if metadata.blocks() < size.div_ceil(STAT_BLOCK) {
-            sparse_map(&file, size).map_err(Error::io("read the holes of", path))?
+        let found = if metadata.blocks() < size.div_ceil(STAT_BLOCK) {
+            find_extents(&file, size).map_err(Error::io("read the holes of", path))?
         } else {
             None
         };
+        let extents = found.unwrap_or_else(|| whole(size));
         // Only speed depends on it.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
         Ok(Self {
             file,
             path: path.to_owned(),
             size,
-            sparse_map,
+            // File systems without holes of their own answer for all alike that everything is data.
+            has_holes: extents != whole(size),
+            extents,
             mode: metadata.mode() & 0o7777,
             mtime: metadata.mtime(),
             opened_as: Some(metadata),
@@ -99,32 +104,34 @@ impl Image {
 
     /// The size of its data in bytes, without the holes.
     pub fn data_size(&self) -> u64 {
-        match &self.sparse_map {
-            Some(regions) => regions.iter().map(|region| region.length).sum(),
-            None => self.size,
-        }
+        self.extents.iter().map(|extent| extent.length).sum()
     }
 
-    /// The regions of data of an image with holes, in order.
-    pub(crate) fn sparse_map(&self) -> Option<&[Region]> {
-        self.sparse_map.as_deref()
+    /// Where its data is, in order and apart from each other.
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// The same of an image with holes; `None` for one without.
+    pub fn sparse_map(&self) -> Option<&[Extent]> {
+        self.has_holes.then_some(&self.extents)
     }
 
     /// Permission bits.
-    pub(crate) fn mode(&self) -> u32 {
+    pub fn mode(&self) -> u32 {
         self.mode
     }
 
     /// Seconds since 1970.
-    pub(crate) fn mtime(&self) -> i64 {
+    pub fn mtime(&self) -> i64 {
         self.mtime
     }
 
     /// Fills `buffer` from `offset` on.
     ///
     /// # Errors
-    /// [`Error::ImageChanged`] when the image ends before.
-    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+    /// [`Error::Changed`] when the image ends before.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         self.file
             .read_exact_at(buffer, offset)
             .map_err(|e| match e.kind() {
@@ -136,8 +143,8 @@ impl Image {
     /// Compares the image with what it was when it was opened.
     ///
     /// # Errors
-    /// [`Error::ImageChanged`].
-    pub(crate) fn check_unchanged(&self) -> Result<(), Error> {
+    /// [`Error::Changed`].
+    pub fn check_unchanged(&self) -> Result<(), Error> {
         let Some(before) = &self.opened_as else {
             return Ok(());
         };
@@ -160,16 +167,25 @@ impl Image {
     }
 
     fn changed(&self, what: &'static str) -> Error {
-        Error::ImageChanged {
+        Error::Changed {
             path: self.path.clone(),
             what,
         }
     }
 }
 
+/// All of an image as data.
+fn whole(size: u64) -> Vec<Extent> {
+    let all = Extent {
+        offset: 0,
+        length: size,
+    };
+    if size > 0 { vec![all] } else { Vec::new() }
+}
+
 /// Asks the file system where the data is; `None` where it does not know (all of it is data then).
-fn sparse_map(file: &File, size: u64) -> io::Result<Option<Vec<Region>>> {
-    let mut regions = Vec::new();
+fn find_extents(file: &File, size: u64) -> io::Result<Option<Vec<Extent>>> {
+    let mut extents = Vec::new();
     let mut position = 0;
     while position < size {
         let offset = match rustix::fs::seek(file, FsSeek::Data(position)) {
@@ -182,18 +198,13 @@ fn sparse_map(file: &File, size: u64) -> io::Result<Option<Vec<Region>>> {
         if end <= offset {
             break; // data that was added behind `size` since
         }
-        regions.push(Region {
+        extents.push(Extent {
             offset,
             length: end - offset,
         });
         position = end;
     }
-    let all = [Region {
-        offset: 0,
-        length: size,
-    }];
-    // File systems without holes of their own answer for all alike that everything is data.
-    Ok((regions != all).then_some(regions))
+    Ok(Some(extents))
 }
 
 #[cfg(test)]
@@ -219,13 +230,22 @@ mod tests {
         assert_eq!(image.size(), 1 << 20);
         assert_eq!(image.data_size(), 12_288);
         let expected =
-            [(65_536, 4096), (200_704, 8192)].map(|(offset, length)| Region { offset, length });
+            [(65_536, 4096), (200_704, 8192)].map(|(offset, length)| Extent { offset, length });
         assert_eq!(image.sparse_map(), Some(&expected[..]));
 
         let path = sparse_file(folder.path(), 1 << 20, &[]);
         assert_eq!(Image::open(&path).unwrap().sparse_map(), Some(&[][..]));
         let path = sparse_file(folder.path(), 5000, &[(0, 5000)]);
-        assert_eq!(Image::open(&path).unwrap().sparse_map(), None);
+        let image = Image::open(&path).unwrap();
+        assert_eq!(image.sparse_map(), None);
+        let all = Extent {
+            offset: 0,
+            length: 5000,
+        };
+        assert_eq!(image.extents(), [all]);
+        let path = sparse_file(folder.path(), 0, &[]);
+        let image = Image::open(&path).unwrap();
+        assert_eq!((image.sparse_map(), image.extents()), (None, &[][..]));
     }
 
     #[test]
