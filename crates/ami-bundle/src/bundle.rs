@@ -29,7 +29,7 @@ pub struct Bundled {
 /// Bundles `image` under `name` into parts in the private folder of `staging`.
 ///
 /// # Errors
-/// [`Error::Name`] and [`Error::ImageChanged`]; [`Error::File`] for the image or the destination;
+/// [`Error::Name`]; [`Error::Image`] and [`Error::File`] for the image and the destination;
 /// [`Error::Interrupted`]. Parts that were staged go with `staging`.
 pub fn bundle(
     image: &Image,

@@ -22,10 +22,7 @@ pub fn of_files(
 ) -> Option<String> {
     use ami_parts::Error as E;
     let advice = match as_a::<E>(error)? {
-        E::NoSpace { .. } => match folder {
-            Some(folder) => format!("free some, or choose another folder with {folder}"),
-            None => "free some".to_owned(),
-        },
+        E::NoSpace { .. } => of_no_space(folder),
         E::InTheWay { .. } => match name {
             Some(name) => format!("move it, or choose another {name}"),
             None => "move it".to_owned(),
@@ -51,7 +48,7 @@ pub fn of_bundles(
     match error {
         E::File(error) => of_files(error, folder, name),
         E::Name { .. } => name.map(|name| format!("choose one with {name}")),
-        E::ImageChanged { .. } => Some("stop what writes to it, and bundle it again".to_owned()),
+        E::Image(error) => of_images(error, folder),
         E::InTheWay { .. } | E::Exists { .. } => Some(match folder {
             Some(folder) => format!("move it, or choose another folder with {folder}"),
             None => "move it".to_owned(),
@@ -60,6 +57,23 @@ pub fn of_bundles(
             folder.map(|folder| format!("choose another folder with {folder}"))
         }
         _ => None,
+    }
+}
+
+/// What to do about errors of images that are read or written; `folder` as for [`of_files`].
+fn of_images(error: &ami_image::Error, folder: Option<&str>) -> Option<String> {
+    use ami_image::Error as E;
+    match error {
+        E::Changed { .. } => Some("stop what writes to it, and bundle it again".to_owned()),
+        E::File(ami_files::FileError::NoSpace { .. }) => Some(of_no_space(folder)),
+        _ => None,
+    }
+}
+
+fn of_no_space(folder: Option<&str>) -> String {
+    match folder {
+        Some(folder) => format!("free some, or choose another folder with {folder}"),
+        None => "free some".to_owned(),
     }
 }
 
@@ -147,10 +161,10 @@ mod tests {
             name: "..".to_owned(),
             reason: "it is that of a folder",
         };
-        let changed = E::ImageChanged {
+        let changed = E::Image(ami_image::Error::Changed {
             path: path(),
-            what: "its size",
-        };
+            what: "it was written to",
+        });
         for (error, with_options, without) in [
             (name, Some("choose one with --cn"), None),
             (

@@ -19,7 +19,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The image was written to while it was read.
-    #[error("the image {path} changed while it was read ({what}): stop what writes to it and bundle it again", path = path.display())]
+    #[error("the image {path} changed while it was read ({what})", path = path.display())]
     Changed {
         /// The image.
         path: PathBuf,
