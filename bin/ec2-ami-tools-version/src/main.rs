@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ami_cli::{CommonOptions, Definition, Options};
+use ami_cli::Definition;
 
 const DEFINITION: Definition = Definition {
     name: "ec2-ami-tools-version",
@@ -13,10 +13,6 @@ const DEFINITION: Definition = Definition {
         "Prints the release of the older suite whose behaviour these commands have, and the date of the manifest's format, on the \
          first line, which scripts read; then what these commands are and their own version. Arguments do not matter.",
     ],
-    mandatory: &[],
-    lifts_mandatory: &[],
-    new_options: &[],
-    not_empty: &[],
     exit_codes: &[("0", "Always.")],
     files: &[],
     examples: &[("Print the version", "ec2-ami-tools-version")],
@@ -28,20 +24,8 @@ const DEFINITION: Definition = Definition {
     advise: |_| None,
 };
 
-#[derive(Debug, clap::Args)]
-struct Arguments {
-    #[command(flatten)]
-    common: CommonOptions,
-}
-
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-}
-
 fn main() -> ExitCode {
-    ami_cli::run_without_arguments::<Arguments>(&DEFINITION, |context| {
+    ami_cli::run_without_arguments(&DEFINITION, |context| {
         context.say(ami_cli::COMPATIBLE_VERSION)?;
         context.say(ami_cli::OWN_VERSION)
     })

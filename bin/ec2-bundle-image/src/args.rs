@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use ami_cli::markers::Order;
 use ami_cli::{
-    BundleOptions, CommonOptions, CompressionOptions, Definition, IdentityOptions, Options,
-    RunningOptions, advice, values,
+    BundleOptions, CompressionOptions, Definition, IdentityOptions, RunningOptions, advice, values,
 };
 
 pub const DEFINITION: Definition = Definition {
@@ -23,10 +23,6 @@ pub const DEFINITION: Definition = Definition {
          key signs the manifest. EC2's certificates come with AWS's own tools; fetch-ec2-certificates, in share/ec2-ami-tools where this is installed, installs them.",
         "Options may be cut to a prefix that fits no other. The last one of an option that is given twice counts, except for -B.",
     ],
-    mandatory: &["image", "cert", "privatekey", "user"],
-    lifts_mandatory: &[],
-    new_options: &["threads", "compression-level", "json", "region"],
-    not_empty: &[],
     exit_codes: &[
         (
             "0",
@@ -83,24 +79,12 @@ pub struct Arguments {
     #[command(flatten)]
     pub identity: IdentityOptions,
     /// The image: a file or a block device
-    #[arg(short = 'i', long, value_name = "IMAGE", value_parser = values::image_file, help_heading = "The image and its bundle")]
-    pub image: Option<PathBuf>,
+    #[arg(short = 'i', long, value_name = "IMAGE", value_parser = values::image_file, add = Order(1), help_heading = "The image and its bundle")]
+    pub image: PathBuf,
     #[command(flatten)]
     pub bundle: BundleOptions,
     #[command(flatten)]
     pub compression: CompressionOptions,
     #[command(flatten)]
     pub running: RunningOptions,
-    #[command(flatten)]
-    pub common: CommonOptions,
-}
-
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-
-    fn json(&self) -> bool {
-        self.running.json
-    }
 }

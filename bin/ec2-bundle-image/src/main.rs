@@ -13,7 +13,7 @@ fn main() -> ExitCode {
 }
 
 fn bundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
-    let path = arguments.image.unwrap_or_default();
+    let path = arguments.image;
     let architecture = context.architecture(arguments.bundle.arch.as_deref())?;
     let metadata = std::fs::metadata(&path).or_exit(exit::OTHER)?;
     if metadata.is_file() {
@@ -29,7 +29,7 @@ fn bundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     )?;
     let source = Source::File(&path);
     let report = plan.run(source, &arguments.running, &arguments.compression, context)?;
-    let said = if arguments.running.json {
+    let said = if context.is_json() {
         context.print_json(&report)
     } else {
         context.say("ec2-bundle-image complete.")

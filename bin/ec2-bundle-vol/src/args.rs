@@ -3,15 +3,16 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use ami_cli::markers::{LiftsMandatory, New, Shape};
 use ami_cli::{
-    BundleOptions, CommonOptions, CompressionOptions, Definition, IdentityOptions, Options,
-    RunningOptions, advice, values,
+    BundleOptions, CompressionOptions, Definition, IdentityIfNeeded, RunningOptions, advice, values,
 };
+use ami_volume::PartitionType;
 use clap::ArgAction::SetTrue;
 
 const VOLUME: &str = "The volume";
 const IMAGE: &str = "The image and its bundle";
-const RUNNING: &str = "How it runs";
+const RUNNING: &str = "Performance and output";
 
 pub const DEFINITION: Definition = Definition {
     name: "ec2-bundle-vol",
@@ -45,18 +46,6 @@ pub const DEFINITION: Definition = Definition {
          Options win over it. Outside EC2, give --no-inherit.",
         "Options may be cut to a prefix that fits no other. The last one of an option that is given twice counts, except for -B.",
     ],
-    mandatory: &["cert", "privatekey", "user"],
-    lifts_mandatory: &["clone-only", "dry-run"],
-    new_options: &[
-        "threads",
-        "compression-level",
-        "json",
-        "region",
-        "no-keep-image",
-        "dry-run",
-        "use-volume-tools",
-    ],
-    not_empty: &[],
     exit_codes: &[
         (
             "0",
@@ -128,7 +117,7 @@ fn advise(error: &(dyn Error + 'static)) -> Option<String> {
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    pub identity: IdentityOptions,
+    pub identity: IdentityIfNeeded,
     /// The volume: the folder where it is mounted
     #[arg(short = 'v', long, value_name = "DIR", default_value = "/", value_parser = values::existing_folder, help_heading = VOLUME)]
     pub volume: PathBuf,
@@ -136,23 +125,23 @@ pub struct Arguments {
     #[arg(short = 'a', long, action = SetTrue, help_heading = VOLUME)]
     pub all: bool,
     /// Leave out what matches one of these patterns
-    #[arg(short = 'e', long, value_name = "P1,P2,…", help_heading = VOLUME)]
+    #[arg(short = 'e', long, value_name = "P1,P2,…", add = Shape::TextOrNothing, help_heading = VOLUME)]
     pub exclude: Option<String>,
     /// Copy what matches one of these, whatever else leaves it out
-    #[arg(short = 'i', long, value_name = "P1,P2,…", help_heading = VOLUME)]
+    #[arg(short = 'i', long, value_name = "P1,P2,…", add = Shape::TextOrNothing, help_heading = VOLUME)]
     pub include: Option<String>,
     /// Copy files that look like secrets or leftovers too
     #[arg(long, action = SetTrue, help_heading = VOLUME)]
     pub no_filter: bool,
     /// Run programs of the volume where this machine lacks them
-    #[arg(long, action = SetTrue, help_heading = VOLUME)]
+    #[arg(long, action = SetTrue, add = New, help_heading = VOLUME)]
     pub use_volume_tools: bool,
     /// The image's size in MB
-    #[arg(short = 's', long, value_name = "MB", default_value = "10240", allow_negative_numbers = true, help_heading = IMAGE)]
+    #[arg(short = 's', long, value_name = "MB", default_value = "10240", allow_negative_numbers = true, add = Shape::Integer, help_heading = IMAGE)]
     pub size: i64,
     /// mbr, gpt or none [default: as the volume's disk]
-    #[arg(short = 'P', long, value_name = "TYPE", help_heading = IMAGE)]
-    pub partition: Option<String>,
+    #[arg(short = 'P', long, value_name = "TYPE", value_parser = partition, add = Shape::OneOf(&["gpt", "mbr", "none"]), help_heading = IMAGE)]
+    pub partition: Option<PartitionType>,
     /// Replace the image's /etc/fstab by this file
     #[arg(long, value_name = "FILE", value_parser = values::existing_file, help_heading = IMAGE)]
     pub fstab: Option<PathBuf>,
@@ -166,10 +155,10 @@ pub struct Arguments {
     #[arg(short = 'S', long, value_name = "FILE", value_parser = values::executable_file, help_heading = IMAGE)]
     pub script: Option<PathBuf>,
     /// Make the image only, no bundle
-    #[arg(long, action = SetTrue, help_heading = IMAGE)]
+    #[arg(long, action = SetTrue, add = LiftsMandatory, help_heading = IMAGE)]
     pub clone_only: bool,
     /// Remove the image when its bundle is complete
-    #[arg(long, action = SetTrue, help_heading = IMAGE)]
+    #[arg(long, action = SetTrue, add = New, help_heading = IMAGE)]
     pub no_keep_image: bool,
     #[command(flatten)]
     pub bundle: BundleOptions,
@@ -180,22 +169,19 @@ pub struct Arguments {
     #[arg(long, action = SetTrue, overrides_with = "inherit", help_heading = IMAGE)]
     pub no_inherit: bool,
     /// Show what would be done, and do nothing
-    #[arg(long, action = SetTrue, help_heading = RUNNING)]
+    #[arg(long, action = SetTrue, add = New, add = LiftsMandatory, help_heading = RUNNING)]
     pub dry_run: bool,
     #[command(flatten)]
     pub compression: CompressionOptions,
     #[command(flatten)]
     pub running: RunningOptions,
-    #[command(flatten)]
-    pub common: CommonOptions,
 }
 
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-
-    fn json(&self) -> bool {
-        self.running.json
+/// clap gets only what the option's shape lets through.
+fn partition(text: &str) -> Result<PartitionType, String> {
+    match text {
+        "gpt" => Ok(PartitionType::Gpt),
+        "mbr" => Ok(PartitionType::Mbr),
+        _ => Ok(PartitionType::None),
     }
 }

@@ -30,7 +30,7 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
     if arguments.dry_run {
         let plan = Plan::new(wish.request, context.interrupted())
             .map_err(|error| imaging(error, context))?;
-        return report::say_plan(&plan, &arguments, context);
+        return report::say_plan(&plan, context);
     }
     wish.check_root()?;
     wish.check_size()?;
@@ -43,16 +43,15 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
     };
     let (shown, request) = wish.shown_and_request(&architecture);
     let image = shown.image.clone();
-    let bundling = if arguments.clone_only {
-        None
-    } else {
-        Some(BundlePlan::new(
+    let bundling = match &arguments.identity.identity {
+        Some(identity) if !arguments.clone_only => Some(BundlePlan::new(
             &image,
             architecture,
-            &arguments.identity,
+            identity,
             &arguments.bundle,
             inheritance,
-        )?)
+        )?),
+        _ => None,
     };
     let plan =
         Plan::new(request, context.interrupted()).map_err(|error| imaging(error, context))?;
@@ -129,7 +128,7 @@ fn finish(
     image: &Path,
     context: &Context,
 ) -> Result<(), Failure> {
-    if arguments.running.json {
+    if context.is_json() {
         let is_kept = arguments.clone_only || !arguments.no_keep_image;
         return context.print_json(&report::Report::new(
             plan,

@@ -6,7 +6,6 @@ use ami_cli::{BundleReport, Context, Failure, counted, shown_path};
 use ami_volume::{Contents, Event, Loader, Made, Origin, PartitionType, Plan};
 use serde::Serialize;
 
-use crate::args::Arguments;
 use crate::request::Shown;
 
 /// The most paths that are named in one message.
@@ -282,8 +281,8 @@ fn named(names: impl ExactSizeIterator<Item = String>) -> String {
 }
 
 /// What would be done.
-pub fn say_plan(plan: &Plan, arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    if arguments.running.json {
+pub fn say_plan(plan: &Plan, context: &Context) -> Result<(), Failure> {
+    if context.is_json() {
         return context.print_json(&plan_report(plan));
     }
     let mut lines = summary(plan);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ami_cli::{Failure, OrExit, exit};
 use ami_parts::Staging;
-use ami_volume::{Fstab, PartitionType, Request};
+use ami_volume::{Fstab, Request};
 
 use crate::args::Arguments;
 
@@ -75,12 +75,7 @@ impl Wish {
         let request = Request {
             volume: volume.clone(),
             size: size << 20,
-            partition: match arguments.partition.as_deref() {
-                Some("mbr") => Some(PartitionType::Mbr),
-                Some("gpt") => Some(PartitionType::Gpt),
-                Some(_) => Some(PartitionType::None),
-                None => None,
-            },
+            partition: arguments.partition,
             all: arguments.all,
             excludes,
             includes,

@@ -3,8 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{CommonOptions, Definition, Options, advice, values};
-use clap::ArgAction::SetTrue;
+use ami_cli::{Definition, advice, values};
 
 const KEY: &str = "The key and certificate";
 
@@ -26,10 +25,6 @@ pub const DEFINITION: Definition = Definition {
          where it is safe, and out of the images: ec2-bundle-vol leaves *.pem out.",
         "EC2 knows a certificate when its account does: upload it with `aws iam upload-signing-certificate`.",
     ],
-    mandatory: &[],
-    lifts_mandatory: &[],
-    new_options: &[],
-    not_empty: &[],
     exit_codes: &[
         ("0", "Key and certificate are there."),
         ("1", "The command line is wrong."),
@@ -73,21 +68,6 @@ pub struct Arguments {
     /// Whose it is; also part of the files' names
     #[arg(long, value_name = "NAME", default_value = "ec2-ami-tools", value_parser = name, help_heading = KEY)]
     pub cn: String,
-    /// Print one JSON object in place of the lines about them
-    #[arg(long, action = SetTrue, help_heading = KEY)]
-    pub json: bool,
-    #[command(flatten)]
-    common: CommonOptions,
-}
-
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-
-    fn json(&self) -> bool {
-        self.json
-    }
 }
 
 fn days(text: &str) -> Result<u32, String> {

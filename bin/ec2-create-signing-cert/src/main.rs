@@ -39,8 +39,6 @@ fn create(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         days,
         bits,
         cn,
-        json,
-        ..
     } = arguments;
     let key_name = format!("pk-{cn}.pem");
     let certificate_name = format!("cert-{cn}.pem");
@@ -75,7 +73,7 @@ fn create(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let saved = staging.publish(&files, None, context.waiting());
     context.warn_of_saved(&saved.or_exit(exit::OTHER)?);
     drop(staging);
-    let said = if json {
+    let said = if context.is_json() {
         context.print_json(&report)
     } else {
         say(&report, context)

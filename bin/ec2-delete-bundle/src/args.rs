@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{CommonOptions, Definition, Options, advice, values};
+use ami_cli::{Definition, advice, values};
 use ami_s3_cli::S3Options;
 use clap::ArgAction::SetTrue;
 
@@ -23,10 +23,6 @@ pub const DEFINITION: Definition = Definition {
          registered from it can no longer be started.",
         "Credentials are found as by ec2-upload-bundle(1).",
     ],
-    mandatory: &["bucket"],
-    lifts_mandatory: &[],
-    new_options: &["profile", "endpoint-url", "parallel", "json"],
-    not_empty: &[],
     exit_codes: &[
         ("0", "The files are gone; or the answer was no."),
         (
@@ -75,16 +71,4 @@ pub struct Arguments {
     /// Do not ask
     #[arg(short = 'y', long, action = SetTrue, help_heading = BUNDLE)]
     pub yes: bool,
-    #[command(flatten)]
-    pub common: CommonOptions,
-}
-
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-
-    fn json(&self) -> bool {
-        self.s3.json
-    }
 }

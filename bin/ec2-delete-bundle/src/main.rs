@@ -28,10 +28,8 @@ fn main() -> ExitCode {
 
 fn delete(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let settings = arguments.s3.settings(arguments.s3.region(), context)?;
-    let Some(path) = arguments.s3.bucket.clone() else {
-        return Err(Failure::missing("bucket"));
-    };
-    if arguments.s3.json && !arguments.yes {
+    let path = arguments.s3.bucket.clone();
+    if context.is_json() && !arguments.yes {
         return Err(Failure::usage("--json asks nothing: it needs --yes"));
     }
     let which = match (&arguments.manifest, &arguments.prefix) {
@@ -90,7 +88,7 @@ async fn run(
         bucket.remove().await.map_err(failure)?;
         report.bucket_deleted = true;
     }
-    if arguments.s3.json {
+    if session.context.is_json() {
         return session.context.print_json(&report);
     }
     session.say("ec2-delete-bundle complete.")

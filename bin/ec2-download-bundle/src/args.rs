@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{CommonOptions, Definition, Options, advice, values};
+use ami_cli::markers::{New, Order};
+use ami_cli::{Definition, advice, values};
 use ami_s3_cli::S3Options;
 use clap::ArgAction::SetTrue;
 
@@ -23,18 +24,6 @@ pub const DEFINITION: Definition = Definition {
          (.ec2-ami-tools-download.…), which the next run uses and removes; parts that are in the folder already are not downloaded again.",
         "Credentials are found as by ec2-upload-bundle(1).",
     ],
-    mandatory: &["bucket", "privatekey"],
-    lifts_mandatory: &[],
-    new_options: &[
-        "profile",
-        "endpoint-url",
-        "parallel",
-        "resume",
-        "json",
-        "verify",
-        "no-verify",
-    ],
-    not_empty: &[],
     exit_codes: &[
         ("0", "The bundle is in the folder."),
         (
@@ -76,8 +65,8 @@ pub struct Arguments {
     #[command(flatten)]
     pub s3: S3Options,
     /// The private key that the bundle was made with
-    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, help_heading = BUNDLE)]
-    pub privatekey: Option<PathBuf>,
+    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, add = Order(6), help_heading = BUNDLE)]
+    pub privatekey: PathBuf,
     /// The manifest's file name
     #[arg(short = 'm', long, value_name = "NAME", value_parser = values::prefix, help_heading = BUNDLE)]
     pub manifest: Option<String>,
@@ -88,30 +77,18 @@ pub struct Arguments {
     #[arg(short = 'd', long, value_name = "DIR", value_parser = values::existing_folder, help_heading = BUNDLE)]
     pub directory: Option<PathBuf>,
     /// Go on where another run stopped; implied by --retry
-    #[arg(long, action = SetTrue, help_heading = BUNDLE)]
+    #[arg(long, action = SetTrue, add = New, help_heading = BUNDLE)]
     resume: bool,
     /// Compare every part with the manifest's digest; this is so anyway
-    #[arg(long, action = SetTrue, help_heading = BUNDLE)]
+    #[arg(long, action = SetTrue, add = New, help_heading = BUNDLE)]
     verify: bool,
     /// Keep damaged parts too, and name them
-    #[arg(long, action = SetTrue, conflicts_with = "verify", help_heading = BUNDLE)]
+    #[arg(long, action = SetTrue, conflicts_with = "verify", add = New, help_heading = BUNDLE)]
     pub no_verify: bool,
-    #[command(flatten)]
-    pub common: CommonOptions,
 }
 
 impl Arguments {
     pub fn resumes(&self) -> bool {
         self.resume || self.s3.retry
-    }
-}
-
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-
-    fn json(&self) -> bool {
-        self.s3.json
     }
 }

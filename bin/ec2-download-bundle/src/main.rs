@@ -34,9 +34,7 @@ fn main() -> ExitCode {
 
 fn download(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let settings = arguments.s3.settings(arguments.s3.region(), context)?;
-    let Some(path) = arguments.s3.bucket.clone() else {
-        return Err(Failure::missing("bucket"));
-    };
+    let path = arguments.s3.bucket.clone();
     let (option, file) = match (&arguments.manifest, &arguments.prefix) {
         (Some(_), Some(_)) => {
             return Err(Failure::not_both("prefix", "manifest"));
@@ -65,7 +63,7 @@ async fn run(
     session: &Session<'_>,
 ) -> Result<(), Failure> {
     let bucket = session.connection.bucket(path);
-    let key = arguments.privatekey.as_deref().unwrap_or(Path::new(""));
+    let key = &arguments.privatekey;
     let target = names::manifest_target(folder, file, key)?;
     let manifest = get_manifest(arguments, &bucket, file, &target, session).await?;
     let parsed = ParsedManifest::parse(&manifest).map_err(|source| ami_manifest::Error::Manifest {
@@ -110,7 +108,7 @@ async fn run(
     // Once more: something may have got a name meanwhile.
     check_names()?;
     landing.publish(file, &manifest, session.context)?;
-    if arguments.s3.json {
+    if session.context.is_json() {
         let printed = session.context.print_json(&report);
         printed.map_err(|failure| failure.after(&report.manifest))?;
     }
@@ -137,8 +135,7 @@ async fn get_manifest(
         return Ok(bytes);
     }
     session.say("Decrypting manifest ...")?;
-    let key = arguments.privatekey.clone().unwrap_or_default();
-    let key = PrivateKey::load(&key).or_exit(exit::OTHER)?;
+    let key = PrivateKey::load(&arguments.privatekey).or_exit(exit::OTHER)?;
     ami_manifest::decrypt(&bytes, &key).or_exit(exit::OTHER)
 }
 

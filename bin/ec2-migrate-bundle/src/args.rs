@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use ami_cli::{CommonOptions, Definition, Options, advice};
+use ami_cli::markers::{CheckedLast, New, Order, Shape};
+use ami_cli::{Definition, advice};
 use ami_migration::MigrationOptions;
 use ami_s3::{Acl, BucketPath, Location};
 use ami_s3_cli::{PlaceOptions, S3Options};
@@ -28,23 +29,6 @@ pub const DEFINITION: Definition = Definition {
         "The destination bucket is used where it is. One that is not there is made, in the region that --location or --region says, or else \
          in us-east-1, when the bundle has turned out to be good.",
     ],
-    mandatory: &[
-        "manifest",
-        "cert",
-        "privatekey",
-        "bucket",
-        "destination-bucket",
-    ],
-    lifts_mandatory: &[],
-    new_options: &[
-        "delegation-token",
-        "profile",
-        "endpoint-url",
-        "sigv",
-        "parallel",
-        "json",
-    ],
-    not_empty: &["kernel", "ramdisk", "region"],
     exit_codes: &[
         ("0", "The new bundle is in S3."),
         (
@@ -108,21 +92,24 @@ fn advise(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("delegation_token", |arg| arg.add(New)),
+    mut_arg("sigv", |arg| arg.add(New)),
+    mut_arg("region", |arg| arg.add(Shape::Text)),
+)]
 pub struct Arguments {
     #[command(flatten)]
     pub s3: S3Options,
     /// The bucket and folder for the new bundle
-    #[arg(short = 'd', long, value_name = "BUCKET", help_heading = BUNDLE)]
-    pub destination_bucket: Option<BucketPath>,
+    #[arg(short = 'd', long, value_name = "BUCKET", add = Order(6), add = CheckedLast, help_heading = BUNDLE)]
+    pub destination_bucket: BucketPath,
     /// The manifest's file name
-    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = manifest, help_heading = BUNDLE)]
-    pub manifest: Option<String>,
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = manifest, add = Order(1), help_heading = BUNDLE)]
+    pub manifest: String,
     #[command(flatten)]
     place: PlaceOptions,
     #[command(flatten)]
     pub migration: MigrationOptions,
-    #[command(flatten)]
-    common: CommonOptions,
 }
 
 impl Arguments {
@@ -134,16 +121,6 @@ impl Arguments {
     /// Who may read the new bundle.
     pub fn acl(&self) -> Acl {
         self.place.acl
-    }
-}
-
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-
-    fn json(&self) -> bool {
-        self.s3.json
     }
 }
 

@@ -36,9 +36,7 @@ fn migrate(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let region = region.or(arguments.location().map(Location::region));
     let settings = arguments.s3.settings(region, context)?;
     let source = arguments.s3.bucket.clone();
-    let source = source.ok_or_else(|| Failure::missing("bucket"))?;
     let destination = arguments.destination_bucket.clone();
-    let destination = destination.ok_or_else(|| Failure::missing("destination-bucket"))?;
     let _ = warn_of_name(&destination, context);
     let identity = &settings.identity;
     talk(&settings, context, async |session| {
@@ -55,7 +53,7 @@ async fn run(
 ) -> Result<(), Failure> {
     let source = session.connection.bucket(source);
     let destination = session.connection.bucket(destination);
-    let name = arguments.manifest.as_deref().unwrap_or_default();
+    let name = &arguments.manifest;
     let found = destination.locate_at(arguments.location()).await;
     let found = found.map_err(asking_failed)?;
     let region = region(arguments, found.as_ref(), session);
@@ -107,7 +105,7 @@ async fn run(
 
     let location = destination.path().location(name);
     session.set_complete(&location);
-    if arguments.s3.json {
+    if session.context.is_json() {
         return session.context.print_json(&Report {
             manifest: location,
             region,

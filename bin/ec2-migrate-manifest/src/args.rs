@@ -4,9 +4,9 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use ami_aws_cli::CredentialOptions;
-use ami_cli::{CommonOptions, Definition, Options, advice, values};
+use ami_cli::markers::{New, Order};
+use ami_cli::{Definition, advice, values};
 use ami_migration::MigrationOptions;
-use clap::ArgAction::SetTrue;
 
 const MANIFEST: &str = "The manifest";
 
@@ -27,10 +27,6 @@ pub const DEFINITION: Definition = Definition {
          this machine, or is given with --ec2cert.",
         "If anything fails, the manifest stays as it was, and there is no backup.",
     ],
-    mandatory: &["manifest", "cert", "privatekey"],
-    lifts_mandatory: &[],
-    new_options: &["profile", "delegation-token", "json"],
-    not_empty: &["kernel", "ramdisk", "region"],
     exit_codes: &[
         (
             "0",
@@ -98,10 +94,11 @@ fn advise(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("delegation_token", |arg| arg.add(New)))]
 pub struct Arguments {
     /// The manifest
-    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, help_heading = MANIFEST)]
-    pub manifest: Option<PathBuf>,
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, add = Order(1), help_heading = MANIFEST)]
+    pub manifest: PathBuf,
     /// The region where the bundle is to be used
     #[arg(long, value_name = "REGION", help_heading = MANIFEST)]
     region: Option<String>,
@@ -109,26 +106,11 @@ pub struct Arguments {
     pub migration: MigrationOptions,
     #[command(flatten)]
     pub credentials: CredentialOptions,
-    /// Print one JSON object in place of the status lines; asks nothing
-    #[arg(long, action = SetTrue, help_heading = MANIFEST)]
-    pub json: bool,
-    #[command(flatten)]
-    common: CommonOptions,
 }
 
 impl Arguments {
     /// The region that was given, if any.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref().filter(|region| !region.is_empty())
-    }
-}
-
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-
-    fn json(&self) -> bool {
-        self.json
     }
 }

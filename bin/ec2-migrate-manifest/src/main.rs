@@ -37,7 +37,7 @@ fn migrate(arguments: Arguments, context: &Context) -> Result<(), Failure> {
 }
 
 async fn story(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let path = arguments.manifest.clone().unwrap_or_default();
+    let path = arguments.manifest.clone();
     let shown = path.display().to_string();
     let (options, region) = (&arguments.migration, arguments.region());
     let certificate = options.certificate()?;
@@ -59,7 +59,7 @@ async fn story(arguments: &Arguments, context: &Context) -> Result<(), Failure> 
     let devices = target.devices(context).await?;
     let migrated = signer.sign(manifest, devices.clone())?;
     replacement.replace(&migrated, context)?;
-    let said = if arguments.json {
+    let said = if context.is_json() {
         context.print_json(&Report {
             manifest: path.clone(),
             backup: replacement.backup(),

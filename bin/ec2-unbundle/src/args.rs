@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{CommonOptions, Definition, Options, RunningOptions, advice, values};
+use ami_cli::markers::{New, Order};
+use ami_cli::{Definition, RunningOptions, advice, values};
 
 const BUNDLE: &str = "The bundle and its image";
 
@@ -22,10 +23,6 @@ pub const DEFINITION: Definition = Definition {
          NAME.manifest.xml for the image NAME. Its permissions are those that it had, as far as the umask allows, without execute bits. \
          Its holes come back as holes.",
     ],
-    mandatory: &["manifest", "privatekey"],
-    lifts_mandatory: &[],
-    new_options: &["cert", "threads", "json"],
-    not_empty: &[],
     exit_codes: &[
         ("0", "The image is there, and is what was bundled."),
         ("1", "The command line is wrong."),
@@ -57,11 +54,11 @@ fn advise(error: &(dyn Error + 'static)) -> Option<String> {
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The private key that the bundle was made with
-    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, help_heading = BUNDLE)]
-    pub privatekey: Option<PathBuf>,
+    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, add = Order(3), help_heading = BUNDLE)]
+    pub privatekey: PathBuf,
     /// The bundle's manifest
-    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, help_heading = BUNDLE)]
-    pub manifest: Option<PathBuf>,
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, add = Order(1), help_heading = BUNDLE)]
+    pub manifest: PathBuf,
     /// The folder that has the parts
     #[arg(short = 's', long, value_name = "DIR", default_value = ".", value_parser = values::existing_folder, help_heading = BUNDLE)]
     pub source: PathBuf,
@@ -69,20 +66,8 @@ pub struct Arguments {
     #[arg(short = 'd', long, value_name = "DIR", default_value = ".", value_parser = values::existing_folder, help_heading = BUNDLE)]
     pub destination: PathBuf,
     /// Check that the owner of this certificate signed the manifest
-    #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, help_heading = BUNDLE)]
+    #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, add = New, help_heading = BUNDLE)]
     pub cert: Option<PathBuf>,
     #[command(flatten)]
     pub running: RunningOptions,
-    #[command(flatten)]
-    pub common: CommonOptions,
-}
-
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-
-    fn json(&self) -> bool {
-        self.running.json
-    }
 }

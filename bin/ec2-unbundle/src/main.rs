@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
-    let manifest = arguments.manifest.unwrap_or_default();
+    let manifest = arguments.manifest;
     let contents = BundleContents::load(&manifest).or_exit(exit::OTHER)?;
     if let Some(path) = &arguments.cert {
         let certificate = Certificate::load(path).or_exit(exit::OTHER)?;
@@ -35,7 +35,7 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     }
     context.warn_of_lacks(&manifest, &contents);
     debug!(version = ?contents.version, name = contents.name, size = contents.size, "manifest read");
-    let key_path = arguments.privatekey.unwrap_or_default();
+    let key_path = arguments.privatekey;
     let key = PrivateKey::load(&key_path).or_exit(exit::OTHER)?;
     let bundle_key = contents.user_key.unwrap_with(&key).or_exit(exit::OTHER)?;
     let files = BundleFiles::find(&contents, &arguments.source).or_exit(exit::OTHER)?;
@@ -62,7 +62,7 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         .map_err(Failure::of_unbundling)?;
     drop(progress);
 
-    let said = if arguments.running.json {
+    let said = if context.is_json() {
         let image_size = match contents.size {
             Some(size) => size,
             None => std::fs::metadata(&path).or_exit(exit::OTHER)?.len(),

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{CommonOptions, Definition, Options, advice, values};
+use ami_cli::markers::{New, Order, Shape};
+use ami_cli::{Definition, advice, values};
 use ami_s3_cli::{PlaceOptions, S3Options};
 use clap::ArgAction::SetTrue;
 
@@ -26,10 +27,6 @@ pub const DEFINITION: Definition = Definition {
          that are not its own; with --skipmanifest too. Where these credentials may not delete it, standard error says so.",
         "With --retry, or --resume, an upload that was cut off goes on: parts that S3 has with the right size and MD5 are not sent again.",
     ],
-    mandatory: &["bucket", "manifest"],
-    lifts_mandatory: &[],
-    new_options: &["profile", "endpoint-url", "parallel", "resume", "json"],
-    not_empty: &[],
     exit_codes: &[
         (
             "0",
@@ -97,38 +94,26 @@ pub struct Arguments {
     #[command(flatten)]
     pub s3: S3Options,
     /// The bundle's manifest
-    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, help_heading = BUNDLE)]
-    pub manifest: Option<PathBuf>,
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, add = Order(6), help_heading = BUNDLE)]
+    pub manifest: PathBuf,
     /// The folder that has the parts [default: the manifest's]
     #[arg(short = 'd', long, value_name = "DIR", value_parser = values::existing_folder, help_heading = BUNDLE)]
     pub directory: Option<PathBuf>,
     #[command(flatten)]
     pub place: PlaceOptions,
     /// Skip the parts before this one, counted from 0
-    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = BUNDLE)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, add = Shape::Integer, help_heading = BUNDLE)]
     pub part: Option<i64>,
     /// Upload the parts alone
     #[arg(long, action = SetTrue, help_heading = BUNDLE)]
     pub skipmanifest: bool,
     /// Skip what S3 has already; implied by --retry
-    #[arg(long, action = SetTrue, help_heading = BUNDLE)]
+    #[arg(long, action = SetTrue, add = New, help_heading = BUNDLE)]
     resume: bool,
-    #[command(flatten)]
-    pub common: CommonOptions,
 }
 
 impl Arguments {
     pub fn resumes(&self) -> bool {
         self.resume || self.s3.retry
-    }
-}
-
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-
-    fn json(&self) -> bool {
-        self.s3.json
     }
 }

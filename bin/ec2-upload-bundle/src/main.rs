@@ -37,9 +37,7 @@ fn upload(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let settings = arguments
         .s3
         .settings(arguments.s3.region().or(asked), context)?;
-    let Some(path) = arguments.s3.bucket.clone() else {
-        return Err(Failure::missing("bucket"));
-    };
+    let path = arguments.s3.bucket.clone();
     if warn_of_name(&path, context) {
         context.confirm_to_go_on()?;
     }
@@ -60,7 +58,7 @@ async fn run(
         Some(location) => location.region().to_owned(),
         None => session.connection.region().to_owned(),
     };
-    let manifest = arguments.manifest.clone().unwrap_or_default();
+    let manifest = arguments.manifest.clone();
     let (parsed, bytes) = ParsedManifest::load_bytes(&manifest).or_exit(exit::OTHER)?;
     if let Some(kernel) = &parsed.manifest.machine.kernel_id {
         warn_of_other_region(kernel, &region, session).await?;
@@ -116,7 +114,7 @@ async fn run(
         session.say(&format!("Manifest uploaded to: {location}"))?;
         Some(location)
     };
-    if arguments.s3.json {
+    if session.context.is_json() {
         let names = |which| {
             sent.iter()
                 .filter(|(_, sent)| *sent == which)

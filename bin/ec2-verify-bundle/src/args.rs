@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{CommonOptions, Definition, Options, RunningOptions, advice, values};
+use ami_cli::markers::Order;
+use ami_cli::{Definition, RunningOptions, advice, values};
 
 const BUNDLE: &str = "The bundle";
 
@@ -18,10 +19,6 @@ pub const DEFINITION: Definition = Definition {
          that certificate. With --privatekey: that the parts decrypt and decompress to exactly the image that was bundled.",
         "It prints a line for each check: ok, FAILED and why, or not checked and what it would take.",
     ],
-    mandatory: &["manifest"],
-    lifts_mandatory: &[],
-    new_options: &[],
-    not_empty: &[],
     exit_codes: &[
         ("0", "All that could be checked holds."),
         ("1", "The command line is wrong."),
@@ -53,8 +50,8 @@ fn advise(error: &(dyn Error + 'static)) -> Option<String> {
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The bundle's manifest
-    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, help_heading = BUNDLE)]
-    pub manifest: Option<PathBuf>,
+    #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, add = Order(1), help_heading = BUNDLE)]
+    pub manifest: PathBuf,
     /// The folder that has the parts [default: the manifest's]
     #[arg(short = 's', long, value_name = "DIR", value_parser = values::existing_folder, help_heading = BUNDLE)]
     pub source: Option<PathBuf>,
@@ -66,16 +63,4 @@ pub struct Arguments {
     pub privatekey: Option<PathBuf>,
     #[command(flatten)]
     pub running: RunningOptions,
-    #[command(flatten)]
-    pub common: CommonOptions,
-}
-
-impl Options for Arguments {
-    fn common(&self) -> &CommonOptions {
-        &self.common
-    }
-
-    fn json(&self) -> bool {
-        self.running.json
-    }
 }

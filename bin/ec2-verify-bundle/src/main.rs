@@ -16,7 +16,7 @@ fn main() -> ExitCode {
 }
 
 fn verify(arguments: Arguments, context: &Context) -> Result<(), Failure> {
-    let manifest = arguments.manifest.unwrap_or_default();
+    let manifest = arguments.manifest;
     let certificate = arguments.cert.as_deref().map(Certificate::load);
     let certificate = certificate.transpose().or_exit(exit::OTHER)?;
     let key = arguments.privatekey.as_deref().map(PrivateKey::load);
@@ -34,7 +34,7 @@ fn verify(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         arguments.running.threads(),
         context,
     )?;
-    if arguments.running.json {
+    if context.is_json() {
         context.print_json(&checks)?;
     } else {
         for line in checks.lines() {

@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use ami_aws::{Error, Identity};
+use ami_cli::markers::New;
 use ami_cli::{Context, Failure, exit};
 use clap::Args;
 use zeroize::Zeroizing;
 
-const WHO: &str = "Who asks";
+const WHO: &str = "Credentials";
 
 /// AWS's tools know it as a session token.
 const DELEGATION_TOKEN: &str = "AWS_DELEGATION_TOKEN";
@@ -44,7 +45,7 @@ pub struct CredentialOptions {
     #[arg(short = 't', long, value_name = "TOKEN", help_heading = WHO)]
     delegation_token: Option<Secret>,
     /// Take the credentials of this profile
-    #[arg(long, value_name = "NAME", help_heading = WHO)]
+    #[arg(long, value_name = "NAME", add = New, help_heading = WHO)]
     profile: Option<String>,
 }
 

@@ -152,9 +152,7 @@ impl<'a> BundlePlan<'a> {
         };
         check_name(&name).map_err(Failure::usage)?;
 
-        // clap has no word for "mandatory, but not with --help": the definition sees to that.
-        let certificate_path = identity.cert.as_deref().unwrap_or(Path::new(""));
-        let key_path = identity.privatekey.as_deref().unwrap_or(Path::new(""));
+        let (certificate_path, key_path) = (&identity.cert, &identity.privatekey);
         let certificate = Certificate::load(certificate_path).or_exit(exit::OTHER)?;
         let given = identity
             .region
@@ -186,7 +184,7 @@ impl<'a> BundlePlan<'a> {
             },
             image: ami_manifest::Image {
                 name: name.clone(),
-                user: identity.user.clone().unwrap_or_default(),
+                user: identity.user.clone(),
                 image_type: "machine".to_owned(),
                 kernel_name: None,
                 ancestry: inheritance.ancestry,
@@ -207,7 +205,7 @@ impl<'a> BundlePlan<'a> {
             name,
             key,
             bundle_key,
-            inputs: vec![certificate_path.to_owned(), key_path.to_owned(), ec2_path],
+            inputs: vec![certificate_path.clone(), key_path.clone(), ec2_path],
             manifest,
         })
     }

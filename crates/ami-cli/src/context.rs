@@ -19,16 +19,17 @@ use crate::sweeper::Sweeper;
 #[derive(Debug)]
 pub struct Context {
     pub(crate) batch: bool,
-    pub(crate) quiet: bool,
+    json: bool,
     advise: Advise,
     sweepers: Mutex<Vec<Sweeper>>,
 }
 
 impl Context {
-    pub(crate) fn new(definition: &Definition, batch: bool, quiet: bool) -> Self {
+    pub(crate) fn new(definition: &Definition, batch: bool, json: bool) -> Self {
         Self {
-            batch,
-            quiet,
+            // A question on standard output would spoil the JSON.
+            batch: batch || json,
+            json,
             advise: definition.advise,
             sweepers: Mutex::default(),
         }
@@ -92,10 +93,15 @@ impl Context {
     /// # Errors
     /// Standard output cannot be written.
     pub fn say(&self, line: &str) -> Result<(), Failure> {
-        if self.quiet {
+        if self.json {
             return Ok(());
         }
         print_line(line)
+    }
+
+    /// Whether the result is printed as JSON, in place of the status lines.
+    pub fn is_json(&self) -> bool {
+        self.json
     }
 
     /// Prints the result as one JSON object.

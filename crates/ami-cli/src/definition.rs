@@ -4,7 +4,8 @@ use std::error::Error;
 
 use clap::{Arg, Args, Command};
 
-use crate::lexer::{Known, Shape};
+use crate::lexer::Known;
+use crate::markers::{CheckedLast, Mandatory, New, Shape};
 use crate::options::CommonOptions;
 
 /// What to do about an error, in the words of a command: `None` if there is nothing to say.
@@ -26,14 +27,6 @@ pub struct Definition {
     pub notice: Option<&'static str>,
     /// Paragraphs of the manual.
     pub description: &'static [&'static str],
-    /// Long options without which it cannot run, in the order in which they are asked for.
-    pub mandatory: &'static [&'static str],
-    /// Flags with which it runs without those.
-    pub lifts_mandatory: &'static [&'static str],
-    /// Long options that the older suite's command does not have.
-    pub new_options: &'static [&'static str],
-    /// Long options whose value cannot be empty, though it can be in other commands.
-    pub not_empty: &'static [&'static str],
     /// Exit codes and when they are used.
     pub exit_codes: &'static [(&'static str, &'static str)],
     /// Files and variables, and what they are for.
@@ -46,41 +39,6 @@ pub struct Definition {
     pub advise: Advise,
 }
 
-/// A command's options.
-pub trait Options: Args {
-    /// Those that every command has.
-    fn common(&self) -> &CommonOptions;
-
-    /// Whether status lines give way to JSON.
-    fn json(&self) -> bool {
-        false
-    }
-}
-
-/// Options whose values the older suite's parser checks in another way than for any text.
-const SHAPES: [(&str, Shape); 10] = [
-    ("exclude", Shape::TextOrNothing),
-    ("include", Shape::TextOrNothing),
-    ("sigv", Shape::TextOrNothing),
-    ("kernel", Shape::TextOrNothing),
-    ("ramdisk", Shape::TextOrNothing),
-    ("region", Shape::TextOrNothing),
-    ("location", Shape::TextOrNothing),
-    ("part", Shape::Integer),
-    ("size", Shape::Integer),
-    ("partition", Shape::OneOf(&["gpt", "mbr", "none"])),
-];
-
-/// Options whose values the older suite looks at when it has read the whole line: only the last one given counts, and none where only
-/// help or the version is wanted.
-const CHECKED_LAST: [&str; 5] = [
-    "bucket",
-    "destination-bucket",
-    "endpoint-url",
-    "sigv",
-    "url",
-];
-
 impl Definition {
     /// A command of which nothing is said.
     #[cfg(test)]
@@ -90,10 +48,6 @@ impl Definition {
         usage: "",
         notice: None,
         description: &[],
-        mandatory: &[],
-        lifts_mandatory: &[],
-        new_options: &[],
-        not_empty: &[],
         exit_codes: &[],
         files: &[],
         examples: &[],
@@ -101,8 +55,19 @@ impl Definition {
         advise: |_| None,
     };
 
-    /// The options as clap knows them.
-    pub(crate) fn command<O: Options>(&self) -> Command {
+    /// The command's own options and those that every command has, as clap knows them.
+    pub(crate) fn command<O: Args>(&self) -> Command {
+        CommonOptions::augment_args(self.bare_command::<O>()).mut_args(|argument| {
+            if argument.is_required_set() {
+                argument.required(false).add(Mandatory)
+            } else {
+                argument
+            }
+        })
+    }
+
+    /// The command's own options alone.
+    pub(crate) fn bare_command<O: Args>(&self) -> Command {
         // The option groups' own doc comments would become the command's description: it is set after them.
         O::augment_args(Command::new(self.name))
             .about(capitalised(self.summary))
@@ -120,31 +85,23 @@ impl Definition {
         let examples = examples.map(|(what, line)| format!("\n  {what}:\n    {line}\n"));
         format!("Examples:{}", examples.collect::<String>())
     }
+}
 
-    pub(crate) fn known(&self, command: &Command) -> Vec<Known> {
-        command
-            .get_arguments()
-            .filter_map(|argument| {
-                let long = argument.get_long()?.to_owned();
-                Some(Known {
-                    short: argument.get_short(),
-                    takes_value: takes_value(argument),
-                    shape: self.shape(&long),
-                    is_checked_last: CHECKED_LAST.contains(&long.as_str()),
-                    is_new: self.new_options.contains(&long.as_str()),
-                    long,
-                })
+/// The options as the lexer knows them.
+pub(crate) fn known(command: &Command) -> Vec<Known> {
+    command
+        .get_arguments()
+        .filter_map(|argument| {
+            Some(Known {
+                long: argument.get_long()?.to_owned(),
+                short: argument.get_short(),
+                takes_value: takes_value(argument),
+                shape: argument.get().copied().unwrap_or(Shape::Text),
+                is_checked_last: argument.get::<CheckedLast>().is_some(),
+                is_new: argument.get::<New>().is_some(),
             })
-            .collect()
-    }
-
-    fn shape(&self, long: &str) -> Shape {
-        let known = SHAPES.iter().find(|(name, _)| *name == long);
-        match known {
-            Some((_, shape)) if !self.not_empty.contains(&long) => *shape,
-            _ => Shape::Text,
-        }
-    }
+        })
+        .collect()
 }
 
 pub(crate) fn takes_value(argument: &Arg) -> bool {

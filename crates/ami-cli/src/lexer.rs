@@ -25,12 +25,12 @@ pub(crate) struct Known {
 
 /// What the older suite's parser itself checks of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub enum Shape {
     /// Any text but the empty one.
     Text,
     /// Any text.
     TextOrNothing,
-    /// An integer of Ruby's: decimal, `0x`, `0b`, octal behind a `0`, with `_` between digits.
+    /// An integer in Ruby's notation: decimal, `0x`, `0b`, octal after a `0`, with `_` between digits.
     Integer,
     /// One of these, or a beginning that fits no other.
     OneOf(&'static [&'static str]),

@@ -2,8 +2,9 @@
 //!
 //! Not here: how it is done (`ami-bundle`, `ami-manifest`, `ami-parts`), and the story of each command (`bin/`).
 //!
-//! - [`Definition`], [`Options`]: a command's one definition. [`run()`]: the beginning and the end of every `main`.
-//! - [`CommonOptions`], [`IdentityOptions`], [`BundleOptions`], [`RunningOptions`], [`CompressionOptions`]: groups of options.
+//! - [`Definition`]: a command's one definition. [`markers`]: what stands at an option's field. [`run()`]: the beginning and the end
+//!   of every `main`.
+//! - [`IdentityOptions`], [`IdentityIfNeeded`], [`BundleOptions`], [`RunningOptions`], [`CompressionOptions`]: groups of options.
 //! - [`Context`]: status lines, questions, interruption. [`Progress`]: a bar on a terminal.
 //! - [`Failure`], [`OrExit`], [`exit`]: how a command ends when it does not end well. [`advice`]: what to do about errors of libraries.
 //! - [`BundlePlan`]: bundling an image file, from its checks to its status lines. [`ec2_certificate()`]: where EC2's certificate is.
@@ -20,6 +21,7 @@ mod interrupt;
 mod keys;
 mod lexer;
 mod manual;
+pub mod markers;
 mod options;
 mod parse;
 mod print;
@@ -33,12 +35,12 @@ pub mod values;
 pub use bundle_files::BundleFiles;
 pub use bundling::{BundlePlan, BundleReport, Inheritance, Source};
 pub use context::Context;
-pub use definition::{Advise, Definition, Options};
+pub use definition::{Advise, Definition};
 pub use ec2_certificate::{NotFound, ec2_certificate};
 pub use failure::{Failure, OrExit, exit, one_line};
 pub use keys::private_key_of;
 pub use options::{
-    BundleOptions, CommonOptions, CompressionOptions, IdentityOptions, RunningOptions,
+    BundleOptions, CompressionOptions, IdentityIfNeeded, IdentityOptions, RunningOptions,
 };
 pub use print::{counted, shown_path};
 pub use progress::Progress;

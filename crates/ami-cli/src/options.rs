@@ -4,22 +4,27 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::ArgAction::SetTrue;
-use clap::Args;
+use clap::error::Error;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use crate::markers::{New, Order, Shape};
 use crate::values::{self, Mapping};
 
 const COMMON: &str = "Common options";
 const KEYS: &str = "Keys and account";
 const IMAGE: &str = "The image and its bundle";
-const RUNNING: &str = "How it runs";
+const RUNNING: &str = "Performance and output";
 
 /// What every command has.
 #[derive(Debug, Clone, Args)]
-pub struct CommonOptions {
+pub(crate) struct CommonOptions {
+    /// Print one JSON object in place of the status lines; asks nothing
+    #[arg(long, action = SetTrue, add = New, help_heading = RUNNING, display_order = 890)]
+    pub json: bool,
     /// Ask nothing: take the default answers
     #[arg(long, action = SetTrue, help_heading = COMMON, display_order = 900)]
     pub batch: bool,
-    /// Say on standard error what is done
+    /// Log each step to standard error
     #[arg(long, action = SetTrue, help_heading = COMMON, display_order = 901)]
     pub debug: bool,
     /// Print this help
@@ -37,20 +42,53 @@ pub struct CommonOptions {
 #[derive(Debug, Clone, Args)]
 pub struct IdentityOptions {
     /// Your X.509 certificate, PEM or DER
-    #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
-    pub cert: Option<PathBuf>,
+    #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, add = Order(2), help_heading = KEYS)]
+    pub cert: PathBuf,
     /// Your RSA private key, PEM or DER, without a passphrase
-    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, help_heading = KEYS)]
-    pub privatekey: Option<PathBuf>,
+    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, add = Order(3), help_heading = KEYS)]
+    pub privatekey: PathBuf,
     /// Your AWS account: 12 digits, hyphens allowed
-    #[arg(short = 'u', long, value_name = "ACCOUNT", value_parser = values::account, help_heading = KEYS)]
-    pub user: Option<String>,
+    #[arg(short = 'u', long, value_name = "ACCOUNT", value_parser = values::account, add = Order(4), help_heading = KEYS)]
+    pub user: String,
     /// EC2's certificate [default: looked for, see the manual]
     #[arg(long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
     pub ec2cert: Option<PathBuf>,
     /// Where the bundle is to be used: some regions have a certificate of EC2's of their own
-    #[arg(long, value_name = "REGION", help_heading = KEYS)]
+    #[arg(long, value_name = "REGION", add = New, add = Shape::TextOrNothing, help_heading = KEYS)]
     pub region: Option<String>,
+}
+
+/// Who makes a bundle, where a run may make none: options of a flag that [lifts](crate::markers::LiftsMandatory) mandatory ones.
+#[derive(Debug, Clone)]
+pub struct IdentityIfNeeded {
+    /// The private key, which may be given alone.
+    pub privatekey: Option<PathBuf>,
+    /// All of it, if nothing mandatory is missing.
+    pub identity: Option<IdentityOptions>,
+}
+
+impl Args for IdentityIfNeeded {
+    fn augment_args(command: Command) -> Command {
+        IdentityOptions::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        IdentityOptions::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for IdentityIfNeeded {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        Ok(Self {
+            privatekey: matches.get_one("privatekey").cloned(),
+            identity: IdentityOptions::from_arg_matches(matches).ok(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// What a bundle is called, where it goes and what its manifest says.
@@ -66,10 +104,10 @@ pub struct BundleOptions {
     #[arg(short = 'r', long, value_name = "ARCH", help_heading = IMAGE)]
     pub arch: Option<String>,
     /// The kernel to start the image with
-    #[arg(long, value_name = "AKI", help_heading = IMAGE)]
+    #[arg(long, value_name = "AKI", add = Shape::TextOrNothing, help_heading = IMAGE)]
     pub kernel: Option<String>,
     /// The RAM disk to start the image with
-    #[arg(long, value_name = "ARI", help_heading = IMAGE)]
+    #[arg(long, value_name = "ARI", add = Shape::TextOrNothing, help_heading = IMAGE)]
     pub ramdisk: Option<String>,
     /// Block devices: VIRTUAL=DEVICE,…; may be given more than once
     #[arg(short = 'B', long, value_name = "MAPPING", value_parser = values::mapping, action = clap::ArgAction::Append, help_heading = IMAGE)]
@@ -95,11 +133,8 @@ impl BundleOptions {
 #[derive(Debug, Clone, Args)]
 pub struct RunningOptions {
     /// How many threads share the work [default: one a processor]
-    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = RUNNING)]
+    #[arg(long, value_name = "N", value_parser = values::threads, add = New, help_heading = RUNNING)]
     threads: Option<NonZeroUsize>,
-    /// Print one JSON object in place of the status lines; asks nothing
-    #[arg(long, action = SetTrue, help_heading = RUNNING)]
-    pub json: bool,
 }
 
 impl RunningOptions {
@@ -115,6 +150,6 @@ impl RunningOptions {
 #[derive(Debug, Clone, Args)]
 pub struct CompressionOptions {
     /// 1 (fastest) to 12 (smallest)
-    #[arg(long, value_name = "LEVEL", default_value = "6", value_parser = values::level, help_heading = RUNNING)]
+    #[arg(long, value_name = "LEVEL", default_value = "6", value_parser = values::level, add = New, help_heading = RUNNING)]
     pub compression_level: u8,
 }

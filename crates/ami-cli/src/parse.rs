@@ -4,10 +4,13 @@ use std::error::Error as _;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::definition::{Definition, Options};
+use crate::definition::{Definition, known};
 use crate::failure::Failure;
 use crate::lexer::{self, Lexed};
+use crate::markers::{LiftsMandatory, Mandatory, Order};
+use crate::options::CommonOptions;
 
 /// What was asked for.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub(crate) enum Parsed<O> {
     Manual,
     Run {
         options: O,
+        common: CommonOptions,
         /// What belonged to no option.
         words: Vec<OsString>,
     },
@@ -25,13 +29,13 @@ pub(crate) enum Parsed<O> {
 /// Reads the arguments behind the command's name.
 ///
 /// Errors come in the order of the arguments; a mandatory option that is missing comes after them, and not where only help is wanted.
-pub(crate) fn parse<O: Options>(
+pub(crate) fn parse<O: Args>(
     definition: &Definition,
     arguments: impl IntoIterator<Item = OsString>,
     stop_at_word: bool,
 ) -> Result<Parsed<O>, Failure> {
     let mut command = definition.command::<O>();
-    let known = definition.known(&command);
+    let known = known(&command);
     let mut lexed = lexer::lex(&known, arguments, stop_at_word);
     lexed.drop_unread(&known);
     let Lexed {
@@ -47,8 +51,8 @@ pub(crate) fn parse<O: Options>(
     if let Some(error) = error {
         return Err(Failure::usage(error));
     }
-    let options = O::from_arg_matches(&matches).map_err(|e| Failure::usage(message(&e)))?;
-    let common = options.common();
+    let common = CommonOptions::from_arg_matches(&matches)
+        .map_err(|error| Failure::usage(message(&error)))?;
     if common.version {
         return Ok(Parsed::Version);
     }
@@ -58,18 +62,30 @@ pub(crate) fn parse<O: Options>(
     if common.manual {
         return Ok(Parsed::Manual);
     }
-    // clap knows an option by its field's name.
-    let id = |name: &str| name.replace('-', "_");
-    let is_lifted = |name: &&str| matches.get_flag(&id(name));
-    if definition.lifts_mandatory.iter().any(is_lifted) {
-        return Ok(Parsed::Run { options, words });
+    if let Some(name) = missing(&command, &matches) {
+        return Err(Failure::missing(name));
     }
-    for name in definition.mandatory {
-        if matches.value_source(&id(name)).is_none() {
-            return Err(Failure::missing(name));
-        }
+    let options = O::from_arg_matches(&matches).map_err(|error| Failure::usage(message(&error)))?;
+    Ok(Parsed::Run {
+        options,
+        common,
+        words,
+    })
+}
+
+/// The first mandatory option that is missing.
+fn missing<'a>(command: &'a Command, matches: &ArgMatches) -> Option<&'a str> {
+    let lifts = |argument: &Arg| argument.get::<LiftsMandatory>().is_some();
+    let mut lifting = command.get_arguments().filter(|argument| lifts(argument));
+    if lifting.any(|argument| matches.get_flag(argument.get_id().as_str())) {
+        return None;
     }
-    Ok(Parsed::Run { options, words })
+    command
+        .get_arguments()
+        .filter(|argument| argument.get::<Mandatory>().is_some())
+        .filter(|argument| !matches.contains_id(argument.get_id().as_str()))
+        .min_by_key(|argument| argument.get::<Order>().map(|Order(order)| *order))
+        .and_then(Arg::get_long)
 }
 
 /// clap's error in the older suite's words.

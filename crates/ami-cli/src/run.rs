@@ -4,14 +4,14 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Command;
+use clap::{Args, Command};
 use clap_complete::Shell;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::context::Context;
-use crate::definition::{Definition, Options};
+use crate::definition::Definition;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::manual;
@@ -31,29 +31,35 @@ pub const OWN_VERSION: &str = concat!("EC2 AMI tools in Rust, version ", env!("C
 const DUMP: &str = "--dump";
 
 /// Runs a command: reads its arguments, answers help and version, runs its story, prints how it failed, and gives its exit code.
-pub fn run<O: Options>(
+pub fn run<O: Args>(
     definition: &Definition,
     story: impl FnOnce(O, &Context) -> Result<(), Failure>,
 ) -> ExitCode {
     let stop_at_word = std::env::var_os("POSIXLY_CORRECT").is_some();
-    finish::<O>(definition, |arguments| {
+    finish(definition, definition.command::<O>(), |arguments| {
         parse(definition, arguments, stop_at_word)
             .and_then(|parsed| answer(definition, parsed, story))
     })
 }
 
 /// Runs a command to which its arguments do not matter.
-pub fn run_without_arguments<O: Options>(
+pub fn run_without_arguments(
     definition: &Definition,
     story: impl FnOnce(&Context) -> Result<(), Failure>,
 ) -> ExitCode {
-    finish::<O>(definition, |_| {
+    let command = definition.bare_command::<NoOptions>();
+    finish(definition, command, |_| {
         story(&Context::new(definition, true, false))
     })
 }
 
-fn finish<O: Options>(
+/// None at all.
+#[derive(Args)]
+struct NoOptions {}
+
+fn finish(
     definition: &Definition,
+    command: Command,
     act: impl FnOnce(Vec<OsString>) -> Result<(), Failure>,
 ) -> ExitCode {
     process::prepare();
@@ -67,7 +73,7 @@ fn finish<O: Options>(
     }
     let outcome = if arguments.first().is_some_and(|first| first == DUMP) {
         let format = arguments.drain(..).nth(1).unwrap_or_default();
-        dump(definition, definition.command::<O>(), &format)
+        dump(definition, command, &format)
     } else {
         act(arguments)
     };
@@ -81,7 +87,7 @@ fn finish<O: Options>(
     }
 }
 
-fn answer<O: Options>(
+fn answer<O: Args>(
     definition: &Definition,
     parsed: Parsed<O>,
     story: impl FnOnce(O, &Context) -> Result<(), Failure>,
@@ -93,14 +99,16 @@ fn answer<O: Options>(
         )),
         Parsed::Help => print_text(&help(definition, definition.command::<O>())),
         Parsed::Manual => print_text(&manual::as_text(definition, &definition.command::<O>())),
-        Parsed::Run { options, words } => {
-            // A question on standard output would spoil the JSON.
-            let batch = options.common().batch || options.json();
-            let context = Context::new(definition, batch, options.json());
+        Parsed::Run {
+            options,
+            common,
+            words,
+        } => {
+            let context = Context::new(definition, common.batch, common.json);
             for word in words {
                 context.warn(&format!("Ignoring {word:?}: it belongs to no option."));
             }
-            if options.common().debug {
+            if common.debug {
                 log_to_stderr();
             }
             let _ = interrupt::flag();

@@ -1,7 +1,8 @@
 //! The options that both commands have.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use ami_cli::markers::Order;
 use ami_cli::{Failure, OrExit, exit, private_key_of, values};
 use ami_manifest::{Certificate, PrivateKey};
 use clap::ArgAction::SetTrue;
@@ -14,11 +15,11 @@ const MAPPING: &str = "Kernel and RAM disk";
 #[derive(Debug, Clone, Args)]
 pub struct MigrationOptions {
     /// Your X.509 certificate, whose signature the manifest must have
-    #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
-    cert: Option<PathBuf>,
+    #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, add = Order(2), help_heading = KEYS)]
+    cert: PathBuf,
     /// Your RSA private key, that of the certificate
-    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, help_heading = KEYS)]
-    privatekey: Option<PathBuf>,
+    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, add = Order(3), help_heading = KEYS)]
+    privatekey: PathBuf,
     /// EC2's certificate, to encrypt the bundle's key for [default: looked for, see the manual]
     #[arg(long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
     pub(crate) ec2cert: Option<PathBuf>,
@@ -34,18 +35,12 @@ pub struct MigrationOptions {
 }
 
 impl MigrationOptions {
-    // clap has no word for "mandatory, but not with --help": the definitions see to that.
-
-    fn certificate_path(&self) -> &Path {
-        self.cert.as_deref().unwrap_or(Path::new(""))
-    }
-
     /// The person's certificate.
     ///
     /// # Errors
     /// The file is no certificate with an RSA key.
     pub fn certificate(&self) -> Result<Certificate, Failure> {
-        Certificate::load(self.certificate_path()).or_exit(exit::OTHER)
+        Certificate::load(&self.cert).or_exit(exit::OTHER)
     }
 
     /// The private key of that certificate.
@@ -53,7 +48,6 @@ impl MigrationOptions {
     /// # Errors
     /// The file is no RSA private key, or that of another certificate.
     pub(crate) fn private_key(&self, certificate: &Certificate) -> Result<PrivateKey, Failure> {
-        let path = self.privatekey.as_deref().unwrap_or(Path::new(""));
-        private_key_of(certificate, self.certificate_path(), path)
+        private_key_of(certificate, &self.cert, &self.privatekey)
     }
 }

@@ -4,13 +4,14 @@ use std::num::NonZeroUsize;
 
 use ami_aws::is_region;
 use ami_aws_cli::CredentialOptions;
+use ami_cli::markers::{CheckedLast, New, Order, Shape};
 use ami_cli::{Context, Failure};
 use ami_s3::{BucketPath, Endpoint, Settings, Signature};
 use clap::ArgAction::SetTrue;
 use clap::Args;
 
 const WHERE: &str = "Where in S3";
-const HOW: &str = "How it is transferred";
+const HOW: &str = "Performance and output";
 
 /// More would be refused by S3 rather than be faster.
 const MOST_PARALLEL: usize = 64;
@@ -19,32 +20,29 @@ const MOST_PARALLEL: usize = 64;
 #[derive(Debug, Clone, Args)]
 pub struct S3Options {
     /// The bucket, and the folder in it: BUCKET or BUCKET/FOLDER
-    #[arg(short = 'b', long, value_name = "BUCKET", help_heading = WHERE)]
-    pub bucket: Option<BucketPath>,
+    #[arg(short = 'b', long, value_name = "BUCKET", add = Order(5), add = CheckedLast, help_heading = WHERE)]
+    pub bucket: BucketPath,
     /// Who asks.
     #[command(flatten)]
     pub credentials: CredentialOptions,
     /// The region to ask in [default: the bucket's]
-    #[arg(long, value_name = "REGION", help_heading = WHERE)]
+    #[arg(long, value_name = "REGION", add = Shape::TextOrNothing, help_heading = WHERE)]
     region: Option<String>,
     /// An S3-compatible server
-    #[arg(long, value_name = "URL", help_heading = WHERE)]
+    #[arg(long, value_name = "URL", add = CheckedLast, help_heading = WHERE)]
     url: Option<Endpoint>,
     /// The same as --url
-    #[arg(long, value_name = "URL", help_heading = WHERE)]
+    #[arg(long, value_name = "URL", add = New, add = CheckedLast, help_heading = WHERE)]
     endpoint_url: Option<Endpoint>,
     /// How requests are signed: 4, or 2 for old servers
-    #[arg(long, value_name = "VERSION", default_value = "4", value_parser = signature, help_heading = WHERE)]
+    #[arg(long, value_name = "VERSION", default_value = "4", value_parser = signature, add = CheckedLast, add = Shape::TextOrNothing, help_heading = WHERE)]
     sigv: Signature,
     /// Try up to five times what fails
     #[arg(long, action = SetTrue, help_heading = HOW)]
     pub retry: bool,
     /// How many files are transferred at once
-    #[arg(long, value_name = "N", default_value = "8", value_parser = parallel, help_heading = HOW)]
+    #[arg(long, value_name = "N", default_value = "8", value_parser = parallel, add = New, help_heading = HOW)]
     parallel: NonZeroUsize,
-    /// Print one JSON object in place of the status lines; asks nothing
-    #[arg(long, action = SetTrue, help_heading = HOW)]
-    pub json: bool,
 }
 
 fn signature(text: &str) -> Result<Signature, String> {

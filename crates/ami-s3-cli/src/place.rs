@@ -1,6 +1,7 @@
 //! The options of commands that put a bundle into a bucket.
 
 use ami_cli::Context;
+use ami_cli::markers::Shape;
 use ami_s3::{Acl, BucketPath, Location};
 use clap::Args;
 
@@ -10,7 +11,7 @@ const PLACE: &str = "The bundle";
 #[derive(Debug, Clone, Args)]
 pub struct PlaceOptions {
     /// Where to make the bucket, or where it must be: EU, US or a region
-    #[arg(long, value_name = "LOCATION", value_parser = location, help_heading = PLACE)]
+    #[arg(long, value_name = "LOCATION", value_parser = location, add = Shape::TextOrNothing, help_heading = PLACE)]
     location: Option<Place>,
     /// Who may read it besides you: aws-exec-read (EC2) or public-read
     #[arg(long, value_name = "ACL", default_value = "aws-exec-read", value_parser = acl, help_heading = PLACE)]
