@@ -55,21 +55,18 @@ impl Definition {
         advise: |_| None,
     };
 
-    /// The command's own options and those that every command has, as clap knows them.
+    /// The command with its own options and those that every command has, as clap knows it.
     pub(crate) fn command<O: Args>(&self) -> Command {
-        CommonOptions::augment_args(self.bare_command::<O>()).mut_args(|argument| {
-            if argument.is_required_set() {
-                argument.required(false).add(Mandatory)
-            } else {
-                argument
-            }
-        })
-    }
-
-    /// The command's own options alone.
-    pub(crate) fn bare_command<O: Args>(&self) -> Command {
-        // The option groups' own doc comments would become the command's description: it is set after them.
-        O::augment_args(Command::new(self.name))
+        let command = O::augment_args(Command::new(self.name));
+        // The doc comments of groups of options would become the command's description if it were not set after them.
+        CommonOptions::augment_args(command)
+            .mut_args(|argument| {
+                if argument.is_required_set() {
+                    argument.required(false).add(Mandatory)
+                } else {
+                    argument
+                }
+            })
             .about(capitalised(self.summary))
             .override_usage(format!("{} {}", self.name, self.usage))
             .help_template("Usage: {usage}\n\n{about}.\n\n{all-args}")

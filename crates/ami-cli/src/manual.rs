@@ -95,9 +95,7 @@ fn blocks<'a>(definition: &'a Definition, command: &'a Command) -> Vec<Block<'a>
     ];
     let paragraph = |text: &&str| Block::Paragraph(vec![Piece::Plain((*text).to_owned())]);
     blocks.extend(definition.description.iter().map(paragraph));
-    if command.get_arguments().next().is_some() {
-        blocks.push(Block::Heading("OPTIONS"));
-    }
+    blocks.push(Block::Heading("OPTIONS"));
     let mut heading = None;
     for argument in arguments_by_heading(command) {
         if argument.get_help_heading() != heading {

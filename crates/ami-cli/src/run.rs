@@ -47,13 +47,13 @@ pub fn run_without_arguments(
     definition: &Definition,
     story: impl FnOnce(&Context) -> Result<(), Failure>,
 ) -> ExitCode {
-    let command = definition.bare_command::<NoOptions>();
+    let command = definition.command::<NoOptions>();
     finish(definition, command, |_| {
         story(&Context::new(definition, true, false))
     })
 }
 
-/// None at all.
+/// None of its own.
 #[derive(Args)]
 struct NoOptions {}
 
