@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{Definition, advice, values};
-use ami_s3_cli::S3Options;
+use ami_cli::{Context, Definition, Failure, advice, values};
+use ami_remote_cli::S3Options;
+use ami_transfer::{BundleFiles, Delete};
 use clap::ArgAction::SetTrue;
 
 const BUNDLE: &str = "The bundle";
@@ -71,4 +72,28 @@ pub struct Arguments {
     /// Do not ask
     #[arg(short = 'y', long, action = SetTrue, help_heading = BUNDLE)]
     pub yes: bool,
+}
+
+impl Arguments {
+    /// What is to be deleted.
+    pub fn request(self, context: &Context) -> Result<Delete, Failure> {
+        let s3 = self.s3.settings(self.s3.region(), context)?;
+        let parallel = self.s3.parallel();
+        if context.is_json() && !self.yes {
+            return Err(Failure::usage("--json asks nothing: it needs --yes"));
+        }
+        Ok(Delete {
+            s3,
+            bucket: self.s3.bucket,
+            files: match (self.manifest, self.prefix) {
+                (Some(_), Some(_)) => return Err(Failure::not_both("prefix", "manifest")),
+                (None, None) => return Err(Failure::missing("manifest or --prefix")),
+                (Some(manifest), None) => BundleFiles::NamedBy(manifest),
+                (None, Some(prefix)) => BundleFiles::OfBundle(prefix),
+            },
+            asks: !self.yes,
+            deletes_bucket: self.clear,
+            parallel,
+        })
+    }
 }

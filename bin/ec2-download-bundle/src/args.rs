@@ -4,8 +4,9 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use ami_cli::markers::{New, Order};
-use ami_cli::{Definition, advice, values};
-use ami_s3_cli::S3Options;
+use ami_cli::{Context, Definition, Failure, OrExit, advice, exit, values};
+use ami_remote_cli::S3Options;
+use ami_transfer::Download;
 use clap::ArgAction::SetTrue;
 
 const BUNDLE: &str = "The bundle";
@@ -88,7 +89,35 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn resumes(&self) -> bool {
-        self.resume || self.s3.retry
+    /// What is to be downloaded.
+    pub fn request(self, context: &Context) -> Result<Download, Failure> {
+        let s3 = self.s3.settings(self.s3.region(), context)?;
+        let parallel = self.s3.parallel();
+        let (option, manifest) = match (self.manifest, self.prefix) {
+            (Some(_), Some(_)) => return Err(Failure::not_both("prefix", "manifest")),
+            (Some(manifest), None) => ("manifest", manifest),
+            (None, prefix) => {
+                let name = prefix.as_deref().unwrap_or("image");
+                ("prefix", ami_parts::manifest_file_name(name))
+            }
+        };
+        if ami_parts::is_hidden(&manifest) {
+            return Err(Failure::usage(format!(
+                "--{option} has invalid value '{manifest}': it is the name of a hidden file."
+            )));
+        }
+        Ok(Download {
+            s3,
+            bucket: self.s3.bucket,
+            manifest,
+            private_key: self.privatekey,
+            folder: match self.directory {
+                Some(folder) => folder,
+                None => std::env::current_dir().or_exit(exit::OTHER)?,
+            },
+            resumes: self.resume || self.s3.retry,
+            keeps_damaged: self.no_verify,
+            parallel,
+        })
     }
 }

@@ -3,10 +3,10 @@
 use std::error::Error;
 
 use ami_cli::markers::{CheckedLast, New, Order, Shape};
-use ami_cli::{Definition, advice};
-use ami_migration::MigrationOptions;
-use ami_s3::{Acl, BucketPath, Location};
-use ami_s3_cli::{PlaceOptions, S3Options};
+use ami_cli::{Context, Definition, Failure, advice};
+use ami_remote_cli::{MigrationOptions, PlaceOptions, S3Options};
+use ami_s3::{BucketPath, Location};
+use ami_transfer::{FindCertificate, MigrateBundle};
 
 const BUNDLE: &str = "The bundle";
 
@@ -113,14 +113,30 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Where the destination bucket is to be, or must be.
-    pub fn location(&self) -> Option<&Location> {
-        self.place.location()
-    }
-
-    /// Who may read the new bundle.
-    pub fn acl(&self) -> Acl {
-        self.place.acl
+    /// What is to be migrated.
+    pub fn request<'a>(
+        self,
+        find_ec2_certificate: FindCertificate<'a>,
+        context: &Context,
+    ) -> Result<MigrateBundle<'a>, Failure> {
+        // A region of EC2 that AWS does not have is not one to ask S3 in.
+        let location = self.place.location();
+        let region = self.s3.region_of_s3()?;
+        let region = region.or(location.map(Location::region));
+        let s3 = self.s3.settings(region, context)?;
+        let name = self.manifest;
+        Ok(MigrateBundle {
+            s3,
+            region: self.s3.region().map(str::to_owned),
+            parallel: self.s3.parallel(),
+            location: location.cloned(),
+            source: self.s3.bucket,
+            destination: self.destination_bucket,
+            older_folder: format!("/tmp/ami-migration-{name}").into(),
+            manifest: name,
+            acl: self.place.acl,
+            migration: self.migration.settings(find_ec2_certificate),
+        })
     }
 }
 

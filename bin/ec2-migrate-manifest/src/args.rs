@@ -3,10 +3,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use ami_aws_cli::CredentialOptions;
 use ami_cli::markers::{New, Order};
-use ami_cli::{Definition, advice, values};
-use ami_migration::MigrationOptions;
+use ami_cli::{Definition, Failure, advice, values};
+use ami_remote_cli::{CredentialOptions, MigrationOptions};
 
 const MANIFEST: &str = "The manifest";
 
@@ -112,5 +111,23 @@ impl Arguments {
     /// The region that was given, if any.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref().filter(|region| !region.is_empty())
+    }
+
+    /// Refuses a mapping of kernels without a region or with half a pair of keys. Without keys, credentials are looked for when they are
+    /// needed.
+    pub fn check_mapping(&self) -> Result<(), Failure> {
+        if self.migration.no_mapping {
+            return Ok(());
+        }
+        let missing = match self.region() {
+            None => Some("region"),
+            Some(_) => self.credentials.missing(),
+        };
+        match missing {
+            None => Ok(()),
+            Some(name) => Err(Failure::usage(format!(
+                "If using automatic mapping, --{name} must be provided."
+            ))),
+        }
     }
 }

@@ -3,9 +3,12 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use ami_aws::{DEFAULT_REGION, is_region};
 use ami_cli::markers::{New, Order, Shape};
-use ami_cli::{Definition, advice, values};
-use ami_s3_cli::{PlaceOptions, S3Options};
+use ami_cli::{Context, Definition, Failure, advice, values};
+use ami_remote_cli::{PlaceOptions, S3Options};
+use ami_s3::Location;
+use ami_transfer::Upload;
 use clap::ArgAction::SetTrue;
 
 const BUNDLE: &str = "The bundle";
@@ -113,7 +116,33 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn resumes(&self) -> bool {
-        self.resume || self.s3.retry
+    /// What is to be uploaded.
+    pub fn request(self, context: &Context) -> Result<Upload, Failure> {
+        let asked = self.place.location().map(Location::region);
+        let s3 = self.s3.settings(self.s3.region().or(asked), context)?;
+        let location = self.location();
+        let parallel = self.s3.parallel();
+        Ok(Upload {
+            s3,
+            bucket: self.s3.bucket,
+            location,
+            manifest: self.manifest,
+            folder: self.directory,
+            acl: self.place.acl,
+            parts_left_out: usize::try_from(self.part.unwrap_or(0)).unwrap_or(0),
+            leaves_out_manifest: self.skipmanifest,
+            resumes: self.resume || self.s3.retry,
+            parallel,
+            warns_of_region: !context.is_batch(),
+        })
+    }
+
+    /// Where the bucket must be. `--region us-east-1` takes a bucket that is elsewhere, `--location US` does not. A name that is not of
+    /// a region of AWS belongs to a server of the user's own, which may call the location of its buckets otherwise.
+    fn location(&self) -> Option<Location> {
+        let region = self.s3.region();
+        let region = region.filter(|region| is_region(region) && *region != DEFAULT_REGION);
+        let of_region = || region.map(|region| Location::of_answer(Some(region)));
+        self.place.location().cloned().or_else(of_region)
     }
 }

@@ -58,6 +58,16 @@ impl Context {
     }
 
     fn make(&self, prepared: Prepared) -> Result<Staging, ami_parts::Error> {
+        let staging = self.make_swept(prepared)?;
+        self.warn_of_saved(&staging.saved()?);
+        Ok(staging)
+    }
+
+    /// Makes a private folder, and before it a sweeper, which clears it away if this command is killed.
+    ///
+    /// # Errors
+    /// The destination cannot be read or written.
+    pub fn make_swept(&self, prepared: Prepared) -> Result<Staging, ami_parts::Error> {
         // The sweeper first: from the beginning there is somebody who knows of the folder.
         if let Some(sweeper) = Sweeper::start(&prepared) {
             let sweepers = self.sweepers.lock();
@@ -65,9 +75,7 @@ impl Context {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(sweeper);
         }
-        let staging = prepared.make(self.waiting())?;
-        self.warn_of_saved(&staging.saved()?);
-        Ok(staging)
+        prepared.make(self.waiting())
     }
 
     /// Says where older files are that could not be put back.

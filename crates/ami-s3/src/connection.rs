@@ -321,11 +321,6 @@ impl Bucket {
         &self.0.path
     }
 
-    /// Tells whoever listens to the connection.
-    pub fn tell(&self, event: Event) {
-        self.connection().tell(event);
-    }
-
     pub(crate) fn connection(&self) -> &Connection {
         &self.0.connection
     }

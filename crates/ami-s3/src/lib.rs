@@ -9,7 +9,7 @@
 //! - [`in_order()`]: several transfers at once, told in their order.
 //!
 //! Not here: credentials and HTTP (`ami-aws`), the bundle and its manifest (`ami-manifest`,
-//! `ami-parts`), and what the commands say (`ami-s3-cli`, `bin/`).
+//! `ami-parts`), and what the commands say (`ami-remote-cli`).
 
 mod address;
 mod bucket;

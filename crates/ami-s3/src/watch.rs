@@ -29,23 +29,10 @@ use crate::redirect::{Redirect, redirect_of};
 
 /// What a person may want to know while it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Event {
     /// A try failed, and another begins.
     Retrying {
         /// What failed, and why.
-        reason: String,
-    },
-    /// A manifest of an older bundle is deleted now, before parts of it are replaced.
-    OlderGoes {
-        /// Bucket and key.
-        location: String,
-    },
-    /// It may not be deleted, if it is there.
-    OlderStays {
-        /// Bucket and key.
-        location: String,
-        /// S3's reason.
         reason: String,
     },
 }

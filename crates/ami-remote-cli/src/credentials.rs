@@ -1,0 +1,95 @@
+//! The options for credentials.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ami_aws::Identity;
+use ami_cli::markers::New;
+use ami_cli::{Context, Failure};
+use clap::Args;
+use zeroize::Zeroizing;
+
+const CREDENTIALS: &str = "Credentials";
+
+/// AWS's tools know it as a session token.
+const DELEGATION_TOKEN: &str = "AWS_DELEGATION_TOKEN";
+
+/// A value that is never shown, and wiped when it is dropped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// The credentials for AWS.
+#[derive(Debug, Clone, Args)]
+pub struct CredentialOptions {
+    /// Your access key's ID [default: credentials are looked for, see the manual]
+    #[arg(short = 'a', long, value_name = "ID", help_heading = CREDENTIALS)]
+    access_key: Option<String>,
+    /// Your secret key; others on this machine can see it here
+    #[arg(short = 's', long, value_name = "SECRET", help_heading = CREDENTIALS)]
+    secret_key: Option<Secret>,
+    /// The token of temporary credentials
+    #[arg(short = 't', long, value_name = "TOKEN", help_heading = CREDENTIALS)]
+    delegation_token: Option<Secret>,
+    /// Take the credentials of this profile
+    #[arg(long, value_name = "NAME", add = New, help_heading = CREDENTIALS)]
+    profile: Option<String>,
+}
+
+impl CredentialOptions {
+    /// Whether half of a pair of keys was given: the option that is missing.
+    pub fn missing(&self) -> Option<&'static str> {
+        match (&self.access_key, &self.secret_key) {
+            (None, Some(_)) => Some("access-key"),
+            (Some(_), None) => Some("secret-key"),
+            (None, None) if self.delegation_token.is_some() => Some("access-key"),
+            _ => None,
+        }
+    }
+
+    /// The credentials that were given, or where others are to be looked for.
+    ///
+    /// # Errors
+    /// Half of a pair of keys, or what cannot go together.
+    pub fn identity(&self, context: &Context) -> Result<Identity, Failure> {
+        if let Some(name) = self.missing() {
+            return Err(Failure::missing(name));
+        }
+        let (Some(access_key), Some(Secret(secret_key))) = (&self.access_key, &self.secret_key)
+        else {
+            let profile = self.profile.clone();
+            return Ok(Identity::Chain { profile });
+        };
+        if self.profile.is_some() {
+            return Err(Failure::not_both("access-key", "profile"));
+        }
+        if !context.is_batch() {
+            context.warn(
+                "Others on this machine can see the keys on your command line. Without -a, -s and -t they are taken from the \
+                 environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), from a profile or from the instance's role.",
+            );
+        }
+        let token = match &self.delegation_token {
+            Some(Secret(token)) => Some(token.clone()),
+            None => std::env::var(DELEGATION_TOKEN).ok().map(Zeroizing::new),
+        };
+        Ok(Identity::Given {
+            access_key: access_key.clone(),
+            secret_key: secret_key.clone(),
+            token: token.filter(|token| !token.is_empty()),
+        })
+    }
+}

@@ -1,0 +1,22 @@
+//! What the commands that ask AWS share: options, waiting, status lines, exit codes.
+//!
+//! - [`CredentialOptions`], [`S3Options`], [`PlaceOptions`], [`MigrationOptions`]: groups of options.
+//! - [`run`]: runs a story of `ami-transfer` until it ends or the user interrupts it. Its [`Reporter`] prints what happens.
+//! - `lines.rs` has the status lines and warnings; `outcome.rs` the exit codes of errors.
+//!
+//! Not here: what the commands do (`ami-transfer`), and what only one of them has (`bin/`).
+
+mod credentials;
+mod lines;
+mod migration;
+mod outcome;
+mod place;
+mod reporter;
+mod s3;
+mod wait;
+
+pub use credentials::{CredentialOptions, Secret};
+pub use migration::MigrationOptions;
+pub use place::PlaceOptions;
+pub use reporter::{Reporter, run};
+pub use s3::S3Options;

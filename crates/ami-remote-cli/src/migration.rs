@@ -1,0 +1,70 @@
+//! The options of the commands that migrate bundles.
+
+use std::path::PathBuf;
+
+use ami_cli::markers::Order;
+use ami_cli::{ec2_certificate, values};
+use ami_transfer::{BootImages, BoxError, FindCertificate, Migration};
+use clap::ArgAction::SetTrue;
+use clap::Args;
+
+const KEYS: &str = "Keys";
+const MAPPING: &str = "Kernel and RAM disk";
+
+/// Whose bundle is migrated, and the kernel and RAM disk of its image.
+#[derive(Debug, Clone, Args)]
+pub struct MigrationOptions {
+    /// Your X.509 certificate, whose signature the manifest must have
+    #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, add = Order(2), help_heading = KEYS)]
+    cert: PathBuf,
+    /// Your RSA private key, that of the certificate
+    #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, add = Order(3), help_heading = KEYS)]
+    privatekey: PathBuf,
+    /// EC2's certificate, to encrypt the bundle's key for [default: looked for, see the manual]
+    #[arg(long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
+    ec2cert: Option<PathBuf>,
+    /// The kernel to start it with there
+    #[arg(long, value_name = "AKI", help_heading = MAPPING)]
+    kernel: Option<String>,
+    /// The RAM disk to start it with there
+    #[arg(long, value_name = "ARI", help_heading = MAPPING)]
+    ramdisk: Option<String>,
+    /// Do not look up kernel and RAM disk; without --kernel and --ramdisk they are removed
+    #[arg(long, action = SetTrue, help_heading = MAPPING)]
+    pub no_mapping: bool,
+}
+
+/// A variable with one more region of EC2, `REGION@URL`, as in the older suite.
+pub(crate) const REGION_ENDPOINT: &str = "AMITOOLS_EC2_REGION_ENDPOINT";
+
+impl MigrationOptions {
+    /// What is needed to migrate. `find_ec2_certificate` is [`Self::ec2_certificate`].
+    pub fn settings<'a>(&self, find_ec2_certificate: FindCertificate<'a>) -> Migration<'a> {
+        let additional_region = std::env::var(REGION_ENDPOINT).ok();
+        Migration {
+            certificate: self.cert.clone(),
+            private_key: self.privatekey.clone(),
+            find_ec2_certificate,
+            boot_images: BootImages {
+                kernel: self.kernel.clone(),
+                ramdisk: self.ramdisk.clone(),
+            },
+            maps_boot_images: !self.no_mapping,
+            additional_region: additional_region.filter(|text| !text.is_empty()),
+        }
+    }
+
+    /// EC2's certificate for which the bundle's key is encrypted anew: the one that was given, or else that of the region. Where that is
+    /// the certificate which most regions share, as nearly all bundles are encrypted for it, and it is not on this machine, the key stays.
+    ///
+    /// # Errors
+    /// A region's own certificate is not on this machine.
+    pub fn ec2_certificate(&self, region: Option<&str>) -> Result<Option<PathBuf>, BoxError> {
+        let given = self.ec2cert.as_deref();
+        match ec2_certificate(given, region, |name| std::env::var_os(name)) {
+            Ok(path) if given.is_some() || region.is_some() => Ok(Some(path)),
+            Err(error) if error.only_for.is_some() => Err(error.into()),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+}

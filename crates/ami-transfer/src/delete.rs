@@ -1,0 +1,182 @@
+//! Deleting a bundle: its manifest, and then its parts.
+
+use std::path::{Path, PathBuf};
+
+use ami_manifest::BundleContents;
+use ami_s3::{Bucket, BucketPath, Settings};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::link::connected;
+use crate::observer::{Event, Observer, Question};
+
+/// What is deleted.
+#[derive(Debug, Clone)]
+pub struct Delete {
+    /// How S3 is reached.
+    pub s3: Settings,
+    /// The bucket, and the folder in it.
+    pub bucket: BucketPath,
+    /// Which files.
+    pub files: BundleFiles,
+    /// Whether [`Question::Delete`] is asked before anything is deleted. [`Question::DeleteOthers`] always is.
+    pub asks: bool,
+    /// Whether the bucket is deleted too, which must be empty then.
+    pub deletes_bucket: bool,
+    /// How many files are deleted at once, where the server cannot delete several with one request.
+    pub parallel: usize,
+}
+
+/// Which files are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BundleFiles {
+    /// The manifest, which is a local file, and the parts that it names.
+    NamedBy(PathBuf),
+    /// All manifests and parts in the bucket's folder of bundles of this name.
+    OfBundle(String),
+}
+
+/// What was deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Deleted {
+    /// The names of the files that were deleted.
+    pub deleted: Vec<String>,
+    /// The names of files that the manifest names, and that stay because their names are not those of parts.
+    pub kept: Vec<String>,
+    /// Whether the bucket was deleted.
+    pub bucket_deleted: bool,
+}
+
+/// Deletes a bundle's files, manifests first: what is left after an interruption does not look like a bundle.
+///
+/// # Errors
+/// [`Error::Manifest`]: nothing was deleted. [`Error::S3`].
+pub async fn delete(request: &Delete, observer: &impl Observer) -> Result<Deleted, Error> {
+    let source = match &request.files {
+        BundleFiles::NamedBy(manifest) => Source::Manifest(named_by(manifest, observer)?),
+        BundleFiles::OfBundle(bundle) => Source::Bucket(bundle),
+    };
+    connected(&request.s3, observer, async |link| {
+        let bucket = link.connection.bucket(request.bucket.clone());
+        let names = match source {
+            Source::Manifest(names) => names,
+            Source::Bucket(bundle) => list(&bucket, bundle).await?,
+        };
+        run(request, &bucket, names, observer).await
+    })
+    .await
+}
+
+/// Where the names of files come from.
+enum Source<'a> {
+    /// A manifest that has been read.
+    Manifest(Names),
+    /// A listing of the bucket: the bundle's name.
+    Bucket(&'a str),
+}
+
+/// Names of files, by whether they are those of a bundle's files.
+///
+/// Whoever made a manifest chose the names in it. A file whose name is not that of a part may be anything.
+struct Names {
+    /// The manifest, then parts whose names are those of parts.
+    usual: Vec<String>,
+    /// What else the manifest names.
+    odd: Vec<String>,
+}
+
+/// What a manifest names, and it itself.
+fn named_by(manifest: &Path, observer: &impl Observer) -> Result<Names, Error> {
+    let contents = BundleContents::load(manifest)?.with_name(manifest)?;
+    for lack in contents.lacks {
+        observer.tell(Event::Incomplete {
+            manifest: manifest.to_owned(),
+            lack,
+        })?;
+    }
+    let parts = contents.parts.into_iter().map(|part| part.filename);
+    let (parts, odd): (Vec<_>, Vec<_>) = parts.partition(|name| ami_parts::is_part_name(name));
+    let name = manifest.file_name().unwrap_or_default();
+    Ok(Names {
+        usual: std::iter::once(name.to_string_lossy().into_owned())
+            .chain(parts)
+            .collect(),
+        odd,
+    })
+}
+
+/// The files of all bundles of this name, manifests first.
+async fn list(bucket: &Bucket, bundle: &str) -> Result<Names, Error> {
+    let is_manifest = |file: &str| {
+        let rest = file.strip_prefix(bundle);
+        matches!(rest, Some(".manifest" | ".manifest.xml"))
+    };
+    let belongs = |file: &str| is_manifest(file) || ami_parts::is_part_of(bundle, file);
+    let mut usual = bucket.list(&format!("{bundle}."), belongs).await?;
+    usual.sort_by_key(|file| !is_manifest(file));
+    Ok(Names {
+        usual,
+        odd: Vec::new(),
+    })
+}
+
+async fn run(
+    request: &Delete,
+    bucket: &Bucket,
+    names: Names,
+    observer: &impl Observer,
+) -> Result<Deleted, Error> {
+    let Names { usual, odd } = names;
+    let mut result = Deleted::default();
+    if !agree(request, &usual, observer)? {
+        return Ok(result);
+    }
+    let (odd, kept) = settle_odd(odd, observer)?;
+    result.kept = kept;
+    let files: Vec<String> = usual.into_iter().chain(odd).collect();
+    let deleted = &mut result.deleted;
+    bucket
+        .delete(&files, request.parallel, Error::from, |file| {
+            deleted.push(file.to_owned());
+            let file = file.to_owned();
+            Ok(observer.tell(Event::Deleted { file })?)
+        })
+        .await?;
+    if request.deletes_bucket {
+        observer.tell(Event::DeletingBucket {
+            bucket: bucket.path().bucket.clone(),
+        })?;
+        bucket.remove().await?;
+        result.bucket_deleted = true;
+    }
+    Ok(result)
+}
+
+/// Shows the files and asks, if there are any.
+fn agree(request: &Delete, files: &[String], observer: &impl Observer) -> Result<bool, Error> {
+    if files.is_empty() {
+        observer.tell(Event::NothingToDelete)?;
+        return Ok(true);
+    }
+    observer.tell(Event::ToDelete {
+        files: files.to_vec(),
+    })?;
+    Ok(!request.asks || observer.agrees(Question::Delete)?)
+}
+
+/// Which of the files whose names are not those of parts are deleted, after a question of its own and never hidden files; and which
+/// stay, of which is told.
+fn settle_odd(
+    odd: Vec<String>,
+    observer: &impl Observer,
+) -> Result<(Vec<String>, Vec<String>), Error> {
+    let (mut kept, mut odd): (Vec<_>, Vec<_>) =
+        odd.into_iter().partition(|name| ami_parts::is_hidden(name));
+    if !odd.is_empty() && !observer.agrees(Question::DeleteOthers(&odd))? {
+        kept.append(&mut odd);
+    }
+    for file in &kept {
+        observer.tell(Event::NotDeleted { file: file.clone() })?;
+    }
+    Ok((odd, kept))
+}

@@ -1,0 +1,161 @@
+//! The bundle on disk, which is checked before anything of it is sent.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use ami_manifest::{Image, Sha1Digest};
+use ami_parts::PartFile;
+use ami_s3::{Acl, Bucket, Content, Fingerprint};
+
+use crate::error::Error;
+use crate::link::in_background;
+use crate::older::OlderManifests;
+
+/// What became of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It was sent.
+    Now,
+    /// It was left out, or was there.
+    Skipped,
+}
+
+/// A part, as it will be sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    /// Its file's name.
+    pub(crate) name: String,
+    /// Its number in the manifest, from 0.
+    pub(crate) index: usize,
+    /// What it must be.
+    pub(crate) print: Fingerprint,
+    path: PathBuf,
+}
+
+/// A bundle whose parts have the manifest's digests.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    /// In the order of their names, in which the older suite sends them.
+    pub(crate) parts: Vec<Part>,
+    /// The manifest's bytes.
+    pub(crate) manifest: Vec<u8>,
+    /// What S3 must have of them.
+    pub(crate) manifest_print: Fingerprint,
+    path: PathBuf,
+}
+
+impl Bundle {
+    /// Reads every part, which must be what the manifest says, in `folder` or else beside the manifest.
+    ///
+    /// Each part is read again when it is sent. That cannot be saved: a damaged part must be found before the first one is sent, and
+    /// whoever bundled may have been another process, on another machine.
+    pub(crate) async fn check(
+        image: &Image,
+        manifest: Vec<u8>,
+        path: &Path,
+        folder: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let beside = path.parent().unwrap_or(Path::new(""));
+        let files = files_of(image, folder.unwrap_or(beside));
+        let prints = fingerprints(files.clone()).await?;
+        let size: u64 = prints.iter().map(|print| print.size).sum();
+        if size != image.bundled_size {
+            return Err(Error::Size {
+                found: size,
+                expected: image.bundled_size,
+            });
+        }
+        let names = image.parts.iter().map(|part| part.filename.clone());
+        let mut parts: Vec<Part> = names
+            .zip(files)
+            .zip(prints)
+            .enumerate()
+            .map(|(index, ((name, file), print))| Part {
+                name,
+                index,
+                print,
+                path: file.path,
+            })
+            .collect();
+        parts.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Self {
+            parts,
+            manifest_print: Fingerprint::of(&manifest),
+            manifest,
+            path: path.to_owned(),
+        })
+    }
+
+    /// The manifest's file name.
+    pub(crate) fn manifest_name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Sends the manifest.
+    pub(crate) async fn send_manifest(&self, bucket: &Bucket, acl: Acl) -> Result<(), Error> {
+        let content = Content::Bytes(self.manifest.clone());
+        let (operation, name) = (operation(&self.path), self.manifest_name());
+        let put = bucket.put(&operation, &name, &content, &self.manifest_print, acl);
+        Ok(put.await?)
+    }
+}
+
+/// The parts as the manifest names them, in `folder`.
+fn files_of(image: &Image, folder: &Path) -> Vec<PartFile> {
+    // `.` need not be shown to anybody.
+    let folder = if folder == Path::new(".") {
+        Path::new("")
+    } else {
+        folder
+    };
+    let parts = image.parts.iter();
+    parts
+        .map(|part| PartFile {
+            path: folder.join(&part.filename),
+            digest: part.digest.0,
+        })
+        .collect()
+}
+
+async fn fingerprints(files: Vec<PartFile>) -> Result<Vec<Fingerprint>, Error> {
+    let checked = in_background(move |interrupted| {
+        let threads = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        ami_parts::check_all(&files, threads, interrupted, Fingerprint::of_part)
+    });
+    let checked = checked.await?.ok_or(Error::Interrupted)?;
+    let prints: Result<Vec<_>, _> = checked.into_iter().collect();
+    Ok(prints?)
+}
+
+impl Part {
+    /// Sends it, unless it `resumes` and S3 has it; before it replaces a part of an older bundle, that one's manifest goes.
+    pub(crate) async fn send(
+        &self,
+        bucket: &Bucket,
+        acl: Acl,
+        resumes: bool,
+        older: &OlderManifests,
+    ) -> Result<Sent, Error> {
+        let operation = operation(&self.path);
+        if resumes && bucket.holds(&operation, &self.name, &self.print).await? {
+            // Whoever sent it may have let others read it.
+            bucket.set_acl(&operation, &self.name, acl).await?;
+            return Ok(Sent::Skipped);
+        }
+        older
+            .make_way(&self.name, Sha1Digest(self.print.sha1))
+            .await?;
+        let content = Content::File(self.path.clone());
+        bucket
+            .put(&operation, &self.name, &content, &self.print, acl)
+            .await?;
+        Ok(Sent::Now)
+    }
+}
+
+/// How an error about a file begins.
+fn operation(path: &Path) -> String {
+    format!("Failed to upload \"{}\"", path.display())
+}

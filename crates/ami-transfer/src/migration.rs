@@ -1,0 +1,103 @@
+//! What both migrations share: reading the old manifest, and writing and signing the new one.
+
+use std::path::PathBuf;
+
+use ami_manifest::{Certificate, Manifest, ParsedManifest, PrivateKey};
+use tracing::debug;
+
+use crate::error::{BoxError, Error};
+use crate::kernels::BootImages;
+
+/// Whose bundle is migrated, and what its image starts with in the other region.
+pub struct Migration<'a> {
+    /// The file of the certificate whose signature the manifest must have.
+    pub certificate: PathBuf,
+    /// The file of that certificate's private key, which signs the new manifest.
+    pub private_key: PathBuf,
+    /// Finds EC2's certificate for the target region.
+    pub find_ec2_certificate: FindCertificate<'a>,
+    /// The kernel and RAM disk to start the image with.
+    pub boot_images: BootImages,
+    /// Whether EC2 is asked for those that correspond to the old ones. If not, those that are not given are removed.
+    pub maps_boot_images: bool,
+    /// One more region of EC2 and its endpoint: `REGION@URL`.
+    pub additional_region: Option<String>,
+}
+
+/// Finds the file of EC2's certificate for a region, for which the bundle's key is encrypted anew. `None`: the key stays as it is.
+pub type FindCertificate<'a> = &'a dyn Fn(Option<&str>) -> Result<Option<PathBuf>, BoxError>;
+
+impl Migration<'_> {
+    pub(crate) fn certificate(&self) -> Result<Certificate, Error> {
+        Ok(Certificate::load(&self.certificate)?)
+    }
+}
+
+/// Reads a manifest of any version, which the owner of `certificate` must have signed as it stands. `name` is what errors call it.
+///
+/// # Errors
+/// [`Error::BadManifest`].
+pub(crate) fn signed_manifest(
+    bytes: &[u8],
+    name: &str,
+    certificate: &Certificate,
+) -> Result<Manifest, Error> {
+    let bad = |source| Error::BadManifest {
+        name: name.to_owned(),
+        source,
+    };
+    let parsed = ParsedManifest::parse(bytes).map_err(bad)?;
+    parsed.verify(certificate).map_err(bad)?;
+    Ok(parsed.manifest)
+}
+
+/// Signs the new manifest.
+pub(crate) struct Signer {
+    key: PrivateKey,
+    /// EC2's, if the bundle's key is encrypted anew.
+    ec2: Option<Certificate>,
+}
+
+impl Signer {
+    /// Finds the keys.
+    ///
+    /// # Errors
+    /// A key or certificate cannot be used; [`Error::NotOfKey`]; [`Error::Ec2Certificate`].
+    pub(crate) fn new(
+        migration: &Migration<'_>,
+        certificate: &Certificate,
+        region: Option<&str>,
+    ) -> Result<Self, Error> {
+        let key = PrivateKey::load(&migration.private_key)?;
+        if !certificate.belongs_to(&key) {
+            return Err(Error::NotOfKey {
+                certificate: migration.certificate.clone(),
+                key: migration.private_key.clone(),
+            });
+        }
+        let found = (migration.find_ec2_certificate)(region).map_err(Error::Ec2Certificate)?;
+        let ec2 = match found {
+            Some(path) => {
+                debug!(path = %path.display(), "the bundle's key is encrypted anew");
+                Some(Certificate::load(&path)?)
+            }
+            None => None,
+        };
+        Ok(Self { key, ec2 })
+    }
+
+    /// The manifest's text, of version 2007-10-10, with this kernel and RAM disk.
+    ///
+    /// # Errors
+    /// The private key is not the bundle's; an ID has control characters.
+    pub(crate) fn sign(&self, mut manifest: Manifest, boot: BootImages) -> Result<Vec<u8>, Error> {
+        if let Some(certificate) = &self.ec2 {
+            let image = &mut manifest.image;
+            let key = image.user_key.unwrap_with(&self.key)?;
+            image.ec2_key = key.wrap(certificate)?;
+        }
+        manifest.machine.kernel_id = boot.kernel;
+        manifest.machine.ramdisk_id = boot.ramdisk;
+        Ok(manifest.to_signed_xml(&self.key)?)
+    }
+}
