@@ -302,8 +302,8 @@ fn a_grub_legacy_that_cannot_read_gpt_is_found_out_before_the_copy() {
     assert_eq!((result.code, result.stdout.as_str()), (1, ""));
     assert_eq!(
         result.stderr,
-        "ERROR: the volume's GRUB Legacy cannot read a gpt image (Filesystem type unknown, partition type 0xee): \
-         --partition mbr works, or install GRUB 2 on the volume\n"
+        "ERROR: the volume's GRUB Legacy cannot start gpt images with ext4 (Filesystem type unknown, partition type 0xee); \
+         use --partition mbr, or install GRUB 2 on the volume\n"
     );
     assert_no_trace(destination.path());
 }

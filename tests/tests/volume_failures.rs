@@ -96,7 +96,7 @@ fn what_cannot_work_is_said_before_anything_is_made() {
         &xfs.path(),
         &["-s", "100"],
         1,
-        &["ERROR: xfs needs an image of at least 302 MB: give a larger --size"],
+        &["ERROR: xfs needs an image of at least 302 MB; give a larger --size"],
     );
     // A GRUB without a configuration starts nothing.
     let _ = shell(
@@ -107,7 +107,7 @@ fn what_cannot_work_is_said_before_anything_is_made() {
         &root,
         &["-P", "gpt", "--use-volume-tools"],
         1,
-        &["has GRUB 2, but no configuration for it (/boot/grub/grub.cfg): make one"],
+        &["has GRUB 2, but no configuration for it (/boot/grub/grub.cfg); make one"],
     );
     // And one that cannot make its core image is found out before the copy.
     let _ = shell("mkdir -p boot/grub; touch boot/grub/grub.cfg", &root);
@@ -161,7 +161,7 @@ fn an_image_that_runs_full_is_said_with_the_file() {
         &volume.path(),
         &["-s", "10"],
         1,
-        &["ERROR: no space left in the image while copying /data: give a larger --size"],
+        &["ERROR: no space left in the image while copying /data; give a larger --size"],
     );
 }
 

@@ -1,14 +1,15 @@
-//! The command's arguments, what its manual says, and its advice.
+//! The command's arguments and what its manual says.
 
-use std::error::Error;
 use std::path::PathBuf;
 
 use ami_cli::markers::{LiftsMandatory, New, Shape};
 use ami_cli::{
-    BundleOptions, CompressionOptions, Definition, IdentityIfNeeded, RunningOptions, advice, values,
+    BundleOptions, CompressionOptions, Definition, IdentityIfNeeded, RunningOptions, values,
 };
 use ami_volume::PartitionType;
 use clap::ArgAction::SetTrue;
+
+use crate::advice::advise;
 
 const VOLUME: &str = "The volume";
 const IMAGE: &str = "The image and its bundle";
@@ -108,11 +109,6 @@ pub const DEFINITION: Definition = Definition {
     ],
     advise,
 };
-
-fn advise(error: &(dyn Error + 'static)) -> Option<String> {
-    advice::of_bundles(error, Some("--destination"), Some("--prefix"))
-        .or_else(|| advice::of_manifests(error))
-}
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

@@ -1,5 +1,6 @@
 //! Copies a volume into an image that boots, and makes an EC2 bundle of it.
 
+mod advice;
 mod args;
 mod inheritance;
 mod report;
@@ -13,10 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ami_cli::{
     BundlePlan, BundleReport, Context, Failure, Inheritance, OrExit, Progress, Source, exit,
 };
-use ami_volume::{Error, Event, Made, Making, Plan};
+use ami_volume::{Error, Event, Made, Making, Plan, Survey};
 
 use crate::args::{Arguments, DEFINITION};
-use crate::request::Wish;
+use crate::request::ImageRequest;
 
 /// The image's name in the private folder.
 const STAGED: &str = "image";
@@ -26,22 +27,28 @@ fn main() -> ExitCode {
 }
 
 fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure> {
-    let wish = Wish::new(&arguments)?;
+    let request = ImageRequest::new(&arguments)?;
     if arguments.dry_run {
-        let plan = Plan::new(wish.request, context.interrupted())
+        let survey = Survey::new(request.request, context.interrupted())
             .map_err(|error| imaging(error, context))?;
-        return report::say_plan(&plan, context);
+        if let Some(error) = survey.problems.into_iter().next() {
+            return Err(imaging(error, context));
+        }
+        return match &survey.plan {
+            Some(plan) => report::say_plan(plan, context),
+            None => Ok(()),
+        };
     }
-    wish.check_root()?;
-    wish.check_size()?;
+    request.check_root()?;
+    request.check_size()?;
     let architecture = context.architecture(arguments.bundle.arch.as_deref())?;
-    wish.check_image()?;
+    request.check_image()?;
     let inheritance = if arguments.no_inherit {
         Inheritance::default()
     } else {
         inheritance::read(&arguments.bundle, context)?
     };
-    let (shown, request) = wish.shown_and_request(&architecture);
+    let (shown, request) = request.shown_and_request(&architecture);
     let image = shown.image.clone();
     let bundling = match &arguments.identity.identity {
         Some(identity) if !arguments.clone_only => Some(BundlePlan::new(

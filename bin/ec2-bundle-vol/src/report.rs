@@ -350,7 +350,7 @@ fn summary(plan: &Plan) -> Vec<String> {
         ),
         format!(
             "Image:        {}, {} MB",
-            plan.request.own[0].display(),
+            plan.request.image.display(),
             mega(plan.request.size)
         ),
         format!(

@@ -14,9 +14,9 @@ const LARGEST: i64 = 10240;
 /// The bundle's name where none is given.
 const PREFIX: &str = "image";
 
-/// What is asked for, with what the person is shown of it.
+/// What is asked of the imager, with what the user is shown of it.
 #[derive(Debug)]
-pub struct Wish {
+pub struct ImageRequest {
     pub request: Request,
     shown: Shown,
     size: i64,
@@ -32,7 +32,7 @@ pub struct Shown {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum WishError {
+enum RequestError {
     #[error(
         "You need to be root to run ec2-bundle-vol: use sudo, or --dry-run to see what it would do"
     )]
@@ -43,7 +43,7 @@ enum WishError {
     ImageExists(PathBuf),
 }
 
-impl Wish {
+impl ImageRequest {
     /// Checks options against each other and patterns against the volume.
     pub fn new(arguments: &Arguments) -> Result<Self, Failure> {
         if arguments.fstab.is_some() && arguments.generate_fstab {
@@ -60,8 +60,7 @@ impl Wish {
         let includes = patterns("include", arguments.include.as_deref(), volume)?;
         let destination = arguments.bundle.destination.clone();
         let image = destination.join(prefix);
-        let mut own = vec![image.clone()];
-        own.extend(ami_parts::replaced_files(&destination, prefix).or_exit(exit::BUNDLING)?);
+        let own = ami_parts::replaced_files(&destination, prefix).or_exit(exit::BUNDLING)?;
         let size = u64::try_from(arguments.size)
             .ok()
             .filter(|size| *size > 0 && *size < 1 << 40);
@@ -71,7 +70,6 @@ impl Wish {
                 arguments.size
             ))
         })?;
-        let bundles = u64::from(!arguments.clone_only);
         let request = Request {
             volume: volume.clone(),
             size: size << 20,
@@ -88,12 +86,12 @@ impl Wish {
             grub_config: arguments.grub_config.clone(),
             script: arguments.script.clone(),
             use_volume_tools: arguments.use_volume_tools,
-            is_dry_run: arguments.dry_run,
             secrets: arguments.identity.privatekey.iter().cloned().collect(),
             private: Staging::paths_begin(&destination),
             destination,
+            image: image.clone(),
             own,
-            copies: 1 + bundles,
+            is_bundled: !arguments.clone_only,
             check_space: !arguments.bundle.no_size_checks,
             threads: arguments.running.threads(),
         };
@@ -117,14 +115,14 @@ impl Wish {
         if rustix::process::geteuid().is_root() {
             return Ok(());
         }
-        Err(Failure::new(exit::OTHER, WishError::NotRoot))
+        Err(Failure::new(exit::OTHER, RequestError::NotRoot))
     }
 
     pub fn check_size(&self) -> Result<(), Failure> {
         if self.size <= LARGEST || self.no_size_checks {
             return Ok(());
         }
-        Err(Failure::new(exit::OTHER, WishError::TooLarge(self.size)))
+        Err(Failure::new(exit::OTHER, RequestError::TooLarge(self.size)))
     }
 
     pub fn check_image(&self) -> Result<(), Failure> {
@@ -134,7 +132,7 @@ impl Wish {
         }
         Err(Failure::new(
             exit::OTHER,
-            WishError::ImageExists(image.clone()),
+            RequestError::ImageExists(image.clone()),
         ))
     }
 

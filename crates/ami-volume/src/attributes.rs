@@ -5,7 +5,7 @@ use std::ffi::CStr;
 
 use rustix::io::Errno;
 
-use crate::walk::Trouble;
+use crate::walk::EntryError;
 
 /// linux/limits.h, XATTR_SIZE_MAX and XATTR_LIST_MAX.
 const XATTR_MAX: usize = 64 << 10;
@@ -37,8 +37,8 @@ where
         &self,
         path: &[u8],
         is_full: impl Fn() -> bool,
-        writing: impl Fn(Errno) -> Trouble,
-    ) -> Result<bool, Trouble> {
+        writing: impl Fn(Errno) -> EntryError,
+    ) -> Result<bool, EntryError> {
         BUFFERS.with_borrow_mut(|(names, value)| {
             let mut is_complete = true;
             let names = match (self.list)(names) {
@@ -50,7 +50,7 @@ where
                     is_complete = false;
                     BY_NAME
                 }
-                Err(errno) => return Err(Trouble::at("read the attributes of", path)(errno)),
+                Err(errno) => return Err(EntryError::at("read the attributes of", path)(errno)),
             };
             for name in names.split_inclusive(|&b| b == 0) {
                 let Ok(name) = CStr::from_bytes_with_nul(name) else {
@@ -60,7 +60,9 @@ where
                     Ok(length) => length,
                     // Removed meanwhile, or never there.
                     Err(Errno::NODATA | Errno::NOTSUP) => continue,
-                    Err(errno) => return Err(Trouble::at("read the attributes of", path)(errno)),
+                    Err(errno) => {
+                        return Err(EntryError::at("read the attributes of", path)(errno));
+                    }
                 };
                 match (self.set)(name, &value[..length]) {
                     Ok(()) => {}

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::copy::writing;
 use crate::error::Error;
-use crate::walk::{Trouble, as_path};
+use crate::walk::{EntryError, as_path};
 
 /// How much is read at a time, in bytes; found by measuring 64 KiB to 4 MiB.
 const BUFFER: usize = 256 << 10;
@@ -24,11 +24,11 @@ pub(crate) fn copy_contents(
     target: impl AsFd,
     size: u64,
     path: &[u8],
-    copied: impl Fn(u64) -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
+    copied: impl Fn(u64) -> Result<(), EntryError>,
+) -> Result<(), EntryError> {
     let mut at = 0;
     while at < size {
-        let data = next_data(&source, at, size).map_err(Trouble::at("read", path))?;
+        let data = next_data(&source, at, size).map_err(EntryError::at("read", path))?;
         let Some((start, end)) = data else {
             break;
         };
@@ -50,8 +50,8 @@ fn region(
     start: u64,
     end: u64,
     path: &[u8],
-    copied: impl Fn(u64) -> Result<(), Trouble>,
-) -> Result<u64, Trouble> {
+    copied: impl Fn(u64) -> Result<(), EntryError>,
+) -> Result<u64, EntryError> {
     CONTENT.with_borrow_mut(|buffer| {
         let mut at = start;
         while at < end {
@@ -63,7 +63,7 @@ fn region(
                 Ok(count) => count,
                 Err(Errno::INTR) => continue,
                 Err(errno) => {
-                    return Err(Trouble::Fatal(Error::io("read", as_path(path))(errno)));
+                    return Err(EntryError::Fatal(Error::io("read", as_path(path))(errno)));
                 }
             };
             let mut written = 0;

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use ami_pool::Pool;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::filter::Rule;
 use crate::links::Links;
 use crate::selection::Selection;
-use crate::walk::{Entry, Place, Trouble, Visitor, as_path, walk};
+use crate::walk::{Entry, EntryError, Folder, Visitor, as_path, walk};
 
 /// linux/limits.h, PATH_MAX: what a path in a system call may have, with the zero byte at its end.
 const PATH_MAX: usize = 4096;
@@ -105,7 +105,7 @@ pub(crate) fn copy(
     source: &Path,
     target: &Path,
     selection: &Selection,
-    threads: NonZeroUsize,
+    pool: &Pool,
     progress: CopyProgress<'_>,
     interrupted: &AtomicBool,
 ) -> Result<Copied, Error> {
@@ -125,7 +125,7 @@ pub(crate) fn copy(
         file_systems: Mutex::default(),
         patience: OnceLock::new(),
     };
-    let vanished = walk(source, selection, threads, interrupted, &copy)?;
+    let vanished = walk(source, selection, pool, interrupted, &copy)?;
     Ok(Copied {
         entries: copy.entries.into_inner(),
         data: copy.data.into_inner(),
@@ -142,9 +142,9 @@ pub(crate) fn copy(
 }
 
 /// An error on the image's side; what is full is said as such.
-pub(crate) fn writing(path: &[u8]) -> impl Fn(Errno) -> Trouble + '_ {
+pub(crate) fn writing(path: &[u8]) -> impl Fn(Errno) -> EntryError + '_ {
     move |errno| {
-        Trouble::Fatal(match errno {
+        EntryError::Fatal(match errno {
             Errno::NOSPC | Errno::DQUOT => Error::Full {
                 path: as_path(path).to_owned(),
             },
@@ -154,46 +154,55 @@ pub(crate) fn writing(path: &[u8]) -> impl Fn(Errno) -> Trouble + '_ {
 }
 
 impl Visitor for Copy<'_> {
-    type Folder = OwnedFd;
+    type Counterpart = OwnedFd;
 
-    fn found_folder(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<(), Trouble> {
+    fn found_folder(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<(), EntryError> {
         // Nobody else looks into it until it has its owner and mode.
-        match rustix::fs::mkdirat(&parent.own, entry.name, Mode::RWXU) {
+        match rustix::fs::mkdirat(&parent.counterpart, entry.name, Mode::RWXU) {
             Ok(()) => Ok(()),
             // mkfs has made lost+found, and the imager some others.
-            Err(Errno::EXIST) if parent.path.is_empty() && is_folder(&parent.own, entry.name) => {
+            Err(Errno::EXIST)
+                if parent.path.is_empty() && is_folder(&parent.counterpart, entry.name) =>
+            {
                 Ok(())
             }
             Err(errno) => Err(self.not_made(entry.path, errno)),
         }
     }
 
-    fn lost_folder(&self, parent: &Place<OwnedFd>, name: &CStr) {
+    fn lost_folder(&self, parent: &Folder<OwnedFd>, name: &CStr) {
         // Those directly in the volume are to be there in every image. One that is in use is not empty.
         if !parent.path.is_empty() {
-            let _ = rustix::fs::unlinkat(&parent.own, name, AtFlags::REMOVEDIR);
+            let _ = rustix::fs::unlinkat(&parent.counterpart, name, AtFlags::REMOVEDIR);
         }
     }
 
     fn open_folder(
         &self,
-        parent: Option<(&Place<OwnedFd>, &CStr)>,
+        parent: Option<(&Folder<OwnedFd>, &CStr)>,
         path: &[u8],
-    ) -> Result<OwnedFd, Trouble> {
+    ) -> Result<OwnedFd, EntryError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match parent {
-            Some((parent, name)) => rustix::fs::openat(&parent.own, name, flags, Mode::empty()),
+            Some((parent, name)) => {
+                rustix::fs::openat(&parent.counterpart, name, flags, Mode::empty())
+            }
             None => rustix::fs::openat(&self.target, c".", flags, Mode::empty()),
         }
         .map_err(|errno| match errno {
             // Its name came twice, the other time as that of a file.
-            Errno::NOTDIR | Errno::LOOP | Errno::NOENT => Trouble::Replaced,
+            Errno::NOTDIR | Errno::LOOP | Errno::NOENT => EntryError::Replaced,
             errno => writing(path)(errno),
         })
     }
 
-    fn close_folder(&self, folder: &Place<OwnedFd>) -> Result<(), Trouble> {
-        self.copy_metadata(&folder.source, &folder.own, &folder.stat, &folder.path)?;
+    fn close_folder(&self, folder: &Folder<OwnedFd>) -> Result<(), EntryError> {
+        self.copy_metadata(
+            &folder.source,
+            &folder.counterpart,
+            &folder.stat,
+            &folder.path,
+        )?;
         let seen = self.file_systems.lock();
         let _ = seen
             .unwrap_or_else(PoisonError::into_inner)
@@ -202,7 +211,7 @@ impl Visitor for Copy<'_> {
         Ok(())
     }
 
-    fn file(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<(), Trouble> {
+    fn file(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<(), EntryError> {
         if FileType::from_raw_mode(entry.stat.st_mode) == FileType::RegularFile {
             self.regular_file(parent, entry)
         } else if entry.stat.st_nlink > 1 {
@@ -230,27 +239,28 @@ impl Copy<'_> {
     }
 
     /// Why something was not made in the image; what is no fault of the image is noted.
-    fn not_made(&self, path: &[u8], errno: Errno) -> Trouble {
+    fn not_made(&self, path: &[u8], errno: Errno) -> EntryError {
         match errno {
             // The listing of a folder that changes may have a name twice.
             Errno::EXIST => self.changed.add(path),
             Errno::FBIG | Errno::NAMETOOLONG | Errno::MLINK => self.unfit.add(path),
             errno => return writing(path)(errno),
         }
-        Trouble::Noted
+        EntryError::Noted
     }
 
     /// Makes something in the image that no folder is.
     fn anew<T>(
         &self,
-        parent: &Place<OwnedFd>,
+        parent: &Folder<OwnedFd>,
         entry: &Entry<'_>,
         make: impl Fn() -> Result<T, Errno>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, EntryError> {
         let made = match make() {
             // An empty folder that was made for it when it was one, or by mkfs.
             Err(Errno::EXIST)
-                if rustix::fs::unlinkat(&parent.own, entry.name, AtFlags::REMOVEDIR).is_ok() =>
+                if rustix::fs::unlinkat(&parent.counterpart, entry.name, AtFlags::REMOVEDIR)
+                    .is_ok() =>
             {
                 make()
             }
@@ -260,7 +270,7 @@ impl Copy<'_> {
     }
 
     /// Opens what was a plain file a moment ago.
-    fn open(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<OwnedFd, Trouble> {
+    fn open(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<OwnedFd, EntryError> {
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         loop {
@@ -273,7 +283,7 @@ impl Copy<'_> {
                         .get_or_init(|| Instant::now() + LEASE_PATIENCE);
                     if Instant::now() > *end {
                         self.held.add(entry.path);
-                        return Err(Trouble::Noted);
+                        return Err(EntryError::Noted);
                     }
                     if self.interrupted.load(Ordering::Relaxed) {
                         return Err(Error::Interrupted.into());
@@ -283,21 +293,21 @@ impl Copy<'_> {
                 Err(errno) => {
                     let now =
                         rustix::fs::statat(&parent.source, entry.name, AtFlags::SYMLINK_NOFOLLOW);
-                    let now = now.map_err(Trouble::at("read", entry.path))?;
+                    let now = now.map_err(EntryError::at("read", entry.path))?;
                     if is_same(&now, entry.stat) {
-                        return Err(Trouble::at("read", entry.path)(errno));
+                        return Err(EntryError::at("read", entry.path)(errno));
                     }
-                    return Err(Trouble::Replaced);
+                    return Err(EntryError::Replaced);
                 }
             }
         }
     }
 
-    fn regular_file(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<(), Trouble> {
+    fn regular_file(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<(), EntryError> {
         let source = self.open(parent, entry)?;
-        let stat = rustix::fs::fstat(&source).map_err(Trouble::at("read", entry.path))?;
+        let stat = rustix::fs::fstat(&source).map_err(EntryError::at("read", entry.path))?;
         if !is_same(&stat, entry.stat) {
-            return Err(Trouble::Replaced);
+            return Err(EntryError::Replaced);
         }
         let create = || self.create(parent, entry, stat.st_size.cast_unsigned());
         let target = if stat.st_nlink > 1 {
@@ -306,7 +316,7 @@ impl Copy<'_> {
                 || Ok((link_path(entry.path), Some(create()?))),
                 |first| {
                     let linked = self.link(first, parent, entry)?;
-                    Ok::<_, Trouble>(linked.map(|()| None))
+                    Ok::<_, EntryError>(linked.map(|()| None))
                 },
             )?
         } else {
@@ -325,7 +335,7 @@ impl Copy<'_> {
             Ok(())
         })?;
         self.copy_metadata(&source, &target, &stat, entry.path)?;
-        let after = rustix::fs::fstat(&source).map_err(Trouble::at("read", entry.path))?;
+        let after = rustix::fs::fstat(&source).map_err(EntryError::at("read", entry.path))?;
         // Whoever writes can set the time of writing back, but not the time of the last change.
         let state = |s: &Stat| {
             (
@@ -346,19 +356,24 @@ impl Copy<'_> {
     /// Makes an empty file in the image that can get so many bytes.
     fn create(
         &self,
-        parent: &Place<OwnedFd>,
+        parent: &Folder<OwnedFd>,
         entry: &Entry<'_>,
         size: u64,
-    ) -> Result<OwnedFd, Trouble> {
+    ) -> Result<OwnedFd, EntryError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = self.anew(parent, entry, || {
-            rustix::fs::openat(&parent.own, entry.name, flags, Mode::RUSR | Mode::WUSR)
+            rustix::fs::openat(
+                &parent.counterpart,
+                entry.name,
+                flags,
+                Mode::RUSR | Mode::WUSR,
+            )
         })?;
         if size > SURELY_FITS
             && let Err(errno) = rustix::fs::ftruncate(&target, size)
         {
-            rustix::fs::unlinkat(&parent.own, entry.name, AtFlags::empty())
+            rustix::fs::unlinkat(&parent.counterpart, entry.name, AtFlags::empty())
                 .map_err(writing(entry.path))?;
             return Err(self.not_made(entry.path, errno));
         }
@@ -366,31 +381,31 @@ impl Copy<'_> {
     }
 
     /// A symbolic link, device, FIFO or socket. It is not opened: that alone can have an effect.
-    fn special_file(&self, parent: &Place<OwnedFd>, entry: &Entry<'_>) -> Result<(), Trouble> {
+    fn special_file(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<(), EntryError> {
         let (name, path) = (entry.name, entry.path);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let source = rustix::fs::openat(&parent.source, name, flags, Mode::empty())
-            .map_err(Trouble::at("read", path))?;
-        let stat = rustix::fs::fstat(&source).map_err(Trouble::at("read", path))?;
+            .map_err(EntryError::at("read", path))?;
+        let stat = rustix::fs::fstat(&source).map_err(EntryError::at("read", path))?;
         if !is_same(&stat, entry.stat) {
-            return Err(Trouble::Replaced);
+            return Err(EntryError::Replaced);
         }
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Symlink {
             let aim = rustix::fs::readlinkat(&source, c"", Vec::new())
-                .map_err(Trouble::at("read", path))?;
+                .map_err(EntryError::at("read", path))?;
             self.anew(parent, entry, || {
-                rustix::fs::symlinkat(&aim, &parent.own, name)
+                rustix::fs::symlinkat(&aim, &parent.counterpart, name)
             })?;
         } else {
             self.anew(parent, entry, || {
                 let mode = Mode::RUSR | Mode::WUSR;
-                rustix::fs::mknodat(&parent.own, name, kind, mode, stat.st_rdev)
+                rustix::fs::mknodat(&parent.counterpart, name, kind, mode, stat.st_rdev)
             })?;
         }
         let (uid, gid) = owner(&stat);
         rustix::fs::chownat(
-            &parent.own,
+            &parent.counterpart,
             name,
             Some(uid),
             Some(gid),
@@ -399,7 +414,7 @@ impl Copy<'_> {
         .map_err(writing(path))?;
         if kind != FileType::Symlink {
             rustix::fs::chmodat(
-                &parent.own,
+                &parent.counterpart,
                 name,
                 Mode::from_raw_mode(stat.st_mode),
                 AtFlags::empty(),
@@ -408,7 +423,7 @@ impl Copy<'_> {
         }
         // For calls that take no descriptor of such a file, and no folder.
         let from = format!("/proc/self/fd/{}", source.as_raw_fd());
-        let to = by_descriptor(&parent.own, name);
+        let to = by_descriptor(&parent.counterpart, name);
         self.copy_attributes(
             path,
             &Access {
@@ -419,8 +434,13 @@ impl Copy<'_> {
                 },
             },
         )?;
-        rustix::fs::utimensat(&parent.own, name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(writing(path))?;
+        rustix::fs::utimensat(
+            &parent.counterpart,
+            name,
+            &times(&stat),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_err(writing(path))?;
         self.count(0);
         Ok(())
     }
@@ -429,13 +449,13 @@ impl Copy<'_> {
     fn link(
         &self,
         first: &CStr,
-        parent: &Place<OwnedFd>,
+        parent: &Folder<OwnedFd>,
         entry: &Entry<'_>,
-    ) -> Result<Option<()>, Trouble> {
+    ) -> Result<Option<()>, EntryError> {
         let (folder, rest) = within_reach(&self.target, first).map_err(writing(entry.path))?;
         let folder = folder.as_ref().unwrap_or(&self.target);
         let flags = AtFlags::empty();
-        match rustix::fs::linkat(folder, rest, &parent.own, entry.name, flags) {
+        match rustix::fs::linkat(folder, rest, &parent.counterpart, entry.name, flags) {
             Ok(()) => {}
             Err(Errno::MLINK) => return Ok(None),
             Err(errno) => return Err(self.not_made(entry.path, errno)),
@@ -450,7 +470,7 @@ impl Copy<'_> {
         target: impl AsFd,
         stat: &Stat,
         path: &[u8],
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), EntryError> {
         // In this order: a new owner takes away set-user-ID and capabilities, an ACL is set with the mode's group bits.
         let (uid, gid) = owner(stat);
         rustix::fs::fchown(&target, Some(uid), Some(gid)).map_err(writing(path))?;
@@ -468,7 +488,11 @@ impl Copy<'_> {
         rustix::fs::futimens(&target, &times(stat)).map_err(writing(path))
     }
 
-    fn copy_attributes<L, G, S>(&self, path: &[u8], access: &Access<L, G, S>) -> Result<(), Trouble>
+    fn copy_attributes<L, G, S>(
+        &self,
+        path: &[u8],
+        access: &Access<L, G, S>,
+    ) -> Result<(), EntryError>
     where
         L: Fn(&mut [u8]) -> Result<usize, Errno>,
         G: Fn(&CStr, &mut [u8]) -> Result<usize, Errno>,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::Mode;
 
-use super::tests::{copy_all, selection};
+use super::tests::{copy_all, pool, selection};
 use super::{Copied, copy};
 use crate::error::Error;
 
@@ -25,12 +25,11 @@ fn disturbed(act: impl Fn(&Path) + Sync) -> (Result<Copied, Error>, tempfile::Te
             act(&source);
         }
     };
-    let one = 1.try_into().unwrap();
     let copied = copy(
         &source,
         &target,
         &selection(Vec::new()),
-        one,
+        &pool(1),
         &progress,
         &AtomicBool::new(false),
     );
@@ -144,7 +143,7 @@ fn finding_07_a_folder_that_is_removed_while_it_is_listed_is_no_error() {
         &source,
         &target,
         &selection(Vec::new()),
-        1.try_into().unwrap(),
+        &pool(1),
         &progress,
         &AtomicBool::new(false),
     );
@@ -304,7 +303,7 @@ fn an_interruption_ends_the_copy() {
         &source,
         &target,
         &selection(Vec::new()),
-        2.try_into().unwrap(),
+        &pool(2),
         &|_, _| {},
         &raised,
     );

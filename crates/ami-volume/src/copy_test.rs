@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
+use ami_pool::Pool;
 use rustix::fs::{AtFlags, FileType, Mode, SeekFrom, Timespec, Timestamps, XattrFlags, makedev};
 
 use super::{Copied, copy};
@@ -327,18 +328,21 @@ pub(super) fn selection(rules: Vec<Rule>) -> Selection {
     }
 }
 
+pub(super) fn pool(threads: usize) -> Pool {
+    Pool::new(threads.try_into().unwrap())
+}
+
 pub(super) fn copy_all(
     source: &Path,
     target: &Path,
     rules: Vec<Rule>,
     threads: usize,
 ) -> Result<Copied, Error> {
-    let threads = threads.try_into().unwrap();
     copy(
         source,
         target,
         &selection(rules),
-        threads,
+        &pool(threads),
         &|_, _| {},
         &AtomicBool::new(false),
     )

@@ -18,9 +18,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// What the volume holds does not go into the image.
+    /// The volume's files do not fit into the image.
     #[error(
-        "the volume's files need more than an image of {size} MB has: at least {needed} MB; give a larger --size or leave out more with --exclude",
+        "the volume's files need more than an image of {size} MB has: at least {needed} MB",
         size = size >> 20, needed = needed.div_ceil(1 << 20)
     )]
     TooSmall {
@@ -29,16 +29,15 @@ pub enum Error {
         /// What the files need at least, in bytes.
         needed: u64,
     },
-    /// The image's file system, or the disk below it, ran full.
-    #[error("no space left in the image while copying {path}: give a larger --size, leave out more with --exclude, or free space at the destination", path = path.display())]
+    /// The image's file system, or the disk that the image is on, is full.
+    #[error("no space left in the image while copying {path}", path = path.display())]
     Full {
         /// The file, by its path on the volume.
         path: PathBuf,
     },
     /// The destination has too little space for the image's data.
     #[error(
-        "there may be too little space in {folder}: {free} bytes are free, the image needs up to {needed}; \
-         free some, choose another --destination, or try all the same with --no-size-checks",
+        "there may be too little space in {folder}: {free} bytes are free, the image needs up to {needed}",
         folder = folder.display()
     )]
     Space {
@@ -50,21 +49,16 @@ pub enum Error {
         needed: u64,
     },
     /// A tool is neither on this machine nor on the volume.
-    #[error(
-        "{tool} was not found, on this machine or on the volume: install it (Debian: {debian}; Red Hat: {red_hat})"
-    )]
+    #[error("{tool} was not found, on this machine or on the volume")]
     MissingTool {
         /// Its name.
         tool: &'static str,
-        /// Debian's package.
-        debian: &'static str,
-        /// Red Hat's package.
-        red_hat: &'static str,
+        /// The package that has it.
+        package: Package,
     },
-    /// Only the volume has a tool, and its programs may not be run.
+    /// Only the volume has a tool, and programs of the volume may not be run.
     #[error(
-        "{tool} is not on this machine, and programs of the volume {volume} are not run unless asked for: install it \
-         (Debian: {debian}; Red Hat: {red_hat}), or, if you trust the volume, give --use-volume-tools",
+        "{tool} is not on this machine, and programs of the volume {volume} are not run unless asked for",
         volume = volume.display()
     )]
     ToolOnVolume {
@@ -72,10 +66,8 @@ pub enum Error {
         tool: &'static str,
         /// The volume.
         volume: PathBuf,
-        /// Debian's package.
-        debian: &'static str,
-        /// Red Hat's package.
-        red_hat: &'static str,
+        /// The package that has it.
+        package: Package,
     },
     /// A tool ended with an error.
     #[error("{command} failed ({status}){}", if output.is_empty() { String::new() } else { format!(": {output}") })]
@@ -97,8 +89,7 @@ pub enum Error {
     },
     /// The volume has no boot loader that this crate can install.
     #[error(
-        "no boot loader found on {volume}: a {partition} image needs GRUB 2 for BIOS (Debian: grub-pc-bin and grub2-common; \
-         Red Hat: grub2-pc-modules and grub2-tools) or GRUB Legacy; install one, or use --partition none for a paravirtual image",
+        "no boot loader found on {volume}: a {partition} image needs GRUB 2 for BIOS or GRUB Legacy",
         volume = volume.display()
     )]
     NoBootLoader {
@@ -107,22 +98,62 @@ pub enum Error {
         /// `mbr` or `gpt`.
         partition: &'static str,
     },
-    /// The volume's boot loader cannot do what was asked for.
-    #[error("{0}")]
-    BootLoader(String),
+    /// The volume has a boot loader without a configuration.
+    #[error(
+        "{volume} has {loader}, but no configuration for it ({paths})",
+        volume = volume.display(), paths = paths.join(" or ")
+    )]
+    NotConfigured {
+        /// The volume.
+        volume: PathBuf,
+        /// `GRUB 2` or `GRUB Legacy`.
+        loader: &'static str,
+        /// Where a configuration is looked for, the usual path first.
+        paths: Vec<String>,
+    },
+    /// The volume's GRUB Legacy cannot be installed into such an image.
+    #[error(
+        "the volume's GRUB Legacy cannot start {partition} images with {file_system} ({reason})"
+    )]
+    Legacy {
+        /// `mbr` or `gpt`.
+        partition: &'static str,
+        /// The image's file system: `ext4`.
+        file_system: &'static str,
+        /// What its shell says.
+        reason: String,
+    },
+    /// A part of the boot loader is damaged.
+    #[error("{part} is too {flaw} to be a part of a boot loader", part = part.display())]
+    BrokenLoader {
+        /// The file, by its path on the volume, or its name.
+        part: PathBuf,
+        /// `short` or `large`.
+        flaw: &'static str,
+    },
+    /// The boot loader does not fit in front of the image's file system.
+    #[error(
+        "{part} of {sectors} sectors does not fit in front of the partition, where there are {room}"
+    )]
+    LoaderTooLong {
+        /// Its name.
+        part: String,
+        /// Its length in sectors of 512 bytes.
+        sectors: u64,
+        /// How many there are for it.
+        room: u64,
+    },
     /// The kernel or the container does not allow what is needed.
-    #[error("cannot {operation}: {hint}")]
+    #[error("cannot {need}")]
     NotAllowed {
         /// What was tried.
-        operation: &'static str,
-        /// What to do.
-        hint: &'static str,
+        need: Need,
         /// The system's answer.
         #[source]
         source: io::Error,
     },
     /// A file system of this kind does not fit into an image of that size.
-    #[error("{kind} needs an image of at least {least} MB: give a larger --size")]
+    #[error("{kind} needs an image of at least {least} MB")]
     Least {
         /// The file system's name.
         kind: &'static str,
@@ -136,29 +167,58 @@ pub enum Error {
         #[source]
         source: regex::Error,
     },
-    /// The partition table could not be read or written.
-    #[error("cannot {operation} the partition table of {path}", path = path.display())]
-    PartitionTable {
-        /// `read` or `write`.
-        operation: &'static str,
-        /// The device or image.
-        path: PathBuf,
-        /// What the library says.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+    /// An image is larger than its partition table can describe.
+    #[error("an mbr partition table cannot describe an image of {size} MB", size = size >> 20)]
+    TooLargeForMbr {
+        /// The image's size in bytes.
+        size: u64,
     },
+    /// The system gives no random numbers.
+    #[error("cannot get random numbers for the image's identifiers")]
+    Random(#[source] getrandom::Error),
     /// The system gives no more threads or processes.
-    #[error(
-        "cannot start a thread: the limit of processes and threads is too low (ulimit -u, or that of the container)"
-    )]
+    #[error("cannot start a thread: the limit of processes and threads is too low")]
     NoThreads(#[source] io::Error),
     /// The user wants to stop.
     #[error("interrupted")]
     Interrupted,
 }
 
+/// The packages that have a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Package {
+    /// Debian's name.
+    pub debian: &'static str,
+    /// Red Hat's name.
+    pub red_hat: &'static str,
+}
+
+/// What the imager needs of the kernel, or of the container that it runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Mounts of its own: `CAP_SYS_ADMIN`.
+    Mounts,
+    /// Mounts that no other process sees: a root directory that is a mount point.
+    PrivateMounts,
+    /// Loop devices.
+    LoopDevices,
+    /// A PID namespace, for a program of the volume.
+    Processes,
+}
+
+impl std::fmt::Display for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mounts => "make mounts of its own (unshare)",
+            Self::PrivateMounts => "make mounts private",
+            Self::LoopDevices => "use a loop device",
+            Self::Processes => "run a program of the volume by itself (unshare)",
+        })
+    }
+}
+
 impl Error {
-    /// Returns a function for `map_err` that says what was tried on which file.
+    /// Returns a function for `map_err` that adds what was tried on which file.
     pub fn io<E: Into<io::Error>>(operation: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
         let path = path.to_owned();
         move |source| Self::Io {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::error::Error;
+use crate::error::{Error, Package};
 use crate::loop_device::LoopDevice;
 use crate::superblock::{DEFAULT_BLOCK, Kind, Superblock};
-use crate::tools::{Finder, Package, Surroundings, Tool};
+use crate::tools::{Finder, Surroundings, Tool};
 use crate::workshop::Workshop;
 
 /// mke2fs.conf: one inode for so many bytes, where nothing else is said.
@@ -131,11 +131,9 @@ impl Twin {
             red_hat: package,
         };
         let find = |tool| {
-            finder.find(&[tool], package)?.ok_or(Error::MissingTool {
-                tool,
-                debian: package.debian,
-                red_hat: package.red_hat,
-            })
+            finder
+                .find(&[tool], package)?
+                .ok_or(Error::MissingTool { tool, package })
         };
         Ok(Makers {
             helper: helper.map(find).transpose()?,

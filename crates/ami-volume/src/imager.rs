@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ami_pool::Pool;
 use rustix::mount::{MountFlags, UnmountFlags};
 use tracing::debug;
 
@@ -12,12 +13,13 @@ use crate::boot::{Identity, Target, check};
 use crate::copy::{Copied, CopyProgress, copy};
 use crate::customise;
 use crate::error::Error;
+use crate::format::Makers;
 use crate::loop_device::LoopDevice;
 use crate::mounts::Mounts;
-use crate::partition::{PartitionId, PartitionType, random_ids, write_table};
-use crate::plan::{Plan, on_own_thread};
+use crate::partition::{Layout, PartitionId, PartitionType, random, write_table};
+use crate::plan::Plan;
 use crate::superblock::Superblock;
-use crate::workshop::Workshop;
+use crate::workshop::{ShownMounts, Workshop};
 
 /// What is told while an image is made.
 #[derive(Debug)]
@@ -63,11 +65,13 @@ pub struct Made {
 /// # Errors
 /// Says what failed.
 pub fn make(plan: &Plan, image: &Path, making: &Making<'_>) -> Result<Made, Error> {
-    on_own_thread(|| {
-        let workshop = Workshop::new(making.interrupted)?;
-        let made = make_in(plan, image, making, &workshop)?;
-        workshop.finish()?;
-        Ok(made)
+    let makers = plan.makers.as_ref().ok_or_else(|| Error::Io {
+        operation: "make an image of",
+        path: plan.volume.clone(),
+        source: std::io::ErrorKind::PermissionDenied.into(),
+    })?;
+    Workshop::enter(making.interrupted, |workshop| {
+        make_in(plan, makers, image, making, workshop)
     })
 }
 
@@ -76,81 +80,41 @@ fn make_file(plan: &Plan, path: &Path) -> Result<(File, Option<PartitionId>), Er
     let mut options = File::options();
     // Everything that only root may read on the volume is in it.
     let options = options.read(true).write(true).create_new(true).mode(0o600);
-    let mut file = options.open(path).map_err(Error::io("create", path))?;
+    let file = options.open(path).map_err(Error::io("create", path))?;
     file.set_len(plan.request.size)
         .map_err(Error::io("write", path))?;
     let mut partition_id = None;
     if plan.partition != PartitionType::None {
-        let keep = plan
-            .source_partition
-            .as_ref()
-            .and_then(|partition| partition.id);
-        partition_id = Some(write_table(
-            &mut file,
-            path,
-            plan.partition,
-            keep,
-            random_ids()?,
-        )?);
+        let source = plan.source_partition.as_ref();
+        let keep = source.and_then(|partition| partition.id);
+        partition_id = Some(write_table(&file, path, plan.partition, keep, random)?);
     }
     Ok((file, partition_id))
 }
 
 fn make_in(
     plan: &Plan,
+    makers: &Makers,
     path: &Path,
     making: &Making<'_>,
     workshop: &Workshop<'_>,
 ) -> Result<Made, Error> {
-    let request = &plan.request;
-    let makers = plan.makers.as_ref().ok_or_else(|| Error::Io {
-        operation: "make an image of",
-        path: plan.volume.clone(),
-        source: std::io::ErrorKind::PermissionDenied.into(),
-    })?;
     let (file, partition_id) = make_file(plan, path)?;
     let shown = workshop.show_volume(&plan.volume, &plan.mounts)?;
-    let device = LoopDevice::new(
-        &file,
-        plan.layout.root_offset,
-        plan.layout.root_length,
-        workshop.base(),
-    )?;
-    plan.twin.make(
-        makers,
-        &device,
-        workshop,
-        plan.layout.root_length,
-        plan.contents.entries,
-    )?;
+    let Layout {
+        root_offset,
+        root_length,
+        ..
+    } = plan.layout;
+    let device = LoopDevice::new(&file, root_offset, root_length, workshop.base())?;
+    let entries = plan.contents.entries;
+    plan.twin
+        .make(makers, &device, workshop, root_length, entries)?;
     plan.twin.mount(&device, workshop)?;
 
     // An error leaves the mount to the kernel, which takes it away with the thread.
     let root = workshop.image();
-    customise::make_folders(&root)?;
-    let mut copied = copy(
-        &workshop.volume(),
-        &root,
-        &plan.selection,
-        request.threads,
-        making.progress,
-        making.interrupted,
-    )?;
-    // A folder that is renamed while its parent is read may be passed by under both names.
-    let is_passed_by = |device: &u64| !copied.file_systems.contains(device);
-    let passed_by = shown.folders.iter().filter(|(_, dev)| is_passed_by(dev));
-    let passed_by = passed_by
-        .map(|(mount, _)| below(&mount.mount_point, &plan.volume))
-        .filter(|path| plan.selection.enters(path));
-    let missing = shown.missing.iter();
-    let lost: Vec<PathBuf> = missing
-        .map(|mount| below(&mount.mount_point, &plan.volume))
-        .chain(passed_by)
-        .collect();
-    copied.vanished.extend(lost);
-    copied.vanished.sort();
-    debug!(copied.entries, copied.data, "copied");
-    (making.event)(Event::Copied);
+    let copied = fill(plan, &shown, &root, making, workshop)?;
     let uuid = match &plan.twin.uuid {
         Some(uuid) => uuid.clone(),
         None => new_uuid(&device)?,
@@ -174,6 +138,42 @@ fn make_in(
         uuid,
         warnings,
     })
+}
+
+/// Copies the volume into the image's file system, which is mounted on `root`.
+fn fill(
+    plan: &Plan,
+    shown: &ShownMounts,
+    root: &Path,
+    making: &Making<'_>,
+    workshop: &Workshop<'_>,
+) -> Result<Copied, Error> {
+    customise::make_folders(root)?;
+    let mut copied = copy(
+        &workshop.volume(),
+        root,
+        &plan.selection,
+        // Its threads end here, before the workshop does: they keep its mounts.
+        &Pool::new(plan.request.threads),
+        making.progress,
+        making.interrupted,
+    )?;
+    // A folder that is renamed while its parent is read may be missed under both names.
+    let is_missed = |device: &u64| !copied.file_systems.contains(device);
+    let missed = shown.folders.iter().filter(|(_, dev)| is_missed(dev));
+    let missed = missed
+        .map(|(mount, _)| below(&mount.mount_point, &plan.volume))
+        .filter(|path| plan.selection.enters(path));
+    let missing = shown.missing.iter();
+    let lost: Vec<PathBuf> = missing
+        .map(|mount| below(&mount.mount_point, &plan.volume))
+        .chain(missed)
+        .collect();
+    copied.vanished.extend(lost);
+    copied.vanished.sort();
+    debug!(copied.entries, copied.data, "copied");
+    (making.event)(Event::Copied);
+    Ok(copied)
 }
 
 /// A path as it is on the volume.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, makedev};
 use tracing::debug;
 
-use crate::error::Error;
+use crate::error::{Error, Need};
 use crate::kernel;
 
 /// include/linux/major.h, LOOP_MAJOR; include/linux/miscdevice.h, MISC_MAJOR and LOOP_CTRL_MINOR.
@@ -103,8 +103,7 @@ fn node(
 
 fn no_loop_devices(source: std::io::Error) -> Error {
     Error::NotAllowed {
-        operation: "use a loop device",
-        hint: "the kernel needs its loop module (modprobe loop), a container access to /dev/loop-control and /dev/loop*",
+        need: Need::LoopDevices,
         source,
     }
 }

@@ -9,8 +9,9 @@ use std::sync::atomic::AtomicBool;
 
 use tracing::debug;
 
+use crate::error::Package;
 use crate::inside;
-use crate::tools::{Finder, Package, Surroundings};
+use crate::tools::{Finder, Surroundings};
 
 /// Folders that are links into /usr on merged systems: packages may name their files by either path.
 const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];

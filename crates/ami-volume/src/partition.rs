@@ -8,30 +8,29 @@
 //! The numbers are the older suite's. A sector has 512 bytes.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use gptman::{GPT, GPTPartitionEntry};
-use mbrman::{BOOT_ACTIVE, CHS, MBR, MBRPartitionEntry};
+use uuid::{Uuid, uuid};
 
 use crate::error::Error;
+use crate::{gpt, mbr};
 
 /// In bytes.
 pub const SECTOR: u64 = 512;
 
-/// The first sector of the first partition: 1 MiB, where every partitioning tool of today begins.
+/// The first sector of the first partition: 1 MiB, where every partitioning program of today begins.
 const FIRST: u64 = 2048;
 
 /// The BIOS boot partition's number and length in sectors.
-const BIOS_BOOT: (u32, u64) = (128, 2048);
+const BIOS_BOOT: (usize, u64) = (128, 2048);
 
-/// UEFI specification and GNU GRUB manual, "BIOS installation": 21686148-6449-6E6F-744E-656564454649.
-const BIOS_BOOT_TYPE: [u8; 16] = *b"Hah!IdontNeedEFI";
+/// GNU GRUB manual, "BIOS installation"; on disk it reads `Hah!IdontNeedEFI`.
+const BIOS_BOOT_TYPE: Uuid = uuid!("21686148-6449-6e6f-744e-656564454649");
 
-/// Linux file system data, 0FC63DAF-8483-4772-8E79-3D69D8477DE4, as it stands on disk (UEFI specification, appendix A).
-const LINUX_TYPE: [u8; 16] = [
-    0xAF, 0x3D, 0xC6, 0x0F, 0x83, 0x84, 0x72, 0x47, 0x8E, 0x79, 0x3D, 0x69, 0xD8, 0x47, 0x7D, 0xE4,
-];
+/// Linux file system data (UAPI Group, Discoverable Partitions Specification).
+const LINUX_TYPE: Uuid = uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");
 
 /// Linux, in an MBR.
 const LINUX_MBR_TYPE: u8 = 0x83;
@@ -63,8 +62,8 @@ impl PartitionType {
 pub enum PartitionId {
     /// The disk's signature in its MBR.
     Mbr([u8; 4]),
-    /// The partition's GUID, as it stands on disk.
-    Gpt([u8; 16]),
+    /// The partition's GUID.
+    Gpt(Uuid),
 }
 
 impl PartitionId {
@@ -72,28 +71,7 @@ impl PartitionId {
     pub fn partuuid(&self) -> String {
         match self {
             Self::Mbr(signature) => format!("{:08x}-01", u32::from_le_bytes(*signature)),
-            Self::Gpt(guid) => {
-                let g = guid;
-                format!(
-                    "{:02x}{:02x}{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}{:02x}{:02x}{:02x}{:02x}",
-                    g[3],
-                    g[2],
-                    g[1],
-                    g[0],
-                    g[5],
-                    g[4],
-                    g[7],
-                    g[6],
-                    g[8],
-                    g[9],
-                    g[10],
-                    g[11],
-                    g[12],
-                    g[13],
-                    g[14],
-                    g[15]
-                )
-            }
+            Self::Gpt(guid) => guid.to_string(),
         }
     }
 }
@@ -128,23 +106,19 @@ pub(crate) fn parent_disk(sys: &Path, device: (u32, u32)) -> Option<(String, u32
 pub(crate) fn read_table(
     disk: &mut (impl Read + Seek),
     number: u32,
-) -> std::io::Result<Option<SourcePartition>> {
+) -> io::Result<Option<SourcePartition>> {
     let mut sector = [0; SECTOR as usize];
-    let _ = disk.seek(std::io::SeekFrom::Start(0))?;
+    let _ = disk.seek(SeekFrom::Start(0))?;
     disk.read_exact(&mut sector)?;
-    if let Ok(table) = GPT::find_from(disk) {
-        let has_one = number == 1 && table[1].is_used();
-        let id = has_one.then(|| PartitionId::Gpt(table[1].unique_partition_guid));
+    if let Some(first) = gpt::read_first(disk) {
+        let id = first.filter(|_| number == 1).map(PartitionId::Gpt);
         let kind = PartitionType::Gpt;
         return Ok(Some(SourcePartition { kind, id }));
     }
-    if sector[510..] != [0x55, 0xAA] {
-        return Ok(None);
-    }
-    let signature = [sector[440], sector[441], sector[442], sector[443]];
-    let id = (number == 1 && signature != [0; 4]).then_some(PartitionId::Mbr(signature));
-    let kind = PartitionType::Mbr;
-    Ok(Some(SourcePartition { kind, id }))
+    Ok(mbr::signature(&sector).map(|signature| SourcePartition {
+        kind: PartitionType::Mbr,
+        id: (number == 1 && signature != [0; 4]).then_some(PartitionId::Mbr(signature)),
+    }))
 }
 
 /// Where things are in an image.
@@ -165,10 +139,9 @@ impl Layout {
         let (first, end, boot_area) = match kind {
             PartitionType::None => (0, sectors, None),
             PartitionType::Mbr => (FIRST, sectors, Some((1, FIRST - 1))),
-            // Behind the last usable sector are the copy of the table (32 sectors) and of its header.
             PartitionType::Gpt => (
                 FIRST + BIOS_BOOT.1,
-                sectors.saturating_sub(33),
+                sectors.saturating_sub(gpt::SECTORS_AT_END),
                 Some((FIRST, BIOS_BOOT.1)),
             ),
         };
@@ -180,104 +153,78 @@ impl Layout {
     }
 }
 
-/// Writes an image's table. `random` gives the IDs that are not `keep`.
+/// Writes the table of an image that is empty. Identifiers that are not those of `keep` are made of what `random` returns.
 ///
 /// # Errors
-/// The image cannot be written.
+/// The image cannot be written, or is too large for the table.
 pub(crate) fn write_table(
-    image: &mut File,
+    image: &File,
     path: &Path,
     kind: PartitionType,
     keep: Option<PartitionId>,
-    mut random: impl FnMut() -> [u8; 16],
+    mut random: impl FnMut() -> Result<[u8; 16], Error>,
 ) -> Result<PartitionId, Error> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::PartitionTable {
-        operation: "write",
-        path: PathBuf::from(path),
-        source,
-    };
     let size = image.metadata().map_err(Error::io("read", path))?.len();
     let layout = Layout::new(kind, size);
     let (first, length) = (layout.root_offset / SECTOR, layout.root_length / SECTOR);
-    match kind {
-        PartitionType::Gpt => {
-            let unique = match keep {
-                Some(PartitionId::Gpt(guid)) => guid,
-                _ => random_guid(random()),
-            };
-            let mut table = GPT::new_from(image, SECTOR, random_guid(random()))
-                .map_err(|e| failed(e.into()))?;
-            table[1] = GPTPartitionEntry {
-                partition_type_guid: LINUX_TYPE,
-                unique_partition_guid: unique,
-                starting_lba: first,
-                ending_lba: first + length - 1,
-                attribute_bits: 0,
-                partition_name: "Linux".into(),
-            };
-            table[BIOS_BOOT.0] = GPTPartitionEntry {
-                partition_type_guid: BIOS_BOOT_TYPE,
-                unique_partition_guid: random_guid(random()),
-                starting_lba: FIRST,
-                ending_lba: FIRST + BIOS_BOOT.1 - 1,
-                attribute_bits: 0,
-                partition_name: "BIOS Boot Partition".into(),
-            };
-            let _ = table.write_into(image).map_err(|e| failed(e.into()))?;
-            GPT::write_protective_mbr_into(image, SECTOR).map_err(|e| failed(e.into()))?;
-            Ok(PartitionId::Gpt(unique))
-        }
-        PartitionType::Mbr | PartitionType::None => {
-            let signature = match keep {
-                Some(PartitionId::Mbr(signature)) => signature,
-                _ => {
-                    let [a, b, c, d, ..] = random();
-                    [a | 1, b, c, d]
-                }
-            };
-            let mut table =
-                MBR::new_from(image, SECTOR as u32, signature).map_err(|e| failed(e.into()))?;
-            table[1] = MBRPartitionEntry {
-                boot: BOOT_ACTIVE,
-                first_chs: CHS::empty(),
-                sys: LINUX_MBR_TYPE,
-                last_chs: CHS::empty(),
-                // `--size` is at most 10 GiB without --no-size-checks, and a u32 of sectors is 2 TiB.
-                starting_lba: u32::try_from(first).map_err(|e| failed(e.into()))?,
-                sectors: u32::try_from(length).map_err(|e| failed(e.into()))?,
-            };
-            table.write_into(image).map_err(|e| failed(e.into()))?;
-            Ok(PartitionId::Mbr(signature))
-        }
+    let failed = Error::io("write the partition table of", path);
+    if kind == PartitionType::Gpt {
+        let mut new = || Ok(uuid::Builder::from_random_bytes(random()?).into_uuid());
+        let id = match keep {
+            Some(PartitionId::Gpt(guid)) => guid,
+            _ => new()?,
+        };
+        let root = gpt::Partition {
+            number: 1,
+            kind: LINUX_TYPE,
+            id,
+            first,
+            last: first + length - 1,
+            name: "Linux",
+        };
+        let bios_boot = gpt::Partition {
+            number: BIOS_BOOT.0,
+            kind: BIOS_BOOT_TYPE,
+            id: new()?,
+            first: FIRST,
+            last: FIRST + BIOS_BOOT.1 - 1,
+            name: "BIOS Boot Partition",
+        };
+        gpt::write(image, size / SECTOR, new()?, &[root, bios_boot]).map_err(failed)?;
+        return Ok(PartitionId::Gpt(id));
     }
+    let signature = match keep {
+        Some(PartitionId::Mbr(signature)) => signature,
+        _ => {
+            let [a, b, c, d, ..] = random()?;
+            // Zeros would mean that there is none.
+            [a | 1, b, c, d]
+        }
+    };
+    let too_large = |_| Error::TooLargeForMbr { size };
+    let entry = mbr::Entry {
+        is_bootable: true,
+        kind: LINUX_MBR_TYPE,
+        chs: [[0; 3]; 2],
+        first: u32::try_from(first).map_err(too_large)?,
+        length: u32::try_from(length).map_err(too_large)?,
+    };
+    image
+        .write_all_at(&mbr::record(signature, &entry), 0)
+        .map_err(failed)?;
+    Ok(PartitionId::Mbr(signature))
 }
 
-/// A source of IDs for [`write_table`].
-pub(crate) fn random_ids() -> Result<impl FnMut() -> [u8; 16], Error> {
-    let path = Path::new("/dev/urandom");
-    let mut pool = vec![0; 16 * 8];
-    let mut source = File::open(path).map_err(Error::io("open", path))?;
-    source
-        .read_exact(&mut pool)
-        .map_err(Error::io("read", path))?;
-    let mut next = 0;
-    Ok(move || {
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&pool[next..next + 16]);
-        next = (next + 16) % pool.len();
-        bytes
-    })
-}
-
-/// Version 4, variant 1 (RFC 9562), in the on-disk order of GPT.
-fn random_guid(mut bytes: [u8; 16]) -> [u8; 16] {
-    bytes[7] = bytes[7] & 0x0F | 0x40;
-    bytes[8] = bytes[8] & 0x3F | 0x80;
-    bytes
+/// Random numbers for [`write_table`].
+pub(crate) fn random() -> Result<[u8; 16], Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::process::Command;
 
     use super::*;
@@ -309,7 +256,7 @@ mod tests {
     fn an_mbr_is_what_sfdisk_reads() {
         let (_folder, path, mut file) = image(64 << 20);
         let keep = Some(PartitionId::Mbr([0x78, 0x56, 0x34, 0x12]));
-        let id = write_table(&mut file, &path, PartitionType::Mbr, keep, || [0; 16]).unwrap();
+        let id = write_table(&file, &path, PartitionType::Mbr, keep, || Ok([0; 16])).unwrap();
         assert_eq!(id.partuuid(), "12345678-01");
         let table = printed("sfdisk --dump", &path);
         assert!(
@@ -340,9 +287,9 @@ mod tests {
     fn a_gpt_is_what_sgdisk_and_sfdisk_read() {
         let (_folder, path, mut file) = image(64 << 20);
         let mut next = 0;
-        let id = write_table(&mut file, &path, PartitionType::Gpt, None, || {
+        let id = write_table(&file, &path, PartitionType::Gpt, None, || {
             next += 1;
-            [next; 16]
+            Ok([next; 16])
         })
         .unwrap();
         let verified = printed("sgdisk --verify", &path);

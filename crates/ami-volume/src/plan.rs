@@ -1,32 +1,24 @@
 //! Everything that is looked up before anything is made.
 
-use std::collections::HashSet;
-use std::fs;
-use std::num::NonZeroUsize;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ami_pool::Pool;
 use tracing::debug;
 
 use crate::boot::{Loader, Target};
-use crate::customise::Fstab;
 use crate::error::Error;
-use crate::filter::{Filter, Origin, Rule, SECRETS_AND_LEFTOVERS};
 use crate::format::{Makers, Twin};
 use crate::mounts::{Mount, Mounts};
 use crate::packages;
 use crate::partition::{Layout, PartitionType, SourcePartition};
+use crate::request::Request;
 use crate::scan::{Contents, scan};
-use crate::selection::Selection;
+use crate::selection::{ALWAYS_EMPTY, Selection, real_path};
 use crate::source::{LeftOutMount, Source};
-use crate::superblock::Kind;
+use crate::superblock::{Kind, Superblock};
 use crate::tools::Finder;
 use crate::workshop::Workshop;
-
-/// Folders whose contents belong to the running machine.
-pub const ALWAYS_EMPTY: [&str; 5] = ["/dev", "/media", "/mnt", "/proc", "/sys"];
 
 /// What the image's metadata may take besides the data, in bytes: on ext2 to ext4, whose tables stay holes, and on others, which
 /// write a log; and for each entry.
@@ -34,57 +26,14 @@ const OVERHEAD_OF_EXT: u64 = 2 << 20;
 const OVERHEAD: u64 = 64 << 20;
 const OVERHEAD_OF_ENTRY: u64 = 512;
 
-/// What is asked for.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The volume: a folder that is there.
-    pub volume: PathBuf,
-    /// The image's size in bytes.
-    pub size: u64,
-    /// `None` for what the volume's disk has.
-    pub partition: Option<PartitionType>,
-    /// Whether mounts of any kind are copied along.
-    pub all: bool,
-    /// Patterns of what is left out, and of what is not left out although another pattern says so.
-    pub excludes: Vec<String>,
-    /// See `excludes`.
-    pub includes: Vec<String>,
-    /// Whether secrets and leftovers are left out ([`SECRETS_AND_LEFTOVERS`]).
-    pub filter: bool,
-    /// The table of file systems.
-    pub fstab: Fstab,
-    /// A boot configuration that replaces the volume's.
-    pub grub_config: Option<PathBuf>,
-    /// A program that changes the image.
-    pub script: Option<PathBuf>,
-    /// Whether programs of the volume may be run where this machine lacks one.
-    pub use_volume_tools: bool,
-    /// Whether nothing is to be made afterwards: then no program of the volume is run at all.
-    pub is_dry_run: bool,
-    /// Files that are never copied, by whatever name: the private key.
-    pub secrets: Vec<PathBuf>,
-    /// Where the image is to be.
-    pub destination: PathBuf,
-    /// The image's path, and other files of this run, which are not copied.
-    pub own: Vec<PathBuf>,
-    /// How the paths of private folders begin, which are not copied.
-    pub private: PathBuf,
-    /// How much more than the image is to go to the destination, as a multiple of its data.
-    pub copies: u64,
-    /// Whether space at the destination is checked.
-    pub check_space: bool,
-    /// How many threads look and copy.
-    pub threads: NonZeroUsize,
-}
-
 /// What will be done.
 #[derive(Debug)]
 pub struct Plan {
     /// What was asked for.
     pub request: Request,
-    /// The volume without links.
+    /// The volume's path without links.
     pub volume: PathBuf,
-    /// Whether something is mounted there, and not just a folder of something.
+    /// Whether something is mounted there; else it is a folder of some file system.
     pub is_mount_point: bool,
     /// The volume's file system, as it is mounted: `ext4`, `overlay`.
     pub fs_type: String,
@@ -92,7 +41,7 @@ pub struct Plan {
     pub device: Option<(u32, u32)>,
     /// What was mounted: a device's path, or a name.
     pub source: PathBuf,
-    /// Whether its superblock could be read, and is of a kind that is known here.
+    /// Whether its superblock could be read and is of a known kind.
     pub has_superblock: bool,
     /// Whether it is ext4 with the 64bit feature, which GRUB Legacy and PV-GRUB do not read.
     pub is_64bit: bool,
@@ -104,65 +53,118 @@ pub struct Plan {
     pub source_partition: Option<SourcePartition>,
     /// Where things are in the image.
     pub layout: Layout,
-    /// `None` for an image without partitions.
+    /// `None` for an image without partitions, or if a survey found none.
     pub loader: Option<Loader>,
-    /// Mounts that are copied along, relative to the volume.
+    /// Mounts that are copied too, relative to the volume.
     pub along: Vec<PathBuf>,
     pub(crate) mounts: Vec<Mount>,
-    /// Mounts that are not.
+    /// Mounts that are not copied.
     pub left_out_mounts: Vec<LeftOutMount>,
     /// What is copied, and what is not.
     pub contents: Contents,
-    /// Files that belong to packages and are taken out with the secrets and leftovers, with the packages.
+    /// Files that belong to packages and are left out with the secrets and leftovers, with the packages' names.
     pub packaged: Vec<(PathBuf, String)>,
-    /// At the destination, in bytes.
+    /// Free space at the destination, in bytes.
     pub free: u64,
-    /// At the destination, in bytes, at most.
+    /// The most space that is needed at the destination, in bytes.
     pub needed: u64,
     pub(crate) selection: Selection,
     pub(crate) makers: Option<Makers>,
 }
 
-impl Plan {
-    /// Looks everything up. Root sees everything; others see what they may, and get a plan that is as good.
+/// A plan as far as it is known, and everything that would keep it from being carried out.
+#[derive(Debug)]
+pub struct Survey {
+    /// It can be carried out only if there are no problems. `None` if the volume cannot be looked at.
+    pub plan: Option<Plan>,
+    /// In the order in which [`Plan::new`] would find them.
+    pub problems: Vec<Error>,
+}
+
+impl Survey {
+    /// Looks everything up as [`Plan::new`] does, but does not stop at a problem, and runs no program of the volume.
     ///
     /// # Errors
-    /// Says what cannot work, and what to do.
+    /// [`Error::Interrupted`].
     pub fn new(request: Request, interrupted: &AtomicBool) -> Result<Self, Error> {
-        if !rustix::process::geteuid().is_root() {
-            return Self::look(request, None, interrupted);
-        }
-        // In mounts of its own the volume is looked at without changing so much as a time of access.
-        on_own_thread(|| {
-            let workshop = Workshop::new(interrupted)?;
-            let plan = Self::look(request, Some(&workshop), interrupted)?;
-            workshop.finish()?;
-            Ok(plan)
+        let mut problems = Problems {
+            are_collected: true,
+            found: Vec::new(),
+        };
+        let plan = Plan::look(request, interrupted, &mut problems);
+        Ok(Self {
+            plan: problems.note(plan)?,
+            problems: problems.found,
         })
+    }
+}
+
+/// What is done with problems that do not keep the rest from being looked up: the first is returned, or all are collected.
+#[derive(Default)]
+struct Problems {
+    are_collected: bool,
+    found: Vec<Error>,
+}
+
+impl Problems {
+    /// `None` for a problem that has been collected.
+    fn note<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if self.are_collected && !matches!(error, Error::Interrupted) => {
+                self.found.push(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn raise(&mut self, error: Error) -> Result<(), Error> {
+        self.note(Err(error)).map(|_: Option<()>| ())
+    }
+}
+
+impl Plan {
+    /// Looks everything up. Root sees everything; others see what they may, and get a plan of that.
+    ///
+    /// # Errors
+    /// The first problem that is found.
+    pub fn new(request: Request, interrupted: &AtomicBool) -> Result<Self, Error> {
+        Self::look(request, interrupted, &mut Problems::default())
     }
 
     fn look(
         request: Request,
+        interrupted: &AtomicBool,
+        problems: &mut Problems,
+    ) -> Result<Self, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Self::look_in(request, None, interrupted, problems);
+        }
+        // In mounts of its own, the volume can be looked at without changing so much as a time of access.
+        Workshop::enter(interrupted, |workshop| {
+            Self::look_in(request, Some(workshop), interrupted, problems)
+        })
+    }
+
+    fn look_in(
+        request: Request,
         workshop: Option<&Workshop<'_>>,
         interrupted: &AtomicBool,
+        problems: &mut Problems,
     ) -> Result<Self, Error> {
-        let mounts = Mounts::load()?;
-        let source = Source::find(&request.volume, &mounts)?;
-        let superblock = source.superblock(workshop);
-        let mut twin = source.twin(superblock.as_ref());
-        let source_partition = source.partition(workshop);
-        let usual = match (&source_partition, source.is_mount_point) {
-            (_, false) => PartitionType::Gpt,
-            (Some(partition), true) => partition.kind,
-            (None, true) => PartitionType::None,
-        };
-        let partition = request.partition.unwrap_or(usual);
-        let layout = Layout::new(partition, request.size);
-        let (mounts, left_out_mounts) = source.mounts_below(&mounts, request.all);
-        let along = mounts.iter().map(|mount| source.path_of(mount));
-        let along = along.filter_map(|path| Some(path.strip_prefix("/").ok()?.to_owned()));
-        let along = along.collect();
-        let selection = selection(&request, &source.volume, &left_out_mounts)?;
+        let Outline {
+            source,
+            superblock,
+            mut twin,
+            source_partition,
+            partition,
+            layout,
+            mounts,
+            left_out_mounts,
+        } = Outline::of(&request, workshop)?;
+        let left_out = left_out_mounts.iter().map(|mount| mount.path.as_path());
+        let selection = Selection::new(&request, &source.volume, left_out)?;
         let view = view(&source.volume, &mounts, workshop)?;
         let finder = Finder {
             view: &view,
@@ -171,33 +173,37 @@ impl Plan {
         };
         let loader = match partition {
             PartitionType::None => None,
-            _ => Some(find_loader(&request, &finder, partition)?),
+            _ => find_loader(&request, &finder, partition, problems)?,
         };
-        let makers = find_makers(&mut twin, &finder, layout, workshop.is_some())?;
+        let makers = find_makers(&mut twin, &finder, layout, workshop.is_some());
+        let makers = problems.note(makers)?.flatten();
         if let (Some(loader), Some(workshop), Some(makers)) = (&loader, workshop, &makers)
-            && !(request.is_dry_run && (loader.needs_volume() || makers.need_volume()))
+            && !(problems.are_collected && (loader.needs_volume() || makers.need_volume()))
         {
             let target = Target {
-                path: &request.own[0],
+                path: &request.image,
                 partition,
                 layout,
                 file_system: twin.name,
                 subvolume: &twin.subvolume,
             };
-            rehearse(loader, &target, &twin, makers, workshop)?;
+            let _ = problems.note(rehearse(loader, &target, &twin, makers, workshop))?;
         }
         let contents = scan(
             &view,
             &selection,
             twin.largest_file(),
-            request.threads,
+            &Pool::new(request.threads),
             interrupted,
             workshop.is_some(),
         )?;
         debug!(?contents.entries, contents.data, "the volume's contents");
         let packaged = packages::owners(&view, &contents.filtered, interrupted);
-        let (free, needed) = check_space(&request, &twin, layout, &contents)?;
+        let (free, needed) = check_space(&request, &twin, layout, &contents, problems)?;
+        let along = mounts.iter().map(|mount| source.path_of(mount));
+        let along = along.filter_map(|path| Some(path.strip_prefix("/").ok()?.to_owned()));
         Ok(Self {
+            along: along.collect(),
             request,
             volume: source.volume,
             is_mount_point: source.is_mount_point,
@@ -211,7 +217,6 @@ impl Plan {
             source_partition,
             layout,
             loader,
-            along,
             mounts,
             left_out_mounts,
             contents,
@@ -225,12 +230,12 @@ impl Plan {
 
     /// What is left out besides the secrets and leftovers, as the older suite lists it.
     pub fn excluded(&self) -> Vec<String> {
-        let own = self.request.own.first();
-        let own = own.filter(|image| real_path(image).starts_with(&self.volume));
+        let image = Some(&self.request.image);
+        let image = image.filter(|image| real_path(image).starts_with(&self.volume));
         ALWAYS_EMPTY
             .into_iter()
             .map(str::to_owned)
-            .chain(own.map(|image| image.display().to_string()))
+            .chain(image.map(|image| image.display().to_string()))
             .chain(
                 self.left_out_mounts
                     .iter()
@@ -241,17 +246,43 @@ impl Plan {
     }
 }
 
-/// Runs something on a thread that may give itself mounts of its own.
-pub(crate) fn on_own_thread<T: Send>(
-    act: impl FnOnce() -> Result<T, Error> + Send,
-) -> Result<T, Error> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, act);
-        match thread.map_err(Error::NoThreads)?.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+/// What a plan says of the volume's devices and of the image's, before the files are looked at.
+struct Outline {
+    source: Source,
+    superblock: Option<Superblock>,
+    twin: Twin,
+    source_partition: Option<SourcePartition>,
+    partition: PartitionType,
+    layout: Layout,
+    mounts: Vec<Mount>,
+    left_out_mounts: Vec<LeftOutMount>,
+}
+
+impl Outline {
+    fn of(request: &Request, workshop: Option<&Workshop<'_>>) -> Result<Self, Error> {
+        let mounts = Mounts::load()?;
+        let source = Source::find(&request.volume, &mounts)?;
+        let superblock = source.superblock(workshop);
+        let twin = source.twin(superblock.as_ref());
+        let source_partition = source.partition(workshop);
+        let usual = match (&source_partition, source.is_mount_point) {
+            (_, false) => PartitionType::Gpt,
+            (Some(partition), true) => partition.kind,
+            (None, true) => PartitionType::None,
+        };
+        let partition = request.partition.unwrap_or(usual);
+        let (mounts, left_out_mounts) = source.mounts_below(&mounts, request.all);
+        Ok(Self {
+            source,
+            superblock,
+            twin,
+            source_partition,
+            partition,
+            layout: Layout::new(partition, request.size),
+            mounts,
+            left_out_mounts,
+        })
+    }
 }
 
 /// Where the volume is looked at: with mounts of one's own, through those.
@@ -303,12 +334,14 @@ fn find_makers(
     Ok(Some(makers))
 }
 
-/// Looks whether everything goes into the image, and at the destination: what is free there and what is needed, in bytes.
+/// Checks that everything fits into the image and the image into the destination. Returns the destination's free and needed space
+/// in bytes.
 fn check_space(
     request: &Request,
     twin: &Twin,
     layout: Layout,
     contents: &Contents,
+    problems: &mut Problems,
 ) -> Result<(u64, u64), Error> {
     let overhead = match twin.kind {
         Kind::Ext { .. } => OVERHEAD_OF_EXT,
@@ -316,94 +349,50 @@ fn check_space(
     };
     let needed_in_image = contents.data + contents.entries * OVERHEAD_OF_ENTRY;
     if needed_in_image > layout.root_length {
-        return Err(Error::TooSmall {
+        problems.raise(Error::TooSmall {
             size: request.size,
             needed: needed_in_image + needed_in_image / 50 + overhead,
-        });
+        })?;
     }
     let space = rustix::fs::statvfs(&request.destination)
         .map_err(Error::io("read", &request.destination))?;
     let free = space.f_bavail * space.f_frsize;
-    let needed = (needed_in_image + overhead).min(request.size) * request.copies;
+    let copies = 1 + u64::from(request.is_bundled);
+    let needed = (needed_in_image + overhead).min(request.size) * copies;
     if free < needed && request.check_space {
-        return Err(Error::Space {
+        problems.raise(Error::Space {
             folder: request.destination.clone(),
             free,
             needed,
-        });
+        })?;
     }
     Ok((free, needed))
 }
 
+/// Finds the boot loader. It needs a configuration, unless one is still to come.
 fn find_loader(
     request: &Request,
     finder: &Finder<'_>,
     partition: PartitionType,
-) -> Result<Loader, Error> {
-    let (volume, view) = (finder.volume, finder.view);
-    let loader = Loader::find(finder)?.ok_or_else(|| Error::NoBootLoader {
-        volume: volume.to_owned(),
-        partition: partition.name(),
-    })?;
-    if request.grub_config.is_none() && request.script.is_none() && !loader.is_configured(view) {
-        return Err(Error::BootLoader(format!(
-            "{} has {}, but no configuration for it ({}): make one (Debian: update-grub; Red Hat: grub2-mkconfig -o {}), \
-             or give one with --grub-config",
-            volume.display(),
-            loader.name(),
-            loader.configurations().join(" or "),
-            loader.configurations()[0],
-        )));
+    problems: &mut Problems,
+) -> Result<Option<Loader>, Error> {
+    let found = Loader::find(finder).and_then(|found| {
+        found.ok_or_else(|| Error::NoBootLoader {
+            volume: finder.volume.to_owned(),
+            partition: partition.name(),
+        })
+    });
+    let loader = problems.note(found)?;
+    let comes_later = request.grub_config.is_some() || request.script.is_some();
+    if let Some(loader) = &loader
+        && !comes_later
+        && !loader.is_configured(finder.view)
+    {
+        problems.raise(Error::NotConfigured {
+            volume: finder.volume.to_owned(),
+            loader: loader.name(),
+            paths: loader.configurations(),
+        })?;
     }
     Ok(loader)
-}
-
-fn selection(
-    request: &Request,
-    volume: &Path,
-    left_out: &[LeftOutMount],
-) -> Result<Selection, Error> {
-    let rules = |patterns: &[String], origin| {
-        let patterns = patterns.iter().cloned();
-        patterns
-            .map(move |pattern| Rule { pattern, origin })
-            .collect::<Vec<_>>()
-    };
-    let mut all = rules(&request.includes, Origin::Include);
-    all.extend(rules(&request.excludes, Origin::Exclude));
-    if request.filter {
-        all.extend(rules(
-            &SECRETS_AND_LEFTOVERS.map(str::to_owned),
-            Origin::Filter,
-        ));
-    }
-    let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
-    let empty = ALWAYS_EMPTY.iter().map(|path| path.as_bytes().to_vec());
-    let empty = empty.chain(left_out.iter().map(|mount| bytes(&mount.path)));
-    let below = |path: &PathBuf| {
-        let path = real_path(path);
-        Some(bytes(&Path::new("/").join(path.strip_prefix(volume).ok()?)))
-    };
-    Ok(Selection {
-        filter: Filter::new(all)?,
-        empty: empty.collect::<HashSet<_>>(),
-        own: request.own.iter().filter_map(below).collect(),
-        private: below(&request.private),
-        secrets: request.secrets.iter().filter_map(identity).collect(),
-    })
-}
-
-/// Device and inode number of what a path leads to; one that is not there has none.
-fn identity(path: &PathBuf) -> Option<(u64, u64)> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// A path without links; its last name need not exist.
-fn real_path(path: &Path) -> PathBuf {
-    let real = match (path.parent(), path.file_name()) {
-        (Some(folder), Some(name)) => fs::canonicalize(folder).map(|folder| folder.join(name)),
-        _ => fs::canonicalize(path),
-    };
-    real.unwrap_or_else(|_| path.to_owned())
 }

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use ami_pool::Pool;
 use rustix::fs::FileType;
 
 use crate::error::Error;
 use crate::filter::{Origin, Rule};
 use crate::links::Links;
 use crate::selection::Selection;
-use crate::walk::{Entry, Place, Trouble, Visitor, as_path, walk};
+use crate::walk::{Entry, EntryError, Folder, Visitor, as_path, walk};
 
 /// The most paths of a kind that are kept to be named.
 const MOST_PATHS: usize = 100_000;
@@ -56,7 +56,7 @@ pub(crate) fn scan(
     root: &Path,
     selection: &Selection,
     largest: u64,
-    threads: NonZeroUsize,
+    pool: &Pool,
     interrupted: &AtomicBool,
     is_root: bool,
 ) -> Result<Contents, Error> {
@@ -72,7 +72,7 @@ pub(crate) fn scan(
         too_large: Mutex::default(),
         secrets: Mutex::default(),
     };
-    let _ = walk(root, selection, threads, interrupted, &scan)?;
+    let _ = walk(root, selection, pool, interrupted, &scan)?;
     Ok(Contents {
         entries: scan.entries.into_inner(),
         data: scan.data.into_inner(),
@@ -103,27 +103,29 @@ fn note(paths: &Mutex<Vec<PathBuf>>, path: &[u8]) {
 }
 
 impl Visitor for Scan {
-    type Folder = ();
+    type Counterpart = ();
 
-    fn found_folder(&self, _: &Place<()>, _: &Entry<'_>) -> Result<(), Trouble> {
+    fn found_folder(&self, _: &Folder<()>, _: &Entry<'_>) -> Result<(), EntryError> {
         let _ = self.entries.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn open_folder(&self, _: Option<(&Place<()>, &CStr)>, _: &[u8]) -> Result<(), Trouble> {
+    fn open_folder(&self, _: Option<(&Folder<()>, &CStr)>, _: &[u8]) -> Result<(), EntryError> {
         Ok(())
     }
 
-    fn close_folder(&self, _: &Place<()>) -> Result<(), Trouble> {
+    fn close_folder(&self, _: &Folder<()>) -> Result<(), EntryError> {
         Ok(())
     }
 
-    fn file(&self, _: &Place<()>, entry: &Entry<'_>) -> Result<(), Trouble> {
+    fn file(&self, _: &Folder<()>, entry: &Entry<'_>) -> Result<(), EntryError> {
         let stat = entry.stat;
         if stat.st_nlink > 1 {
-            let is_first =
-                self.links
-                    .meet(stat, || Ok::<_, Trouble>(((), true)), |()| Ok(Some(false)))?;
+            let is_first = self.links.meet(
+                stat,
+                || Ok::<_, EntryError>(((), true)),
+                |()| Ok(Some(false)),
+            )?;
             if !is_first {
                 return Ok(());
             }

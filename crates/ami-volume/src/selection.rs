@@ -1,21 +1,28 @@
 //! What of a volume goes into the image.
 
 use std::collections::HashSet;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Stat;
 
-use crate::filter::{Filter, Rule};
+use crate::error::Error;
+use crate::filter::{Filter, Origin, Rule, SECRETS_AND_LEFTOVERS};
+use crate::request::Request;
 
-/// What is done about one entry.
+/// Folders whose contents belong to the running machine: they are empty in every image.
+pub const ALWAYS_EMPTY: [&str; 5] = ["/dev", "/media", "/mnt", "/proc", "/sys"];
+
+/// What is done with one entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decision<'a> {
     /// It is copied; a folder is entered.
     Take,
     /// The folder is made, with nothing in it.
     MakeEmpty,
-    /// It is left out, by a rule or because it is this run's own.
+    /// It is left out, by a rule or because it is one of this run's own files.
     LeaveOut(Option<&'a Rule>),
 }
 
@@ -29,16 +36,37 @@ pub(crate) struct Selection {
     pub(crate) own: HashSet<Vec<u8>>,
     /// How the paths of private folders begin, this run's and others'.
     pub(crate) private: Option<Vec<u8>>,
-    /// Device and inode number of files that are never copied, whatever their names.
+    /// Device and inode number of files that are never copied, under any of their names.
     pub(crate) secrets: Vec<(u64, u64)>,
 }
 
 impl Selection {
+    /// The selection that a request asks for. `volume` is its path without links; mounts at `left_out` are not copied.
+    pub(crate) fn new<'p>(
+        request: &Request,
+        volume: &Path,
+        left_out: impl Iterator<Item = &'p Path>,
+    ) -> Result<Self, Error> {
+        let below = |path: &PathBuf| {
+            let path = real_path(path);
+            Some(bytes(&Path::new("/").join(path.strip_prefix(volume).ok()?)))
+        };
+        let own = [&request.image].into_iter().chain(&request.own);
+        let empty = ALWAYS_EMPTY.into_iter().map(Path::new).chain(left_out);
+        Ok(Self {
+            filter: Filter::new(rules(request))?,
+            empty: empty.map(bytes).collect(),
+            own: own.filter_map(below).collect(),
+            private: below(&request.private),
+            secrets: request.secrets.iter().filter_map(identity).collect(),
+        })
+    }
+
     pub(crate) fn is_secret(&self, stat: &Stat) -> bool {
         self.secrets.contains(&(stat.st_dev, stat.st_ino))
     }
 
-    /// Whether the folder of that path is copied with what is in it.
+    /// Whether the folder of that path is copied with its contents.
     pub(crate) fn enters(&self, path: &Path) -> bool {
         path.ancestors()
             .filter(|folder| folder.parent().is_some())
@@ -57,10 +85,86 @@ impl Selection {
             return Decision::MakeEmpty;
         }
         match self.filter.decide(path, is_folder) {
-            Some(rule) if rule.origin != crate::filter::Origin::Include => {
-                Decision::LeaveOut(Some(rule))
-            }
+            Some(rule) if rule.origin != Origin::Include => Decision::LeaveOut(Some(rule)),
             _ => Decision::Take,
+        }
+    }
+}
+
+/// The rules of a request; the first that matches decides.
+fn rules(request: &Request) -> Vec<Rule> {
+    let filter = SECRETS_AND_LEFTOVERS.map(str::to_owned);
+    let filter: &[String] = if request.filter { &filter } else { &[] };
+    [
+        (request.includes.as_slice(), Origin::Include),
+        (&request.excludes, Origin::Exclude),
+        (filter, Origin::Filter),
+    ]
+    .into_iter()
+    .flat_map(|(patterns, origin)| patterns.iter().map(move |pattern| (pattern, origin)))
+    .map(|(pattern, origin)| Rule {
+        pattern: pattern.clone(),
+        origin,
+    })
+    .collect()
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// Device and inode number of what a path leads to; one that does not exist has none.
+fn identity(path: &PathBuf) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// A path without links; its last name need not exist.
+pub(crate) fn real_path(path: &Path) -> PathBuf {
+    let real = match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => fs::canonicalize(folder).map(|folder| folder.join(name)),
+        _ => fs::canonicalize(path),
+    };
+    real.unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_entered_if_all_folders_above_it_are() {
+        let rule = |pattern: &str, origin| Rule {
+            pattern: pattern.to_owned(),
+            origin,
+        };
+        let rules = vec![
+            rule("/srv/kept/", Origin::Include),
+            rule("/srv/*", Origin::Exclude),
+            rule("cache", Origin::Exclude),
+        ];
+        let selection = Selection {
+            filter: Filter::new(rules).unwrap(),
+            empty: ["/mnt", "/run"].map(|path| path.as_bytes().to_vec()).into(),
+            own: [b"/var/image".to_vec()].into(),
+            private: Some(b"/var/.private".to_vec()),
+            secrets: Vec::new(),
+        };
+        for (path, is_entered) in [
+            ("/", true),
+            ("/home", true),
+            ("/srv/kept/deep/er", true),
+            ("/srv/other", false),
+            ("/srv/other/kept", false),
+            ("/home/cache/deep", false),
+            ("/mnt", false),
+            ("/mnt/disk", false),
+            ("/run/lock", false),
+            ("/var", true),
+            ("/var/image", false),
+            ("/var/.private-1/image", false),
+        ] {
+            assert_eq!(selection.enters(Path::new(path)), is_entered, "{path}");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::format::Twin;
 use crate::mounts::{Mount, Mounts};
 use crate::partition::{PartitionType, SourcePartition, parent_disk, read_table};
-use crate::plan::ALWAYS_EMPTY;
+use crate::selection::ALWAYS_EMPTY;
 use crate::superblock::{Kind, Superblock};
 use crate::workshop::{Workshop, make_device};
 

@@ -8,6 +8,8 @@
 
 use std::io::{self, Read};
 
+use uuid::Uuid;
+
 /// How much of a device is looked at, in bytes.
 pub const LENGTH: usize = (64 << 10) + 4096;
 
@@ -216,14 +218,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn uuid(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(36);
-    for (index, byte) in bytes.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
+    Uuid::from_slice(bytes).unwrap_or_default().to_string()
 }
 
 #[cfg(test)]

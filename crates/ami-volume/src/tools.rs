@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Access, access};
 use tracing::debug;
 
-use crate::error::Error;
+use crate::error::{Error, Need, Package};
 use crate::inside;
 use crate::kernel;
 
@@ -41,13 +41,6 @@ pub struct Tool {
     name: &'static str,
     path: PathBuf,
     is_on_volume: bool,
-}
-
-/// What a tool comes with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Package {
-    pub(crate) debian: &'static str,
-    pub(crate) red_hat: &'static str,
 }
 
 /// Where programs are looked for.
@@ -76,8 +69,7 @@ impl Finder<'_> {
             Some(tool) if tool.is_on_volume && !self.use_volume => Err(Error::ToolOnVolume {
                 tool: tool.name,
                 volume: self.volume.to_owned(),
-                debian: package.debian,
-                red_hat: package.red_hat,
+                package,
             }),
             found => Ok(found),
         }
@@ -156,8 +148,7 @@ impl Tool {
         std::thread::scope(|scope| {
             let run = || {
                 kernel::unshare_processes().map_err(|source| Error::NotAllowed {
-                    operation: "run a program of the volume by itself (unshare)",
-                    hint: "install the program on this machine",
+                    need: Need::Processes,
                     source,
                 })?;
                 kernel::unshare_the_rest();
@@ -402,8 +393,7 @@ mod tests {
         let error = finder.find(&["only-there"], PACKAGE).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "only-there is not on this machine, and programs of the volume /srv are not run unless asked for: install it \
-             (Debian: d; Red Hat: r), or, if you trust the volume, give --use-volume-tools"
+            "only-there is not on this machine, and programs of the volume /srv are not run unless asked for"
         );
         let finder = Finder {
             use_volume: true,

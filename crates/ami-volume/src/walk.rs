@@ -1,18 +1,19 @@
-//! Visits every entry of a volume that is selected, on several threads.
+//! Visits every entry of a volume that is selected, on the threads of a pool.
 //!
-//! The work is a stack of jobs: folders to enter, and batches of a large folder's entries. The last one pushed is taken first, so
-//! that few folders are open at a time and memory does not grow with the volume. A thread that finds enough jobs waiting does its
-//! batches itself.
+//! The work consists of jobs: folders to enter, and batches of a large folder's entries. A thread takes the job that it spawned last
+//! (rayon's order within a scope), so it goes down before it goes on, few folders are open at a time, and memory does not grow with
+//! the volume. Idle threads steal the oldest job, which is the one nearest the top. Where enough jobs are waiting, a thread visits its
+//! batches itself. No job waits for another.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::mem::MaybeUninit;
-use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use ami_pool::{Pool, Scope};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
@@ -31,7 +32,7 @@ const MOST_LOOKS: u32 = 16;
 
 /// Why an entry could not be dealt with.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum EntryError {
     /// It has gone away since its name was read.
     Gone,
     /// Another file has taken the name since it was looked at.
@@ -42,7 +43,7 @@ pub(crate) enum Trouble {
     Fatal(Error),
 }
 
-impl Trouble {
+impl EntryError {
     /// Returns a function for `map_err`: what is not there any more is no error.
     pub(crate) fn at<'p>(
         operation: &'static str,
@@ -55,7 +56,7 @@ impl Trouble {
     }
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for EntryError {
     fn from(error: Error) -> Self {
         Self::Fatal(error)
     }
@@ -70,15 +71,15 @@ pub(crate) fn as_path(bytes: &[u8]) -> &Path {
 }
 
 /// A folder that is being visited.
-pub(crate) struct Place<F> {
+pub(crate) struct Folder<C> {
     /// The folder itself, open.
     pub(crate) source: OwnedFd,
     /// Its path below the volume; empty for the volume itself, else with a slash at the beginning.
     pub(crate) path: Vec<u8>,
     /// As it was when it was opened.
     pub(crate) stat: Stat,
-    /// The visitor's own.
-    pub(crate) own: F,
+    /// What the visitor has for it.
+    pub(crate) counterpart: C,
     /// The listing, the batches that are not done, and the folders in it that have not been opened.
     unfinished: AtomicUsize,
 }
@@ -93,27 +94,32 @@ pub(crate) struct Entry<'a> {
 
 /// What is done on the way.
 pub(crate) trait Visitor: Sync {
-    /// What belongs to a folder while it is visited.
-    type Folder: Send + Sync;
+    /// What the visitor keeps for a folder while it is visited: the image's folder that it is copied into.
+    type Counterpart: Send + Sync;
 
     /// A folder has been found; it is opened later.
-    fn found_folder(&self, parent: &Place<Self::Folder>, entry: &Entry<'_>) -> Result<(), Trouble>;
+    fn found_folder(
+        &self,
+        parent: &Folder<Self::Counterpart>,
+        entry: &Entry<'_>,
+    ) -> Result<(), EntryError>;
 
     /// A folder that was found is none any more, or has gone away, before it was opened.
-    fn lost_folder(&self, _parent: &Place<Self::Folder>, _name: &CStr) {}
+    fn lost_folder(&self, _parent: &Folder<Self::Counterpart>, _name: &CStr) {}
 
     /// A folder is entered; the volume itself has no parent.
     fn open_folder(
         &self,
-        parent: Option<(&Place<Self::Folder>, &CStr)>,
+        parent: Option<(&Folder<Self::Counterpart>, &CStr)>,
         path: &[u8],
-    ) -> Result<Self::Folder, Trouble>;
+    ) -> Result<Self::Counterpart, EntryError>;
 
     /// All that is directly in a folder has been visited or left out, though not what is in folders below it.
-    fn close_folder(&self, folder: &Place<Self::Folder>) -> Result<(), Trouble>;
+    fn close_folder(&self, folder: &Folder<Self::Counterpart>) -> Result<(), EntryError>;
 
     /// Anything but a folder.
-    fn file(&self, parent: &Place<Self::Folder>, entry: &Entry<'_>) -> Result<(), Trouble>;
+    fn file(&self, parent: &Folder<Self::Counterpart>, entry: &Entry<'_>)
+    -> Result<(), EntryError>;
 
     /// An entry is left out by a rule.
     fn left_out(&self, entry: &Entry<'_>, rule: &Rule);
@@ -127,23 +133,15 @@ pub(crate) trait Visitor: Sync {
     }
 }
 
-enum Job<F> {
+enum Job<C> {
     Folder {
-        parent: Option<Arc<Place<F>>>,
+        parent: Option<Arc<Folder<C>>>,
         name: CString,
         is_entered: bool,
         /// How often the name was looked at.
         looks: u32,
     },
-    Batch(Arc<Place<F>>, Vec<CString>),
-}
-
-struct State<F> {
-    jobs: Vec<Job<F>>,
-    /// Threads that are at a job, and so may push more.
-    active: usize,
-    error: Option<Error>,
-    gone: Vec<PathBuf>,
+    Batch(Arc<Folder<C>>, Vec<CString>),
 }
 
 struct Walk<'a, V: Visitor> {
@@ -152,15 +150,21 @@ struct Walk<'a, V: Visitor> {
     interrupted: &'a AtomicBool,
     threads: usize,
     root: &'a Path,
-    state: Mutex<State<V::Folder>>,
-    changed: Condvar,
+    /// Jobs that no thread has begun.
+    waiting: AtomicUsize,
+    /// The first one ends the walk.
+    error: OnceLock<Error>,
+    gone: Mutex<Vec<PathBuf>>,
 }
 
-/// Visits everything in the folder `root` that is selected, and gives the paths of what went away meanwhile.
+/// Visits everything in the folder `root` that is selected, and returns the sorted paths of what disappeared meanwhile.
+///
+/// # Errors
+/// The first error of the visitor or of reading the volume; [`Error::Interrupted`].
 pub(crate) fn walk<V: Visitor>(
     root: &Path,
     selection: &Selection,
-    threads: NonZeroUsize,
+    pool: &Pool,
     interrupted: &AtomicBool,
     visitor: &V,
 ) -> Result<Vec<PathBuf>, Error> {
@@ -168,85 +172,53 @@ pub(crate) fn walk<V: Visitor>(
         visitor,
         selection,
         interrupted,
-        threads: threads.get(),
+        threads: pool.threads().get(),
         root,
-        state: Mutex::new(State {
-            jobs: vec![Job::Folder {
-                parent: None,
-                name: CString::default(),
-                is_entered: true,
-                looks: 0,
-            }],
-            active: 0,
-            error: None,
-            gone: Vec::new(),
-        }),
-        changed: Condvar::new(),
+        waiting: AtomicUsize::new(0),
+        error: OnceLock::new(),
+        gone: Mutex::default(),
     };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.get() {
-            let helper = std::thread::Builder::new();
-            // Where there are no more threads to be had, those that are there do all the work.
-            if helper.spawn_scoped(scope, || walk.work()).is_err() {
-                break;
-            }
-        }
-        walk.work();
+    pool.scope(|scope| {
+        let job = Job::Folder {
+            parent: None,
+            name: CString::default(),
+            is_entered: true,
+            looks: 0,
+        };
+        walk.spawn(scope, job);
     });
-    let mut state = walk
-        .state
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    match state.error {
+    match walk.error.into_inner() {
         Some(error) => Err(error),
         None => {
-            state.gone.sort();
-            Ok(state.gone)
+            let mut gone = walk
+                .gone
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner);
+            gone.sort();
+            Ok(gone)
         }
     }
 }
 
-impl<V: Visitor> Walk<'_, V> {
-    fn state(&self) -> MutexGuard<'_, State<V::Folder>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn work(&self) {
-        let mut state = self.state();
-        loop {
-            if state.error.is_some() {
+impl<'s, V: Visitor> Walk<'s, V> {
+    fn spawn<'w>(&'w self, scope: &Scope<'_, 'w>, job: Job<V::Counterpart>)
+    where
+        's: 'w,
+    {
+        let _ = self.waiting.fetch_add(1, Ordering::Relaxed);
+        scope.spawn(move |scope| {
+            let _ = self.waiting.fetch_sub(1, Ordering::Relaxed);
+            if self.error.get().is_some() {
                 return;
             }
-            let Some(job) = state.jobs.pop() else {
-                if state.active == 0 {
-                    return;
-                }
-                state = self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            state.active += 1;
-            drop(state);
-            let result = self.run(job);
-            state = self.state();
-            state.active -= 1;
-            if let Err(error) = result {
-                let _ = state.error.get_or_insert(error);
+            if let Err(error) = self.run(scope, job) {
+                // Of several errors the first one is reported.
+                let _ = self.error.set(error);
             }
-            if state.error.is_some() || (state.active == 0 && state.jobs.is_empty()) {
-                self.changed.notify_all();
-            }
-        }
+        });
     }
 
-    fn push(&self, job: Job<V::Folder>) {
-        self.state().jobs.push(job);
-        self.changed.notify_one();
-    }
-
-    fn run(&self, job: Job<V::Folder>) -> Result<(), Error> {
+    fn run<'w>(&'w self, scope: &Scope<'_, 'w>, job: Job<V::Counterpart>) -> Result<(), Error> {
         match job {
             Job::Folder {
                 parent,
@@ -260,142 +232,165 @@ impl<V: Visitor> Walk<'_, V> {
                 };
                 let opened = self.open(parent.as_deref(), &name, &path);
                 if let Some(parent) = parent {
-                    if matches!(opened, Err(Trouble::Gone | Trouble::Replaced)) {
+                    if matches!(opened, Err(EntryError::Gone | EntryError::Replaced)) {
                         self.visitor.lost_folder(&parent, &name);
                     }
-                    if matches!(opened, Err(Trouble::Replaced)) {
-                        self.look(&parent, &name, &path, looks)?;
+                    if matches!(opened, Err(EntryError::Replaced)) {
+                        self.look(scope, &parent, &name, &path, looks)?;
                         return self.done(&parent);
                     }
                     self.done(&parent)?;
                 }
                 match self.note_gone(&path, opened)? {
-                    Some(place) => self.list(place, is_entered),
+                    Some(folder) => self.list(scope, folder, is_entered),
                     None => Ok(()),
                 }
             }
-            Job::Batch(place, names) => {
+            Job::Batch(folder, names) => {
                 for name in names {
-                    self.visit(&place, &name)?;
+                    self.visit(scope, &folder, &name)?;
                 }
-                self.done(&place)
+                self.done(&folder)
             }
         }
     }
 
     fn open(
         &self,
-        parent: Option<&Place<V::Folder>>,
+        parent: Option<&Folder<V::Counterpart>>,
         name: &CStr,
         path: &[u8],
-    ) -> Result<Place<V::Folder>, Trouble> {
+    ) -> Result<Folder<V::Counterpart>, EntryError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOCTTY;
         let source = match parent {
             Some(parent) => {
                 let flags = flags | OFlags::NOFOLLOW;
                 match rustix::fs::openat(&parent.source, name, flags, Mode::empty()) {
-                    Err(Errno::NOTDIR | Errno::LOOP) => return Err(Trouble::Replaced),
+                    Err(Errno::NOTDIR | Errno::LOOP) => return Err(EntryError::Replaced),
                     source => self.passing_over(path, source)?,
                 }
             }
             None => rustix::fs::open(self.root, flags, Mode::empty())
                 .map_err(Error::io("read", self.root))?,
         };
-        let stat = rustix::fs::fstat(&source).map_err(Trouble::at("read", path))?;
-        let own = self
+        let stat = rustix::fs::fstat(&source).map_err(EntryError::at("read", path))?;
+        let counterpart = self
             .visitor
             .open_folder(parent.map(|parent| (parent, name)), path)?;
-        Ok(Place {
+        Ok(Folder {
             source,
             path: path.to_vec(),
             stat,
-            own,
+            counterpart,
             unfinished: AtomicUsize::new(1),
         })
     }
 
-    fn list(&self, place: Place<V::Folder>, is_entered: bool) -> Result<(), Error> {
-        let place = Arc::new(place);
+    fn list<'w>(
+        &'w self,
+        scope: &Scope<'_, 'w>,
+        folder: Folder<V::Counterpart>,
+        is_entered: bool,
+    ) -> Result<(), Error> {
+        let folder = Arc::new(folder);
         if is_entered {
-            let listed = self.visit_all(&place);
-            let _ = self.note_gone(&place.path, listed)?;
+            let listed = self.visit_all(scope, &folder);
+            let _ = self.note_gone(&folder.path, listed)?;
         }
-        self.done(&place)
+        self.done(&folder)
     }
 
-    fn visit_all(&self, place: &Arc<Place<V::Folder>>) -> Result<(), Trouble> {
+    fn visit_all<'w>(
+        &'w self,
+        scope: &Scope<'_, 'w>,
+        folder: &Arc<Folder<V::Counterpart>>,
+    ) -> Result<(), EntryError> {
         let mut buffer = [MaybeUninit::<u8>::uninit(); NAMES_BUFFER];
-        let mut entries = RawDir::new(&place.source, &mut buffer);
+        let mut entries = RawDir::new(&folder.source, &mut buffer);
         let mut names = Vec::new();
         while let Some(entry) = entries.next() {
             // A folder that is removed meanwhile has no more names, and says so by an error.
-            let entry = entry.map_err(Trouble::at("read", &place.path))?;
+            let entry = entry.map_err(EntryError::at("read", &folder.path))?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
                 continue;
             }
             names.push(name.to_owned());
             if names.len() == BATCH {
-                self.hand_over(place, std::mem::take(&mut names))?;
+                self.hand_over(scope, folder, std::mem::take(&mut names))?;
             }
         }
         for name in names {
-            self.visit(place, &name)?;
+            self.visit(scope, folder, &name)?;
         }
         Ok(())
     }
 
-    fn hand_over(&self, place: &Arc<Place<V::Folder>>, names: Vec<CString>) -> Result<(), Error> {
-        if self.threads > 1 && self.state().jobs.len() < self.threads {
-            let _ = place.unfinished.fetch_add(1, Ordering::Relaxed);
-            self.push(Job::Batch(Arc::clone(place), names));
+    fn hand_over<'w>(
+        &'w self,
+        scope: &Scope<'_, 'w>,
+        folder: &Arc<Folder<V::Counterpart>>,
+        names: Vec<CString>,
+    ) -> Result<(), Error> {
+        if self.threads > 1 && self.waiting.load(Ordering::Relaxed) < self.threads {
+            let _ = folder.unfinished.fetch_add(1, Ordering::Relaxed);
+            self.spawn(scope, Job::Batch(Arc::clone(folder), names));
             return Ok(());
         }
-        names.iter().try_for_each(|name| self.visit(place, name))
+        names
+            .iter()
+            .try_for_each(|name| self.visit(scope, folder, name))
     }
 
-    fn done(&self, place: &Place<V::Folder>) -> Result<(), Error> {
-        if place.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let closed = self.visitor.close_folder(place);
-            let _ = self.note_gone(&place.path, closed)?;
+    fn done(&self, folder: &Folder<V::Counterpart>) -> Result<(), Error> {
+        if folder.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let closed = self.visitor.close_folder(folder);
+            let _ = self.note_gone(&folder.path, closed)?;
         }
         Ok(())
     }
 
-    fn visit(&self, place: &Arc<Place<V::Folder>>, name: &CStr) -> Result<(), Error> {
+    fn visit<'w>(
+        &'w self,
+        scope: &Scope<'_, 'w>,
+        folder: &Arc<Folder<V::Counterpart>>,
+        name: &CStr,
+    ) -> Result<(), Error> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let path = child_path(&place.path, name);
-        self.look(place, name, &path, 0)
+        let path = child_path(&folder.path, name);
+        self.look(scope, folder, name, &path, 0)
     }
 
     /// Looks at a name until nothing else takes it meanwhile.
-    fn look(
-        &self,
-        place: &Arc<Place<V::Folder>>,
+    fn look<'w>(
+        &'w self,
+        scope: &Scope<'_, 'w>,
+        folder: &Arc<Folder<V::Counterpart>>,
         name: &CStr,
         path: &[u8],
         looks: u32,
     ) -> Result<(), Error> {
-        let mut visited = Err(Trouble::Replaced);
+        let mut visited = Err(EntryError::Replaced);
         for look in looks..MOST_LOOKS {
-            visited = self.visit_entry(place, name, path, look + 1);
-            if !matches!(visited, Err(Trouble::Replaced)) {
+            visited = self.visit_entry(scope, folder, name, path, look + 1);
+            if !matches!(visited, Err(EntryError::Replaced)) {
                 break;
             }
         }
         self.note_gone(path, visited).map(drop)
     }
 
-    fn visit_entry(
-        &self,
-        place: &Arc<Place<V::Folder>>,
+    fn visit_entry<'w>(
+        &'w self,
+        scope: &Scope<'_, 'w>,
+        folder: &Arc<Folder<V::Counterpart>>,
         name: &CStr,
         path: &[u8],
         looks: u32,
-    ) -> Result<(), Trouble> {
-        let stat = rustix::fs::statat(&place.source, name, AtFlags::SYMLINK_NOFOLLOW);
+    ) -> Result<(), EntryError> {
+        let stat = rustix::fs::statat(&folder.source, name, AtFlags::SYMLINK_NOFOLLOW);
         let stat = self.passing_over(path, stat)?;
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let stat = &stat;
@@ -408,40 +403,44 @@ impl<V: Visitor> Walk<'_, V> {
                 Ok(())
             }
             decision if is_folder => {
-                self.visitor.found_folder(place, &entry)?;
-                let _ = place.unfinished.fetch_add(1, Ordering::Relaxed);
-                self.push(Job::Folder {
-                    parent: Some(Arc::clone(place)),
-                    name: name.to_owned(),
-                    is_entered: decision == Decision::Take,
-                    looks,
-                });
+                self.visitor.found_folder(folder, &entry)?;
+                let _ = folder.unfinished.fetch_add(1, Ordering::Relaxed);
+                self.spawn(
+                    scope,
+                    Job::Folder {
+                        parent: Some(Arc::clone(folder)),
+                        name: name.to_owned(),
+                        is_entered: decision == Decision::Take,
+                        looks,
+                    },
+                );
                 Ok(())
             }
             _ if self.selection.is_secret(stat) => {
                 self.visitor.secret(&entry);
                 Ok(())
             }
-            _ => self.visitor.file(place, &entry),
+            _ => self.visitor.file(folder, &entry),
         }
     }
 
-    fn passing_over<T>(&self, path: &[u8], result: Result<T, Errno>) -> Result<T, Trouble> {
+    fn passing_over<T>(&self, path: &[u8], result: Result<T, Errno>) -> Result<T, EntryError> {
         match result {
-            Err(Errno::ACCESS) if self.visitor.may_pass_over(path) => Err(Trouble::Gone),
-            result => result.map_err(Trouble::at("read", path)),
+            Err(Errno::ACCESS) if self.visitor.may_pass_over(path) => Err(EntryError::Gone),
+            result => result.map_err(EntryError::at("read", path)),
         }
     }
 
-    fn note_gone<T>(&self, path: &[u8], result: Result<T, Trouble>) -> Result<Option<T>, Error> {
+    fn note_gone<T>(&self, path: &[u8], result: Result<T, EntryError>) -> Result<Option<T>, Error> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(Trouble::Noted) => Ok(None),
-            Err(Trouble::Gone | Trouble::Replaced) => {
-                self.state().gone.push(as_path(path).to_owned());
+            Err(EntryError::Noted) => Ok(None),
+            Err(EntryError::Gone | EntryError::Replaced) => {
+                let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+                gone.push(as_path(path).to_owned());
                 Ok(None)
             }
-            Err(Trouble::Fatal(error)) => Err(error),
+            Err(EntryError::Fatal(error)) => Err(error),
         }
     }
 }
@@ -460,8 +459,8 @@ mod tests {
 
     #[test]
     fn finding_24_the_volume_itself_has_a_name_in_errors() {
-        let told = |path| match Trouble::at("copy", path)(Errno::PERM) {
-            Trouble::Fatal(error) => error.to_string(),
+        let told = |path| match EntryError::at("copy", path)(Errno::PERM) {
+            EntryError::Fatal(error) => error.to_string(),
             trouble => format!("{trouble:?}"),
         };
         assert_eq!(told(b""), "cannot copy /");

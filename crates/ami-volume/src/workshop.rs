@@ -17,7 +17,7 @@ use rustix::fs::{FileType, Mode, OFlags, makedev};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use tracing::debug;
 
-use crate::error::Error;
+use crate::error::{Error, Need};
 use crate::inside;
 use crate::kernel;
 use crate::mounts::{Mount, Mounts};
@@ -57,22 +57,35 @@ pub(crate) struct ShownMounts {
 }
 
 impl<'a> Workshop<'a> {
-    /// Gives the calling thread mounts of its own and sets up the folders. `interrupted` ends the programs that are run in them.
-    pub(crate) fn new(interrupted: &'a AtomicBool) -> Result<Self, Error> {
-        kernel::unshare_mounts().map_err(|source| Error::NotAllowed {
-            operation: "make mounts of its own (unshare)",
-            hint: "a container needs the capability CAP_SYS_ADMIN",
-            source,
-        })?;
-        rustix::mount::mount_change(
-            "/",
-            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-        )
-        .map_err(|e| Error::NotAllowed {
-            operation: "make mounts private",
-            hint: "in a chroot whose root directory is no mount point, bind-mount it onto itself first",
-            source: e.into(),
-        })?;
+    /// Acts in a new workshop, on a thread of its own, with which the mounts end. `interrupted` ends the programs that are run there.
+    ///
+    /// Whatever other threads `act` starts keep the mounts too, so they must end with it.
+    pub(crate) fn enter<T: Send>(
+        interrupted: &'a AtomicBool,
+        act: impl FnOnce(&Self) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        std::thread::scope(|scope| {
+            let work = || {
+                let workshop = Self::new(interrupted)?;
+                let result = act(&workshop)?;
+                workshop.finish()?;
+                Ok(result)
+            };
+            let thread = std::thread::Builder::new().spawn_scoped(scope, work);
+            match thread.map_err(Error::NoThreads)?.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Gives the calling thread mounts of its own and sets up the folders.
+    fn new(interrupted: &'a AtomicBool) -> Result<Self, Error> {
+        let not_allowed = |need| move |source| Error::NotAllowed { need, source };
+        kernel::unshare_mounts().map_err(not_allowed(Need::Mounts))?;
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private)
+            .map_err(|errno| not_allowed(Need::PrivateMounts)(errno.into()))?;
         let base = PathBuf::from(base_folder());
         mount_tmpfs(&base, c"mode=0755")?;
         debug!(base = %base.display(), "private mounts");
@@ -140,15 +153,12 @@ impl<'a> Workshop<'a> {
                 continue;
             };
             let path = inside::path_of(&root);
-            if along.iter().any(|wanted| wanted.shows_the_same(mount)) {
+            if let Some(wanted) = along.iter().find(|wanted| wanted.shows_the_same(mount)) {
                 make_safe(&path).map_err(Error::io("mount read-only", &mount.mount_point))?;
                 shown.missing.retain(|wanted| !wanted.shows_the_same(mount));
                 let stat = rustix::fs::fstat(&root)
                     .map_err(|errno| Error::io("read", &mount.mount_point)(errno))?;
-                let wanted = along.iter().find(|wanted| wanted.shows_the_same(mount));
-                if let Some(wanted) = wanted
-                    && FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-                {
+                if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                     shown.folders.push((wanted.clone(), stat.st_dev));
                 }
                 done.push(mount.id);
@@ -205,7 +215,7 @@ impl<'a> Workshop<'a> {
     }
 
     /// Takes the volume away: nothing of this run uses it any longer.
-    pub(crate) fn finish(self) -> Result<(), Error> {
+    fn finish(self) -> Result<(), Error> {
         rustix::mount::unmount(&self.base, UnmountFlags::DETACH)
             .map_err(Error::io("unmount", &self.base))
     }

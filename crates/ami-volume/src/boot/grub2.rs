@@ -14,10 +14,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::boot::{Target, copy_named};
-use crate::error::Error;
+use crate::error::{Error, Package};
 use crate::inside;
 use crate::partition::{PartitionType, SECTOR};
-use crate::tools::{Finder, Package, Surroundings, Tool};
+use crate::tools::{Finder, Surroundings, Tool};
 use crate::workshop::Workshop;
 
 /// Where distributions keep the modules for BIOS.
@@ -138,7 +138,7 @@ impl Grub2 {
         let path = Path::new(self.modules).join("boot.img");
         let boot =
             inside::read_needed(&workshop.volume(), &path).map_err(Error::io("read", &path))?;
-        sectors(boot, core, target).map_err(Error::BootLoader)
+        sectors(boot, core, target)
     }
 
     fn core_image(&self, target: &Target<'_>, workshop: &Workshop<'_>) -> Result<Vec<u8>, Error> {
@@ -193,26 +193,31 @@ fn sectors(
     mut boot: Vec<u8>,
     mut core: Vec<u8>,
     target: &Target<'_>,
-) -> Result<[(u64, Vec<u8>); 2], String> {
+) -> Result<[(u64, Vec<u8>); 2], Error> {
     let sector = SECTOR as usize;
     let (first, room) = target.layout.boot_area.unwrap_or_default();
     let length = core.len().div_ceil(sector);
-    if boot.len() < sector || length < 2 {
-        return Err(
-            "GRUB 2's boot.img or core image is too short: reinstall it on the volume".to_owned(),
-        );
+    for (part, is_short) in [("boot.img", boot.len() < sector), (CORE, length < 2)] {
+        if is_short {
+            return Err(Error::BrokenLoader {
+                part: part.into(),
+                flaw: "short",
+            });
+        }
     }
+    let too_long = || Error::LoaderTooLong {
+        part: "GRUB 2's core image".to_owned(),
+        sectors: length as u64,
+        room,
+    };
     if length as u64 > room {
-        return Err(format!(
-            "GRUB 2's core image of {length} sectors does not fit in front of the partition ({room} sectors)"
-        ));
+        return Err(too_long());
     }
     boot.truncate(BOOT_CODE);
     boot[KERNEL_SECTOR..KERNEL_SECTOR + 8].copy_from_slice(&first.to_le_bytes());
     core.resize(length * sector, 0);
     core[BLOCK_LIST..BLOCK_LIST + 8].copy_from_slice(&(first + 1).to_le_bytes());
-    let following =
-        u16::try_from(length - 1).map_err(|_| "GRUB 2's core image is too long".to_owned())?;
+    let following = u16::try_from(length - 1).map_err(|_| too_long())?;
     core[BLOCK_LIST + 8..BLOCK_LIST + 10].copy_from_slice(&following.to_le_bytes());
     core[BLOCK_LIST + 10..BLOCK_LIST + 12].copy_from_slice(&SEGMENT.to_le_bytes());
     Ok([(0, boot), (first * SECTOR, core)])
@@ -260,7 +265,16 @@ mod tests {
             &target(PartitionType::Mbr),
         )
         .unwrap_err();
-        assert!(error.contains("does not fit"), "{error}");
-        assert!(sectors(vec![0; 511], vec![0; 2048], &target(PartitionType::Mbr)).is_err());
+        assert_eq!(
+            error.to_string(),
+            "GRUB 2's core image of 2048 sectors does not fit in front of the partition, where there are 2047"
+        );
+        for (boot, core, told) in [(511, 2048, "boot.img"), (512, 512, "core.img")] {
+            let error = sectors(vec![0; boot], vec![0; core], &target(PartitionType::Mbr));
+            assert_eq!(
+                error.unwrap_err().to_string(),
+                format!("{told} is too short to be a part of a boot loader")
+            );
+        }
     }
 }

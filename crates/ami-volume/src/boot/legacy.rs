@@ -8,11 +8,11 @@ use std::path::Path;
 use rustix::mount::UnmountFlags;
 
 use crate::boot::{Target, copy_named};
-use crate::error::Error;
+use crate::error::{Error, Package};
 use crate::inside;
 use crate::loop_device::LoopDevice;
-use crate::partition::{Layout, PartitionType, SECTOR, random_ids, write_table};
-use crate::tools::{Finder, Package, Surroundings, Tool};
+use crate::partition::{Layout, PartitionType, SECTOR, random, write_table};
+use crate::tools::{Finder, Surroundings, Tool};
 use crate::workshop::Workshop;
 
 /// Where distributions keep the stages; the last is where an installed GRUB has them.
@@ -95,9 +95,7 @@ impl Legacy {
             ..
         } = *target;
         if file_system == "btrfs" {
-            return Err(Error::BootLoader(
-                "GRUB Legacy does not read btrfs: install GRUB 2 on the volume, or use --partition none".to_owned(),
-            ));
+            return Err(refused(target, "it does not know that file system"));
         }
         let size = if file_system == "xfs" {
             SCRATCH_FOR_XFS
@@ -106,14 +104,14 @@ impl Legacy {
         };
         let path = workshop.base().join("scratch");
         let mut options = File::options();
-        let mut file = options
+        let file = options
             .read(true)
             .write(true)
             .create_new(true)
             .open(&path)
             .map_err(Error::io("create", &path))?;
         file.set_len(size).map_err(Error::io("write", &path))?;
-        let _ = write_table(&mut file, &path, partition, None, random_ids()?)?;
+        let _ = write_table(&file, &path, partition, None, random)?;
         let layout = Layout::new(partition, size);
         let device = LoopDevice::new(
             &file,
@@ -138,7 +136,7 @@ impl Legacy {
         };
         let result = self.install(&file, &target, workshop);
         std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        result.map_err(|error| explain(error, partition))
+        result
     }
 
     pub(crate) fn install(
@@ -149,7 +147,7 @@ impl Legacy {
     ) -> Result<(), Error> {
         match target.partition {
             PartitionType::Gpt => self.install_on_gpt(image, target, workshop),
-            _ => self.ask(target.path, &["setup (hd0)"], workshop).map(drop),
+            _ => self.ask(target, &["setup (hd0)"], workshop).map(drop),
         }
     }
 
@@ -160,9 +158,9 @@ impl Legacy {
         target: &Target<'_>,
         workshop: &Workshop<'_>,
     ) -> Result<(), Error> {
-        let printed = self.ask(target.path, &[], workshop)?;
+        let printed = self.ask(target, &[], workshop)?;
         if !printed.contains("Filesystem type is") || printed.contains("unknown") {
-            return Err(Error::BootLoader(last_words(&printed)));
+            return Err(refused(target, last_words(&printed)));
         }
         let stage = stage_1_5(target.file_system);
         let path = Path::new(self.stages).join(stage);
@@ -171,9 +169,11 @@ impl Legacy {
         let (first, room) = target.layout.boot_area.unwrap_or_default();
         let sectors = (code.len() as u64).div_ceil(SECTOR);
         if sectors > room {
-            return Err(Error::BootLoader(format!(
-                "GRUB Legacy's {stage} does not fit into the BIOS boot partition"
-            )));
+            return Err(Error::LoaderTooLong {
+                part: format!("GRUB Legacy's {stage}"),
+                sectors,
+                room,
+            });
         }
         image
             .write_all_at(&code, first * SECTOR)
@@ -185,13 +185,13 @@ impl Legacy {
         let install = format!(
             "install {FOLDER}/stage1 (hd0) (hd0){first}+{sectors} p (hd0,0){FOLDER}/stage2 {configuration}"
         );
-        self.ask(target.path, &[&install], workshop).map(drop)
+        self.ask(target, &[&install], workshop).map(drop)
     }
 
-    /// Has the shell work on a disk image, and gives what it printed. Its exit code says nothing.
+    /// Has the shell work on a disk image, and returns what it printed. Its exit code says nothing.
     fn ask(
         &self,
-        disk: &Path,
+        target: &Target<'_>,
         commands: &[&str],
         workshop: &Workshop<'_>,
     ) -> Result<String, Error> {
@@ -206,7 +206,7 @@ impl Legacy {
         };
         // By a name of its own, for it takes no blanks in one.
         let room = workshop.make_room()?;
-        let shown = room.show_file(NAME, disk)?;
+        let shown = room.show_file(NAME, target.path)?;
         let printed = if self.shell.is_on_volume() {
             room.run(|surroundings| run(&shown, surroundings))?
         } else {
@@ -215,9 +215,7 @@ impl Legacy {
         let text = String::from_utf8_lossy(&printed.stdout).into_owned();
         tracing::debug!(printed = %text, "GRUB Legacy");
         match error_line(&text) {
-            Some(line) => Err(Error::BootLoader(format!(
-                "the volume's GRUB Legacy cannot be installed: {line}"
-            ))),
+            Some(line) => Err(refused(target, line)),
             None => Ok(text),
         }
     }
@@ -231,7 +229,7 @@ fn error_line(printed: &str) -> Option<&str> {
     })
 }
 
-fn last_words(printed: &str) -> String {
+fn last_words(printed: &str) -> &str {
     let mut lines = printed
         .lines()
         .map(str::trim)
@@ -239,7 +237,6 @@ fn last_words(printed: &str) -> String {
     lines
         .next_back()
         .unwrap_or("it does not know the partition")
-        .to_owned()
 }
 
 fn stage_1_5(file_system: &str) -> &'static str {
@@ -249,15 +246,11 @@ fn stage_1_5(file_system: &str) -> &'static str {
     }
 }
 
-fn explain(error: Error, partition: PartitionType) -> Error {
-    match (error, partition) {
-        (Error::BootLoader(reason), PartitionType::Gpt) => Error::BootLoader(format!(
-            "the volume's GRUB Legacy cannot read a gpt image ({reason}): --partition mbr works, or install GRUB 2 on the volume"
-        )),
-        (Error::BootLoader(reason), _) => Error::BootLoader(format!(
-            "{reason} (tried on a small file system like the volume's): install GRUB 2 on the volume, or use --partition none"
-        )),
-        (error, _) => error,
+fn refused(target: &Target<'_>, reason: &str) -> Error {
+    Error::Legacy {
+        partition: target.partition.name(),
+        file_system: target.file_system,
+        reason: reason.to_owned(),
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Target<'a> {
     pub(crate) partition: PartitionType,
     pub(crate) layout: Layout,
     /// The file system's name.
-    pub(crate) file_system: &'a str,
+    pub(crate) file_system: &'static str,
     /// The folder of the file system that is the root, without a slash at its beginning.
     pub(crate) subvolume: &'a Path,
 }
@@ -159,10 +159,10 @@ fn copy_named(
         let mut source = source.take(LARGEST_MODULE);
         let _ = std::io::copy(&mut source, &mut file).map_err(Error::io("copy", &path))?;
         if source.limit() == 0 {
-            return Err(Error::BootLoader(format!(
-                "{} is too large for a part of a boot loader",
-                path.display()
-            )));
+            return Err(Error::BrokenLoader {
+                part: path,
+                flaw: "large",
+            });
         }
     }
     Ok(())

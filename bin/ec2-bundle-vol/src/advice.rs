@@ -1,0 +1,159 @@
+//! What the user can do about an error, with this command's options.
+
+use std::error::Error;
+
+use ami_cli::advice;
+use ami_volume::{Error as E, Need, Package};
+
+/// See [`ami_cli::Advise`].
+pub fn advise(error: &(dyn Error + 'static)) -> Option<String> {
+    advice::as_a(error)
+        .and_then(of_imaging)
+        .or_else(|| advice::of_bundles(error, Some("--destination"), Some("--prefix")))
+        .or_else(|| advice::of_manifests(error))
+}
+
+fn of_imaging(error: &E) -> Option<String> {
+    let advice = match error {
+        E::TooSmall { .. } => "give a larger --size or leave out more with --exclude",
+        E::Full { .. } => {
+            "give a larger --size, leave out more with --exclude, or free space at the destination"
+        }
+        E::Space { .. } => {
+            "free some, choose another --destination, or try all the same with --no-size-checks"
+        }
+        E::MissingTool { package, .. } => return Some(installing(package)),
+        E::ToolOnVolume { package, .. } => {
+            let install = installing(package);
+            return Some(format!(
+                "{install}, or, if you trust the volume, give --use-volume-tools"
+            ));
+        }
+        E::NoBootLoader { .. } => {
+            "install one (Debian: grub-pc-bin and grub2-common; Red Hat: grub2-pc-modules and grub2-tools), \
+             or use --partition none for a paravirtual image"
+        }
+        E::NotConfigured { paths, .. } => {
+            let path = paths.first()?;
+            return Some(format!(
+                "make one (Debian: update-grub; Red Hat: grub2-mkconfig -o {path}), or give one with --grub-config"
+            ));
+        }
+        E::Legacy {
+            partition,
+            file_system,
+            ..
+        } => match (*partition, *file_system) {
+            ("gpt", "ext2" | "ext3" | "ext4") => {
+                "use --partition mbr, or install GRUB 2 on the volume"
+            }
+            _ => "install GRUB 2 on the volume, or use --partition none",
+        },
+        E::BrokenLoader { .. } => "reinstall the boot loader on the volume",
+        E::LoaderTooLong { .. } => "use --partition gpt, which has more room, or --partition none",
+        E::NotAllowed { need, .. } => of_need(*need),
+        E::Least { .. } => "give a larger --size",
+        E::TooLargeForMbr { .. } => "use --partition gpt",
+        E::Patterns { .. } => "give fewer or shorter ones with --exclude and --include",
+        E::NoThreads(_) => "raise it (ulimit -u, or that of the container)",
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn installing(package: &Package) -> String {
+    let Package { debian, red_hat } = package;
+    format!("install it (Debian: {debian}; Red Hat: {red_hat})")
+}
+
+fn of_need(need: Need) -> &'static str {
+    match need {
+        Need::Mounts => "a container needs the capability CAP_SYS_ADMIN",
+        Need::PrivateMounts => {
+            "in a chroot whose root directory is no mount point, bind-mount it onto itself first"
+        }
+        Need::LoopDevices => {
+            "the kernel needs its loop module (modprobe loop), a container access to /dev/loop-control and /dev/loop*"
+        }
+        Need::Processes => "install the program on this machine",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_options_of_this_command_are_named() {
+        let package = Package {
+            debian: "d",
+            red_hat: "r",
+        };
+        let io = || std::io::Error::from(std::io::ErrorKind::Other);
+        let not_allowed = |need| E::NotAllowed { need, source: io() };
+        let legacy = |partition, file_system| E::Legacy {
+            partition,
+            file_system,
+            reason: String::new(),
+        };
+        let command = <crate::args::Arguments as clap::Args>::augment_args(clap::Command::new("x"));
+        let known: Vec<String> = command
+            .get_arguments()
+            .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+            .collect();
+        for error in [
+            E::TooSmall { size: 1, needed: 2 },
+            E::Full { path: "x".into() },
+            E::Space {
+                folder: "x".into(),
+                free: 1,
+                needed: 2,
+            },
+            E::MissingTool { tool: "t", package },
+            E::ToolOnVolume {
+                tool: "t",
+                volume: "v".into(),
+                package,
+            },
+            E::NoBootLoader {
+                volume: "v".into(),
+                partition: "gpt",
+            },
+            E::NotConfigured {
+                volume: "v".into(),
+                loader: "GRUB 2",
+                paths: vec!["/p".to_owned()],
+            },
+            legacy("gpt", "ext4"),
+            legacy("mbr", "xfs"),
+            E::BrokenLoader {
+                part: "p".into(),
+                flaw: "short",
+            },
+            E::LoaderTooLong {
+                part: "p".to_owned(),
+                sectors: 2,
+                room: 1,
+            },
+            not_allowed(Need::Mounts),
+            not_allowed(Need::PrivateMounts),
+            not_allowed(Need::LoopDevices),
+            not_allowed(Need::Processes),
+            E::Least {
+                kind: "xfs",
+                least: 302,
+            },
+            E::TooLargeForMbr { size: 1 << 42 },
+            E::NoThreads(io()),
+        ] {
+            let advice = advise(&error).unwrap_or_else(|| panic!("{error} has no advice"));
+            let options = advice
+                .split([' ', ',', ';'])
+                .filter(|word| word.starts_with("--"));
+            for option in options {
+                assert!(known.iter().any(|known| known == option), "{advice}");
+            }
+        }
+        assert_eq!(advise(&E::Interrupted), None);
+    }
+}
