@@ -18,6 +18,8 @@ endif
 
 COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-upload-bundle ec2-download-bundle ec2-unbundle ec2-verify-bundle \
            ec2-delete-bundle ec2-migrate-manifest ec2-migrate-bundle ec2-create-signing-cert ec2-ami-tools-version
+# What the demonstration runs.
+DEMO     = ec2-bundle-vol ec2-upload-bundle ec2-download-bundle ec2-verify-bundle ec2-unbundle ec2-delete-bundle s3-server
 VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 .PHONY: help build test test-used test-boot test-dist dist-tests lint bench soak faults doc demo fuzz install dist pack clean
@@ -25,8 +27,11 @@ VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Only what is named, with the features that the whole workspace asks for: whatever is built next is compiled once.
+build-programs = $(BUILD) build --workspace --release --locked $(addprefix --bin ,$(1))
+
 build: ## build the commands
-	$(BUILD) build --workspace --release --locked
+	$(call build-programs,$(COMMANDS))
 
 test: ## install what the tests need, as root, and run everything
 	scripts/install-prerequisites build test
@@ -60,17 +65,17 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
 bench: ## measure beside the older suite's pipeline; writes docs/benchmarks.md
 	scripts/install-prerequisites build bench
 	scripts/python-tools bench
-	$(MAKE) build
+	$(call build-programs,$(COMMANDS) s3-server ami-bench)
 	$(RELEASE)/ami-bench
 
 soak: ## 50 rounds of bundle, upload, download, unbundle with faults and kills, as root; writes docs/benchmarks.md
 	scripts/install-prerequisites build test
-	$(MAKE) build
+	$(call build-programs,$(COMMANDS) ami-soak)
 	$(RELEASE)/ami-soak
 
 faults: ## over 2,000 failing system calls and kills, 200 rounds of rivals, 100 busy volumes, as root; writes docs/benchmarks.md
 	scripts/install-prerequisites build test
-	$(MAKE) build
+	$(call build-programs,$(COMMANDS) ami-faults)
 	$(RELEASE)/ami-faults
 
 doc: ## the crates' documentation, without warnings
@@ -78,7 +83,7 @@ doc: ## the crates' documentation, without warnings
 
 demo: ## a volume's whole way to S3 and back, as root
 	scripts/install-prerequisites build demo
-	$(MAKE) build
+	$(call build-programs,$(DEMO))
 	scripts/demo $(RELEASE)
 
 install: build ## install commands, man pages and completions below PREFIX (/usr/local)

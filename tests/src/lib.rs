@@ -19,7 +19,6 @@ pub mod recorded;
 pub mod recorded_s3;
 pub mod rivals;
 pub mod s3;
-mod s3_store;
 pub mod same;
 pub mod tls;
 pub mod traces;

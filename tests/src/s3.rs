@@ -1,63 +1,16 @@
-//! An S3 server that checks signatures: `s3s-fs` over a folder; and a small bundle to send to it.
+//! S3 servers of the tests' own, and a small bundle to send to them.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-use s3s_fs::FileSystem;
+pub use s3_server::{ACCESS_KEY, SECRET_KEY, serve};
 use tempfile::TempDir;
 
 use crate::moto::Moto;
-use crate::s3_store::Store;
 use crate::{Outcome, command, golden, key, names, outcome};
-
-/// The access key that the server knows.
-pub const ACCESS_KEY: &str = "AKIATESTOFBUNDLES";
-
-/// Its secret key; tests look for it in everything that is printed.
-pub const SECRET_KEY: &str = "rather-secret/key+of=tests";
-
-/// Serves a folder until the process ends; each bucket is a folder in it. Port 0 means any.
-///
-/// # Panics
-/// If the port is taken.
-pub fn serve(root: &Path, port: u16) -> SocketAddr {
-    let files = Store(FileSystem::new(root).unwrap());
-    let mut builder = S3ServiceBuilder::new(files);
-    builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-    let service = builder.build();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    let _ = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            loop {
-                let Ok((socket, _)) = listener.accept().await else {
-                    continue;
-                };
-                let service = service.clone();
-                drop(tokio::spawn(async move {
-                    let server = Builder::new(TokioExecutor::new());
-                    // A client that goes away is no problem of the server's.
-                    let _ = server.serve_connection(TokioIo::new(socket), service).await;
-                }));
-            }
-        })
-    });
-    address
-}
 
 /// A server with an empty store of its own.
 pub struct Server {

@@ -75,6 +75,31 @@ fn every_file_of_tests_is_part_of_its_program() {
     }
 }
 
+/// Sources that have tests of their own, in the folder or below.
+fn with_tests(folder: &Path) -> Vec<PathBuf> {
+    let paths = end_to_end::names(folder)
+        .into_iter()
+        .map(|name| folder.join(name));
+    let mut found = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            found.extend(with_tests(&path));
+        } else if fs::read_to_string(&path).unwrap().contains("#[test]") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// A command's own tests would link all of it once more: Cargo.toml says `test = false`, and what can be tested is in a library.
+#[test]
+fn no_command_has_tests_that_nobody_runs() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for folder in ["bin", "bench/src", "tests/src/bin", "tests/s3-server/src"] {
+        assert_eq!(with_tests(&workspace.join(folder)), [PathBuf::new(); 0]);
+    }
+}
+
 #[test]
 fn a_file_that_is_no_module_is_found() {
     let work = end_to_end::folder();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use end_to_end::s3::serve;
+use s3_server::serve;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
