@@ -52,12 +52,15 @@ test-boot: ## start images in QEMU, as root; takes minutes
 	$(MAKE) build
 	$(BUILD) test --workspace --release --locked --test end-to-end -- --ignored boot::
 
-lint: ## check format, lints, licences and sources
+lint: ## check format, lints, licences, sources and unused dependencies
+	scripts/install-prerequisites build lint
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --release --locked -- -D warnings
 	$(CARGO) fetch --locked --quiet
 	scripts/cargo-deny --offline check licenses bans sources
+	scripts/cargo-machete crates bin tests bench fuzz
+	shellcheck --severity=warning scripts/* .ci/run fuzz/make-seeds
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
 	scripts/fuzz
