@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::AtomicBool;
 
+use ami_pool::Pool;
 use sha1::{Digest, Sha1};
 
 use crate::error::Error;
@@ -159,41 +159,15 @@ impl PartFile {
     }
 }
 
-/// Checks all parts on so many threads, or as many as there are to be had; results in the parts' order. `None` if `interrupted` was raised meanwhile.
+/// Checks all parts on at most so many threads; results in the parts' order. `None` if `interrupted` was raised meanwhile.
 pub fn check_all<T: Send>(
     parts: &[PartFile],
     threads: NonZeroUsize,
     interrupted: &AtomicBool,
     check: impl Fn(&PartFile) -> T + Sync,
 ) -> Option<Vec<T>> {
-    let next = AtomicUsize::new(0);
-    let serve = || {
-        let mut results = Vec::new();
-        while !interrupted.load(Ordering::Relaxed) {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(part) = parts.get(index) else { break };
-            results.push((index, check(part)));
-        }
-        results
-    };
-    let mut results = thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads.get())
-            .map_while(|_| thread::Builder::new().spawn_scoped(scope, serve).ok())
-            .collect();
-        let mut results = serve();
-        for helper in helpers {
-            match helper.join() {
-                Ok(more) => results.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        results
-    });
-    if interrupted.load(Ordering::Relaxed) {
-        return None;
-    }
-    results.sort_by_key(|(index, _)| *index);
-    Some(results.into_iter().map(|(_, result)| result).collect())
+    let useful = NonZeroUsize::new(parts.len()).unwrap_or(NonZeroUsize::MIN);
+    Pool::new(threads.min(useful)).map(parts, interrupted, check)
 }
 
 fn open(path: &Path) -> Result<(File, u64), Error> {
