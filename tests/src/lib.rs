@@ -2,6 +2,7 @@
 
 pub mod bundles;
 pub mod busy;
+pub mod errors;
 pub mod faults;
 pub mod hostile;
 pub mod images;
