@@ -8,6 +8,7 @@ mod conformance_lines;
 mod conformance_migrate;
 mod conformance_s3;
 mod dist;
+mod error_texts;
 mod failures;
 mod faults;
 mod fetch_certificates;
