@@ -14,10 +14,10 @@ use crate::http::AroundProxies;
 use crate::service_error::root_cause;
 use ami_region::DEFAULT_REGION;
 
-/// Where credentials come from.
+/// Who asks.
 #[derive(Clone)]
 pub enum Identity {
-    /// They were given.
+    /// Whoever has these keys.
     Given {
         /// The access key's ID.
         access_key: String,
@@ -33,6 +33,16 @@ pub enum Identity {
     },
 }
 
+impl Identity {
+    /// The profile that was chosen, if any.
+    pub fn profile(&self) -> Option<&str> {
+        match self {
+            Self::Given { .. } => None,
+            Self::Chain { profile } => profile.as_deref(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -43,20 +53,23 @@ impl std::fmt::Debug for Identity {
 }
 
 /// Credentials, and the region that the same sources name.
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// Gives them.
-    pub provider: SharedCredentialsProvider,
+    pub(crate) provider: SharedCredentialsProvider,
     /// The region, if there is one.
-    pub region: Option<String>,
+    pub(crate) region: Option<String>,
     /// Whether asking again may give others.
-    pub can_be_renewed: bool,
+    pub(crate) can_be_renewed: bool,
 }
 
 /// Finds out who is asking.
 ///
 /// # Errors
 /// [`Error::NoCredentials`], [`Error::Credentials`].
-pub async fn resolve(identity: &Identity, http: &SharedHttpClient) -> Result<Resolved, Error> {
+pub(crate) async fn resolve(
+    identity: &Identity,
+    http: &SharedHttpClient,
+) -> Result<Resolved, Error> {
     let profile = match identity {
         Identity::Given {
             access_key,

@@ -28,35 +28,6 @@ const LARGEST_BUNDLE: u64 = 16 << 20;
 /// What is said of a file without any.
 const NO_CERTIFICATES: &str = "holds no certificates in PEM";
 
-/// The server that the environment names for a service (`S3`, `EC2`) in place of AWS's: the variable's name and value.
-///
-/// AWS SDKs and tools reference guide, "Service-specific endpoints".
-pub fn environment_endpoint(service: &str) -> Option<(String, String)> {
-    let general = "AWS_ENDPOINT_URL".to_owned();
-    let of_service = format!("{general}_{service}");
-    [of_service, general].into_iter().find_map(|name| {
-        let value = std::env::var(&name)
-            .ok()
-            .filter(|value| !value.is_empty())?;
-        Some((name, value))
-    })
-}
-
-/// Whether the environment asks for endpoints that are validated by FIPS 140, and for those that IPv6 reaches too.
-///
-/// AWS SDKs and tools reference guide, "FIPS endpoints" and "Dual-stack endpoints".
-pub fn environment_endpoint_kind() -> (bool, bool) {
-    let asks = |name: &str| std::env::var(name).is_ok_and(|value| is_true(&value));
-    (
-        asks("AWS_USE_FIPS_ENDPOINT"),
-        asks("AWS_USE_DUALSTACK_ENDPOINT"),
-    )
-}
-
-fn is_true(value: &str) -> bool {
-    value.eq_ignore_ascii_case("true")
-}
-
 /// The most bytes of an answer that is no object: a page of S3's listing with a thousand of the longest keys has some 1.5 MB.
 const MOST: u64 = 2 << 20;
 
@@ -189,12 +160,6 @@ fn is_metadata(uri: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_switch_in_the_environment_is_on_or_off() {
-        let values = ["true", "True", "false", "", "1"].map(is_true);
-        assert_eq!(values, [true, true, false, false, false]);
-    }
 
     #[test]
     fn metadata_is_told_from_services() {

@@ -1,22 +1,33 @@
-//! What S3 and EC2 are both reached with: credentials, HTTP, regions, errors.
+//! What every request to AWS needs: credentials, HTTP, regions, endpoints, retries, and what errors mean. S3 and EC2 use it.
 //!
-//! - [`resolve`]: credentials that were given, or the SDK's chain. [`clients`]: TLS with the right roots, proxies, and
-//!   limits on what answers.
+//! - [`Aws::open`]: finds the credentials of an [`Identity`]; clients of services are made from it.
+//! - [`Aws::perform`] with a [`Policy`]: the only place where anything is tried again.
+//! - [`verdict()`]: which errors are permanent and which may pass; a service can add to the table.
+//! - [`ServiceError`], [`RequestError`]: what a service says, and what else is in the way.
+//! - [`EndpointSettings`]: the servers and kinds of endpoints that the environment and profiles name.
 //! - [`is_region`], [`Partition`]: names of regions, and what they are part of.
-//! - [`ServiceError`], [`RequestError`]: what a service says of an error, and what else is in the way.
 //!
-//! Not here: the services themselves (`ami-s3`, `ami-ec2`), whose SDKs take minutes to compile.
+//! Not here: the services themselves (`ami-s3`, `ami-ec2`).
 
+mod aws;
 mod credentials;
+mod endpoint;
 mod error;
 mod http;
+mod identity_cache;
+mod retry;
 mod service_error;
+mod verdict;
 
 pub use ami_region::{DEFAULT_REGION, Partition, is_region};
-pub use credentials::{Identity, Resolved, resolve};
+pub use aws::Aws;
+pub use credentials::Identity;
+pub use endpoint::{ConfiguredEndpoint, EndpointKind, EndpointSettings};
 pub use error::Error;
-pub use http::{Clients, clients, environment_endpoint, environment_endpoint_kind};
-pub use service_error::{RequestError, ServiceError, connection_problem, root_cause};
+pub use http::{Clients, clients};
+pub use retry::{Ended, Failed, Policy};
+pub use service_error::{RequestError, ServiceError, root_cause};
+pub use verdict::{Verdict, verdict};
 
-/// What services are told that asks.
+/// The application's name in the `User-Agent` of requests.
 pub const APP_NAME: &str = "ec2-ami-tools";

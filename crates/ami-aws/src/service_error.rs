@@ -1,26 +1,42 @@
-//! What a service says of an error, and what else is in the way: the SDK has many forms of both.
+//! Why a request did not succeed: what the service says, or what else is in the way. The SDK has many forms of both.
+
+use std::error::Error;
+use std::time::{Duration, SystemTime};
 
 use ami_http::TooMuch;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
+use aws_smithy_types::date_time::{DateTime, Format};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use hyper_util::client::legacy::Error as ClientError;
 
-/// The most bytes of an answer that is no XML which an error shows.
+/// The most bytes that an error shows of an answer that is not an error document.
 const MOST_TEXT: usize = 300;
 
-/// The most bytes that an error shows of the service's own words, and of its name for the error.
+/// The most bytes that an error shows of the service's message, and of its code.
 const MOST_WORDS: usize = 1000;
 const MOST_CODE: usize = 100;
 
-/// What a service says of an error.
-#[derive(Debug, Clone)]
+/// The code of an answer that gives none.
+const NO_CODE: &str = "Error";
+
+/// From this difference on, a wrong clock explains a refused signature (as in the SDK's crate `aws-runtime`, `SKEW_DETECTION_THRESHOLD`).
+const MOST_SKEW: Duration = Duration::from_secs(4 * 60);
+
+/// An error that a service answers with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Server.{code}({status}): {message}")]
 pub struct ServiceError {
-    /// Its name for the error, or `Error` where it gave none.
+    /// The service's code for the error, or `Error` where it gives none.
     pub code: String,
     /// HTTP's status.
     pub status: u16,
-    /// Its own words.
+    /// The service's message.
     pub message: String,
+    /// How long the service asks to wait before another try.
+    pub retry_after: Option<Duration>,
+    /// Whether this machine's clock and the service's differ by more than four minutes.
+    pub clock_is_off: bool,
 }
 
 impl ServiceError {
@@ -31,17 +47,35 @@ impl ServiceError {
             Some(message) => begin(message, MOST_WORDS),
             None => text_of(response),
         };
-        // A body that was not sent, as to HEAD, says nothing.
-        let code = code.filter(|code| !code.is_empty()).unwrap_or("Error");
+        // A body that was not sent, as in the answer to HEAD, says nothing.
+        let code = code.filter(|code| !code.is_empty()).unwrap_or(NO_CODE);
         Self {
             code: begin(code, MOST_CODE),
             status,
             message,
+            retry_after: retry_after(response),
+            clock_is_off: clock_is_off(response, SystemTime::now()),
         }
+    }
+
+    /// An error of one item in an answer that is a success as a whole.
+    pub fn of_item(code: Option<&str>, message: Option<&str>) -> Self {
+        Self {
+            code: begin(code.unwrap_or(NO_CODE), MOST_CODE),
+            status: 200,
+            message: begin(message.unwrap_or_default(), MOST_WORDS),
+            retry_after: None,
+            clock_is_off: false,
+        }
+    }
+
+    /// Whether the service gives no code for it.
+    pub(crate) fn has_no_code(&self) -> bool {
+        self.code == NO_CODE
     }
 }
 
-/// The first bytes of a text, up to the end of a letter.
+/// The first bytes of a text, up to the end of a character.
 fn begin(text: &str, most: usize) -> String {
     match text.floor_char_boundary(most) {
         end if end < text.len() => format!("{}…", &text[..end]),
@@ -49,7 +83,7 @@ fn begin(text: &str, most: usize) -> String {
     }
 }
 
-/// The body of an answer that is no error document, as far as it is text.
+/// The body of an answer that is not an error document, as far as it is text.
 fn text_of(response: &HttpResponse) -> String {
     let bytes = response.body().bytes().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MOST_TEXT)])
@@ -65,22 +99,57 @@ fn text_of(response: &HttpResponse) -> String {
     }
 }
 
+/// `x-amz-retry-after` has milliseconds (the SDK's crate `aws-runtime`), `Retry-After` seconds or a date (RFC 9110, section 10.2.3).
+fn retry_after(response: &HttpResponse) -> Option<Duration> {
+    let number = |name| response.headers().get(name)?.trim().parse().ok();
+    let precise = number("x-amz-retry-after").map(Duration::from_millis);
+    precise.or_else(|| number("retry-after").map(Duration::from_secs))
+}
+
+/// Compares with the answer's `Date`.
+fn clock_is_off(response: &HttpResponse, now: SystemTime) -> bool {
+    let date = response.headers().get("date");
+    let date = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+    let Some(theirs) = date.and_then(|date| SystemTime::try_from(date).ok()) else {
+        return false;
+    };
+    let difference = theirs.duration_since(now);
+    difference.unwrap_or_else(|earlier| earlier.duration()) > MOST_SKEW
+}
+
 /// Why a request did not succeed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RequestError {
     /// The service refused, or failed.
+    #[error(transparent)]
     Service(ServiceError),
-    /// There was no way to it, or back.
-    Connection(String),
-    /// Nothing came for too long.
+    /// No connection could be made: the service has not seen the request.
+    #[error("{0}")]
+    Unreached(String),
+    /// The connection broke off, or no answer came in time: the service may have done what was asked.
+    #[error("{0}")]
+    Lost(String),
+    /// What answers does not speak HTTP, or the like.
+    #[error("{0}")]
+    Protocol(String),
+    /// The answer is longer or slower than any that the service gives.
+    #[error("{0}")]
+    Unread(String),
+    /// No answer came in time.
+    #[error("no answer in time")]
     Timeout,
+    /// All tries together took too long.
+    #[error("not done within {} s", .0.as_secs())]
+    Deadline(Duration),
     /// Something else: the reason.
+    #[error("{0}")]
     Other(String),
 }
 
 impl<E> From<SdkError<E, HttpResponse>> for RequestError
 where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
+    E: ProvideErrorMetadata + Error + 'static,
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         let unread = unread(&error);
@@ -92,12 +161,12 @@ where
             SdkError::ResponseError(context) => {
                 let response = context.raw();
                 match unread {
-                    Some(reason) if response.status().is_success() => Self::Other(reason),
+                    Some(reason) if response.status().is_success() => Self::Unread(reason),
                     unread => Self::Service(ServiceError::new(None, unread.as_deref(), response)),
                 }
             }
             SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-                Some(error) => Self::Connection(connection_problem(error)),
+                Some(error) => of_connection(error),
                 None => Self::Other("the request could not be sent".to_owned()),
             },
             SdkError::TimeoutError(_) => Self::Timeout,
@@ -107,43 +176,91 @@ where
 }
 
 /// Why an answer was not read to its end, if that is what went wrong.
-fn unread(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+fn unread(error: &(dyn Error + 'static)) -> Option<String> {
     causes(error).find_map(|error| error.downcast_ref::<TooMuch>().map(ToString::to_string))
 }
 
 /// What was wrong with a connection, with the innermost reason.
-pub fn connection_problem(error: &ConnectorError) -> String {
-    let cause = root_cause(error);
-    if error.is_timeout() {
-        format!("no answer in time ({cause})")
+fn of_connection(error: &ConnectorError) -> RequestError {
+    let reason = root_cause(error);
+    let reason = match error.is_timeout() {
+        true => format!("no answer in time ({reason})"),
+        false => reason,
+    };
+    let is_connect = |error: &ClientError| error.is_connect();
+    if causes(error).any(|error| error.downcast_ref().is_some_and(is_connect)) {
+        RequestError::Unreached(reason)
+    } else if error.is_timeout() || error.is_io() || error.as_other().is_some() {
+        RequestError::Lost(reason)
     } else {
-        cause
+        RequestError::Protocol(reason)
     }
 }
 
 /// The innermost reason: the layers above it only repeat that something failed.
-pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     causes(error)
         .last()
         .map(ToString::to_string)
         .unwrap_or_default()
 }
 
-/// An error, and what is behind it.
-fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+/// An error and its sources.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_smithy_types::body::SdkBody;
+
+    fn answer(headers: &[(&'static str, &'static str)]) -> HttpResponse {
+        let mut response = HttpResponse::new(503.try_into().unwrap(), SdkBody::empty());
+        for (name, value) in headers {
+            let _ = response.headers_mut().insert(*name, *value);
+        }
+        response
+    }
 
     #[test]
     fn finding_10_the_words_of_a_service_are_cut() {
         assert_eq!(begin("short", 5), "short");
         assert_eq!(begin("longer", 5), "longe…");
         assert_eq!(begin("äöü", 3), "ä…");
+    }
+
+    #[test]
+    fn a_service_may_ask_to_wait() {
+        let asked = |headers: &[_]| retry_after(&answer(headers));
+        assert_eq!(asked(&[]), None);
+        assert_eq!(
+            asked(&[("x-amz-retry-after", "1500"), ("retry-after", "9")]),
+            Some(Duration::from_millis(1500))
+        );
+        assert_eq!(
+            asked(&[("Retry-After", " 9 ")]),
+            Some(Duration::from_secs(9))
+        );
+        assert_eq!(
+            asked(&[("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT")]),
+            None
+        );
+    }
+
+    #[test]
+    fn clocks_differ_by_more_than_four_minutes() {
+        let is_off = |date, now| {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+            clock_is_off(&answer(&[("date", date)]), now)
+        };
+        // 1 January 1970, 00:10:00.
+        let date = "Thu, 01 Jan 1970 00:10:00 GMT";
+        assert_eq!(
+            [300, 360, 600, 840, 900].map(|now| is_off(date, now)),
+            [true, false, false, false, true]
+        );
+        assert!(!is_off("yesterday", 0));
+        assert!(!clock_is_off(&answer(&[]), SystemTime::now()));
     }
 }

@@ -74,7 +74,7 @@ impl Names {
                 Partition::Government => &["cert-ec2-gov.pem"],
                 Partition::China => &["cert-ec2-cn.pem", "cert-ec2-cn-north-1.pem"],
                 Partition::Commercial if !WITH_THEIR_OWN.contains(&region) => &[COMMON],
-                Partition::Commercial | Partition::Apart(_) => &[],
+                _ => &[],
             },
         }
     }

@@ -10,6 +10,8 @@ pub(crate) struct DescribeRegions;
 impl Action for DescribeRegions {
     const NAME: &'static str = "DescribeRegions";
 
+    const IS_REPEATABLE: bool = true;
+
     type Answer = DescribeRegionsAnswer;
 
     fn parameters(&self) -> Vec<(String, String)> {
@@ -34,33 +36,50 @@ pub(crate) struct Region {
     pub(crate) region_name: Option<String>,
 }
 
-/// `DescribeImages`: one page of the images that a filter lets through, deprecated ones too.
+/// `DescribeImages`: one page of the images that all filters let through.
 #[derive(Debug, Default)]
 pub(crate) struct DescribeImages {
     /// Whose images: accounts, or names such as `amazon`. None: everybody's.
     pub(crate) owners: Vec<String>,
-    /// A filter's name.
-    pub(crate) filter: &'static str,
-    /// One of these values fits; `*` stands for any text.
-    pub(crate) values: Vec<String>,
+    /// What the images must have.
+    pub(crate) filters: Vec<Filter>,
+    /// Whether deprecated ones are listed too.
+    pub(crate) include_deprecated: bool,
     /// How many images a page has at most.
-    pub(crate) page_size: u32,
+    pub(crate) max_results: u32,
     /// Where the page before this one ended.
     pub(crate) next_token: Option<String>,
+}
+
+/// A filter of a listing.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    /// What is compared, such as `image-id`.
+    pub(crate) name: &'static str,
+    /// One of these must fit; `*` stands for any text.
+    pub(crate) values: Vec<String>,
 }
 
 impl Action for DescribeImages {
     const NAME: &'static str = "DescribeImages";
 
+    const IS_REPEATABLE: bool = true;
+
     type Answer = DescribeImagesAnswer;
 
     fn parameters(&self) -> Vec<(String, String)> {
         let mut parameters = vec![
-            ("IncludeDeprecated".to_owned(), "true".to_owned()),
-            ("MaxResults".to_owned(), self.page_size.to_string()),
-            ("Filter.1.Name".to_owned(), self.filter.to_owned()),
+            (
+                "IncludeDeprecated".to_owned(),
+                self.include_deprecated.to_string(),
+            ),
+            ("MaxResults".to_owned(), self.max_results.to_string()),
         ];
-        parameters.extend(list("Filter.1.Value", &self.values));
+        for (filter, number) in self.filters.iter().zip(1..) {
+            let name = format!("Filter.{number}");
+            parameters.push((format!("{name}.Name"), filter.name.to_owned()));
+            parameters.extend(list(&format!("{name}.Value"), &filter.values));
+        }
         parameters.extend(list("Owner", &self.owners));
         let next = self.next_token.iter();
         parameters.extend(next.map(|token| ("NextToken".to_owned(), token.clone())));
@@ -103,9 +122,18 @@ mod tests {
     fn the_first_page_has_no_token() {
         let action = DescribeImages {
             owners: vec!["amazon".to_owned()],
-            filter: "image-id",
-            values: vec!["aki-*".to_owned(), "ari-1".to_owned()],
-            page_size: 1000,
+            filters: vec![
+                Filter {
+                    name: "image-id",
+                    values: vec!["aki-*".to_owned(), "ari-1".to_owned()],
+                },
+                Filter {
+                    name: "state",
+                    values: vec!["available".to_owned()],
+                },
+            ],
+            include_deprecated: true,
+            max_results: 1000,
             next_token: None,
         };
         let expected = [
@@ -114,6 +142,8 @@ mod tests {
             ("Filter.1.Name", "image-id"),
             ("Filter.1.Value.1", "aki-*"),
             ("Filter.1.Value.2", "ari-1"),
+            ("Filter.2.Name", "state"),
+            ("Filter.2.Value.1", "available"),
             ("Owner.1", "amazon"),
         ];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));

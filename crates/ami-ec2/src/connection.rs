@@ -3,20 +3,13 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use ami_aws::{DEFAULT_REGION, Identity, Partition, RequestError, Resolved};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use aws_smithy_types::retry::RetryConfig;
-use aws_smithy_types::timeout::TimeoutConfig;
+use ami_aws::{Aws, DEFAULT_REGION, Identity, Partition, RequestError};
 use tracing::debug;
 
-use crate::actions::{DescribeImages, DescribeRegions, Image};
-use crate::endpoint::{self, Kind};
+use crate::actions::{DescribeImages, DescribeRegions, Filter, Image};
+use crate::endpoint;
 use crate::error::Error;
 use crate::query::Client;
-
-const MOST_TRIES: u32 = 5;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER: Duration = Duration::from_secs(30);
 
 /// The images of an answer, which the client limits in bytes too.
 const PAGE: u32 = 200;
@@ -59,19 +52,17 @@ impl FromStr for RegionEndpoint {
     }
 }
 
-/// The way to EC2.
+/// EC2 in all regions.
 pub struct Ec2 {
-    http: SharedHttpClient,
-    credentials: Resolved,
+    aws: Aws,
     /// A server in place of AWS's, for all regions.
     server: Option<String>,
-    kind: Kind,
     additional: Option<RegionEndpoint>,
 }
 
 impl Ec2 {
-    /// Finds the credentials and prepares to ask; nothing is sent to EC2 yet. `AWS_ENDPOINT_URL_EC2` and `AWS_ENDPOINT_URL` name a
-    /// server in place of AWS's; `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` choose among AWS's.
+    /// Finds the credentials; nothing is sent to EC2 yet. The environment and the profile may name a server in place of AWS's, or choose
+    /// among AWS's ([`EndpointSettings`](ami_aws::EndpointSettings)).
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -79,14 +70,11 @@ impl Ec2 {
         identity: &Identity,
         additional: Option<RegionEndpoint>,
     ) -> Result<Self, Error> {
-        let http = ami_aws::clients()?.answers;
-        let credentials = ami_aws::resolve(identity, &http).await?;
-        let (fips, dual_stack) = ami_aws::environment_endpoint_kind();
+        let aws = Aws::open(identity).await?;
+        let server = aws.endpoint("EC2").map(|endpoint| endpoint.url);
         Ok(Self {
-            http,
-            credentials,
-            server: ami_aws::environment_endpoint("EC2").map(|(_, url)| url),
-            kind: Kind { fips, dual_stack },
+            aws,
+            server,
             additional,
         })
     }
@@ -98,16 +86,11 @@ impl Ec2 {
             .filter(|additional| additional.region == region)
             .map(|additional| &additional.url);
         let server = of_region.or(self.server.as_ref()).cloned();
+        let kind = self.aws.endpoint_kind();
         Client {
-            http: &self.http,
-            credentials: &self.credentials,
+            aws: &self.aws,
             region,
-            url: server.unwrap_or_else(|| endpoint::of_region(region, self.kind)),
-            timeouts: TimeoutConfig::builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .read_timeout(ANSWER)
-                .build(),
-            retries: RetryConfig::standard().with_max_attempts(MOST_TRIES),
+            url: server.unwrap_or_else(|| endpoint::of_region(region, kind)),
         }
     }
 
@@ -115,9 +98,7 @@ impl Ec2 {
     pub(crate) async fn regions(&self, target: &str) -> Result<Vec<String>, Error> {
         let partition = Partition::of(target);
         let first = partition.first_region();
-        let region = first
-            .or(self.credentials.region.as_deref())
-            .unwrap_or(DEFAULT_REGION);
+        let region = first.or(self.aws.region()).unwrap_or(DEFAULT_REGION);
         debug!(region, "EC2: asking for regions");
         let answer = self.client(region).perform(&DescribeRegions).await;
         let answer = answer.map_err(|error| Error::of("Failed to list regions", region, error))?;
@@ -178,9 +159,12 @@ impl Ec2 {
         let client = self.client(region);
         let mut action = DescribeImages {
             owners,
-            filter: "image-id",
-            values: ids,
-            page_size: PAGE,
+            filters: vec![Filter {
+                name: "image-id",
+                values: ids,
+            }],
+            include_deprecated: true,
+            max_results: PAGE,
             next_token: None,
         };
         let mut images = Vec::new();
@@ -199,7 +183,7 @@ impl Ec2 {
 
 fn endless(operation: &'static str, region: &str) -> Error {
     let reason = "the server's answers have no end".to_owned();
-    Error::of(operation, region, RequestError::Other(reason))
+    Error::of(operation, region, RequestError::Unread(reason))
 }
 
 #[cfg(test)]

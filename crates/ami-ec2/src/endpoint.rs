@@ -1,30 +1,6 @@
 //! Where EC2 is asked in each region.
 
-/// The domains of a partition of AWS: how its regions' names begin, its domain, and the one that IPv6 reaches too.
-///
-/// AWS general reference, "Service endpoints", and the partitions that AWS's SDKs ship with (version 1.1). The first that fits counts.
-const DOMAINS: [(&str, &str, &str); 8] = [
-    ("us-isob-", "sc2s.sgov.gov", "api.aws.scloud"),
-    ("us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
-    ("us-iso-", "c2s.ic.gov", "api.aws.ic.gov"),
-    ("eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
-    ("eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),
-    ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
-    (GOVERNMENT, "amazonaws.com", "api.aws"),
-    ("", "amazonaws.com", "api.aws"),
-];
-
-/// Its plain endpoints are already validated by FIPS 140 and have no others, except by IPv6.
-const GOVERNMENT: &str = "us-gov-";
-
-/// Which of a region's endpoints is asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Kind {
-    /// One that is validated by FIPS 140.
-    pub(crate) fips: bool,
-    /// One that IPv6 reaches too.
-    pub(crate) dual_stack: bool,
-}
+use ami_aws::{EndpointKind, Partition};
 
 /// Whether a region's name can stand in the name of a host (RFC 1123, section 2.1), as those of all regions do.
 pub(crate) fn is_label(region: &str) -> bool {
@@ -32,19 +8,21 @@ pub(crate) fn is_label(region: &str) -> bool {
     !region.is_empty() && region.len() < 64 && region.bytes().all(is_fit)
 }
 
-/// The URL of EC2 in a region.
-pub(crate) fn of_region(region: &str, kind: Kind) -> String {
-    let (begin, domain, dual_stack) = DOMAINS
-        .into_iter()
-        .find(|(begin, ..)| region.starts_with(begin))
-        .unwrap_or_default();
-    let is_plain = begin == GOVERNMENT && !kind.dual_stack;
-    let service = if kind.fips && !is_plain {
+/// The URL of EC2 in a region (EC2's endpoint rules in AWS's SDKs).
+pub(crate) fn of_region(region: &str, kind: EndpointKind) -> String {
+    let partition = Partition::of(region);
+    // The plain endpoints of that partition are validated by FIPS 140, and have no others; those that IPv6 reaches have.
+    let is_validated = partition == Partition::Government && !kind.dual_stack;
+    let service = if kind.fips && !is_validated {
         "ec2-fips"
     } else {
         "ec2"
     };
-    let domain = if kind.dual_stack { dual_stack } else { domain };
+    let domain = if kind.dual_stack {
+        partition.dual_stack_domain()
+    } else {
+        partition.domain()
+    };
     format!("https://{service}.{region}.{domain}")
 }
 
@@ -56,7 +34,7 @@ mod tests {
     fn endpoints_are_those_that_the_sdks_find() {
         let all = |region: &str| {
             [(false, false), (true, false), (false, true), (true, true)]
-                .map(|(fips, dual_stack)| of_region(region, Kind { fips, dual_stack }))
+                .map(|(fips, dual_stack)| of_region(region, EndpointKind { fips, dual_stack }))
         };
         for (region, expected) in [
             (
@@ -103,7 +81,7 @@ mod tests {
             ("eusc-de-east-1", "https://ec2.eusc-de-east-1.amazonaws.eu"),
             ("mx-central-1", "https://ec2.mx-central-1.amazonaws.com"),
         ] {
-            assert_eq!(of_region(region, Kind::default()), expected);
+            assert_eq!(of_region(region, EndpointKind::default()), expected);
         }
     }
 

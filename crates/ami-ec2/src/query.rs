@@ -7,26 +7,24 @@
 //! | answer | the root element `NAMEResponse`; the items of a list are elements called `item` |
 //! | error | `<Response><Errors><Error><Code/><Message/></Error></Errors></Response>` |
 //!
-//! EC2 API reference, "Query requests"; the AWS SDK for Rust signs, sends and tries again (its crates `aws-runtime` and
-//! `aws-smithy-runtime`). Its own client of EC2 has all 700 actions, and takes gigabytes of memory and minutes to compile.
+//! EC2 API reference, "Query requests"; the AWS SDK for Rust signs and sends (its crates `aws-runtime` and `aws-smithy-runtime`),
+//! `ami-aws` tries again. The SDK's own client of EC2 has all 700 actions, and takes gigabytes of memory and minutes to compile.
 
 use std::fmt;
+use std::time::Duration;
 
-use ami_aws::{APP_NAME, RequestError, Resolved};
+use ami_aws::{APP_NAME, Aws, Ended, Failed, Policy, RequestError, verdict};
 use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
 use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
-use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
-use aws_runtime::service_clock_skew::{ServiceClockSkewClassifier, ServiceClockSkewInterceptor};
+use aws_runtime::service_clock_skew::ServiceClockSkewInterceptor;
 use aws_runtime::user_agent::{ApiMetadata, UserAgentInterceptor};
 use aws_runtime::{invocation_id::InvocationIdInterceptor, request_info::RequestInfoInterceptor};
-use aws_smithy_runtime::client::identity::IdentityCache;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime::client::retries::classifiers::{
     HttpStatusCodeClassifier, TransientErrorClassifier,
 };
 use aws_smithy_runtime_api::client::auth::AuthSchemeOptionResolverParams;
 use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
 use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
@@ -34,13 +32,12 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::Layer;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use aws_smithy_types::retry::RetryConfig;
-use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SigningName;
 use aws_types::app_name::AppName;
 use aws_types::region::{Region, SigningRegion};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tracing::debug;
 
 /// EC2 API reference: the version of the API.
 const VERSION: &str = "2016-11-15";
@@ -52,6 +49,10 @@ const SIGNING_NAME: &str = "ec2";
 pub(crate) trait Action: Send + Sync {
     /// Its name.
     const NAME: &'static str;
+
+    /// Whether it does no harm to perform it twice: where an answer is lost, it may have been performed. So it is with all that only
+    /// reads, and with what has a client token.
+    const IS_REPEATABLE: bool;
 
     /// What it answers.
     type Answer: DeserializeOwned + fmt::Debug + Send + Sync + 'static;
@@ -111,41 +112,62 @@ impl ProvideErrorMetadata for Refusal {
     }
 }
 
+/// How actions are tried: as AWS's SDKs do, but for five tries in place of three (AWS SDKs and tools reference guide, "Retry behavior").
+const POLICY: Policy = Policy {
+    tries: 5,
+    attempt: Duration::from_secs(30),
+    total: Duration::from_secs(5 * 30 + 60),
+    first_wait: Duration::from_secs(1),
+    longest_wait: Duration::from_secs(20),
+};
+
 /// One region's EC2.
 pub(crate) struct Client<'a> {
-    /// The way there.
-    pub(crate) http: &'a SharedHttpClient,
-    /// Who asks.
-    pub(crate) credentials: &'a Resolved,
+    /// Credentials, HTTP and retries.
+    pub(crate) aws: &'a Aws,
     /// For which region requests are signed.
     pub(crate) region: &'a str,
     /// Where it is asked.
     pub(crate) url: String,
-    /// How long it is waited for a connection, and for an answer.
-    pub(crate) timeouts: TimeoutConfig,
-    /// How often a request is tried.
-    pub(crate) retries: RetryConfig,
 }
 
 impl Client<'_> {
-    /// Performs an action. What fails and may succeed is tried again.
+    /// Performs an action. What fails and may succeed is tried again, if that does no harm.
+    ///
+    /// # Errors
+    /// EC2's refusal; no answer.
     pub(crate) async fn perform<A: Action>(&self, action: &A) -> Result<A::Answer, RequestError> {
-        let operation = Operation::builder()
+        let (operation, body) = (&self.operation::<A>(), &body_of(action));
+        let attempt = |_| async move {
+            let answer = operation.invoke(body.clone()).await;
+            answer.map_err(|error| failed::<A>(error.into()))
+        };
+        let retrying = |error: &RequestError, _| debug!("{}: {error}", A::NAME);
+        let performed = self.aws.perform(&POLICY, attempt, retrying).await;
+        performed.map_err(|ended| match ended {
+            Ended::Failed(error) => error,
+            Ended::Late(total) => RequestError::Deadline(total),
+        })
+    }
+
+    /// The action as the SDK sees it: one try, which the caller may repeat. A repeated one is signed with the service's time, where this
+    /// machine's clock is wrong.
+    fn operation<A: Action>(&self) -> Operation<String, A::Answer, Refusal> {
+        Operation::builder()
             .service_name("EC2")
             .operation_name(A::NAME)
-            .http_client(self.http.clone())
+            .http_client(self.aws.http().answers.clone())
             .endpoint_url(&self.url)
-            .timeout_config(self.timeouts.clone())
-            .standard_retry(&self.retries)
+            .timeout_config(POLICY.timeouts())
+            .no_retry()
+            // They tell which connections are not used again.
             .retry_classifier(HttpStatusCodeClassifier::default())
             .retry_classifier(TransientErrorClassifier::<Refusal>::new())
-            .retry_classifier(AwsErrorCodeClassifier::<Refusal>::new())
-            .retry_classifier(ServiceClockSkewClassifier::<Refusal>::new())
+            .with_connection_poisoning()
             .interceptor(ServiceClockSkewInterceptor::new())
             .interceptor(RequestInfoInterceptor::new())
             .interceptor(UserAgentInterceptor::new())
             .interceptor(InvocationIdInterceptor::new())
-            .with_connection_poisoning()
             .runtime_plugin(self.signing())
             .serializer(|body: String| {
                 let mut request = HttpRequest::new(SdkBody::from(body));
@@ -157,8 +179,7 @@ impl Client<'_> {
                 Ok(request)
             })
             .deserializer(read::<A::Answer>)
-            .build();
-        Ok(operation.invoke(body_of(action)).await?)
+            .build()
     }
 
     /// Signature version 4 (AWS general reference, "Signature Version 4 signing process").
@@ -179,11 +200,29 @@ impl Client<'_> {
                 SCHEME_ID,
             ])))
             .with_auth_scheme(SigV4AuthScheme::new())
-            .with_identity_cache(Some(IdentityCache::lazy().build()))
-            .with_identity_resolver(SCHEME_ID, self.credentials.provider.clone());
+            .with_identity_cache(Some(self.aws.identity_cache()))
+            .with_identity_resolver(SCHEME_ID, self.aws.credentials());
         StaticRuntimePlugin::new()
             .with_config(config.freeze())
             .with_runtime_components(components)
+    }
+}
+
+/// What a failed try of an action means for the next one.
+fn failed<A: Action>(error: RequestError) -> Failed<RequestError> {
+    let found = verdict(&error, |_| None);
+    let retry_after = match &error {
+        RequestError::Service(error) => error.retry_after,
+        _ => None,
+    };
+    Failed {
+        verdict: if A::IS_REPEATABLE {
+            found
+        } else {
+            found.unless_done()
+        },
+        retry_after,
+        error,
     }
 }
 
@@ -239,11 +278,14 @@ fn refusal(text: &str) -> ErrorMetadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ami_aws::Verdict;
 
     struct Example;
 
     impl Action for Example {
         const NAME: &'static str = "DescribeExamples";
+
+        const IS_REPEATABLE: bool = true;
 
         type Answer = Answer;
 
@@ -264,6 +306,29 @@ mod tests {
             body_of(&Example),
             "Action=DescribeExamples&Version=2016-11-15&Owner.1=1&Owner.2=a+b%26c%3D%C3%BC"
         );
+    }
+
+    #[test]
+    fn what_must_not_be_done_twice_is_not_repeated_after_a_lost_answer() {
+        struct Make;
+
+        impl Action for Make {
+            const NAME: &'static str = "MakeExample";
+
+            const IS_REPEATABLE: bool = false;
+
+            type Answer = Answer;
+
+            fn parameters(&self) -> Vec<(String, String)> {
+                Vec::new()
+            }
+        }
+
+        let lost = || RequestError::Lost("r".to_owned());
+        let unreached = || RequestError::Unreached("r".to_owned());
+        assert_eq!(failed::<Make>(lost()).verdict, Verdict::Permanent);
+        assert_eq!(failed::<Make>(unreached()).verdict, Verdict::NotDone);
+        assert_eq!(failed::<Example>(lost()).verdict, Verdict::Transient);
     }
 
     #[test]

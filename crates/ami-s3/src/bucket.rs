@@ -1,20 +1,14 @@
 //! Buckets themselves: where they are, making and removing them.
 
-use aws_sdk_s3::operation::create_bucket::CreateBucketError;
-use aws_sdk_s3::operation::delete_bucket::DeleteBucketError;
-use aws_sdk_s3::operation::get_bucket_location::GetBucketLocationError;
-use aws_sdk_s3::operation::head_bucket::HeadBucketError;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, ObjectOwnership};
-use tracing::debug;
 
 use crate::address::Location;
-use crate::connection::{Attempt, Bucket};
+use crate::connection::Bucket;
 use crate::error::Error;
+use crate::operation::{Attempt, send};
 
+/// How errors begin.
 const OPERATION: &str = "Error talking to S3";
-
-/// AWS SDKs get it with every answer about a bucket, whoever asks.
-const REGION_HEADER: &str = "x-amz-bucket-region";
 
 impl Bucket {
     /// Where the bucket is, and asks there from now on; `None`: there is no such bucket.
@@ -28,13 +22,7 @@ impl Bucket {
                     .client
                     .get_bucket_location()
                     .bucket(&self.path().bucket);
-                request
-                    .customize()
-                    .config_override(attempt.config())
-                    .interceptor(attempt.watch::<GetBucketLocationError>())
-                    .send()
-                    .await
-                    .map_err(|error| attempt.explain(error))
+                send!(attempt, request).await
             })
             .await;
         let location = match asked {
@@ -73,25 +61,9 @@ impl Bucket {
     async fn region_from_head(&self) -> Result<Option<String>, Error> {
         self.perform(OPERATION, 0, |attempt: Attempt| async move {
             let request = attempt.client.head_bucket().bucket(&self.path().bucket);
-            let asked = request
-                .customize()
-                .config_override(attempt.config())
-                .interceptor(attempt.watch::<HeadBucketError>())
-                .send()
-                .await;
-            match asked {
+            match send!(attempt, request).await {
                 Ok(answer) => Ok(answer.bucket_region().map(str::to_owned)),
-                Err(error) => {
-                    let answer = error.raw_response();
-                    let region = answer.and_then(|answer| answer.headers().get(REGION_HEADER));
-                    match region.map(str::to_owned) {
-                        Some(region) => Ok(Some(region)),
-                        None => {
-                            debug!("{}", attempt.explain(error).told());
-                            Ok(None)
-                        }
-                    }
-                }
+                Err(failed) => Ok(failed.bucket_region),
             }
         })
         .await
@@ -120,24 +92,15 @@ impl Bucket {
                 .bucket(&self.path().bucket)
                 .object_ownership(ObjectOwnership::BucketOwnerPreferred)
                 .set_create_bucket_configuration(configuration);
-            let made = request
-                .customize()
-                .config_override(attempt.config())
-                .interceptor(attempt.watch::<CreateBucketError>())
-                .send()
-                .await;
-            match made {
-                Ok(_) => Ok(()),
+            match send!(attempt, request).await {
                 // A try whose answer was lost has made it.
-                Err(error)
-                    if attempt.tries.made() > 1
-                        && error
-                            .as_service_error()
-                            .is_some_and(CreateBucketError::is_bucket_already_owned_by_you) =>
+                Err(failed)
+                    if attempt.number > 1
+                        && failed.error().has_code(&["BucketAlreadyOwnedByYou"]) =>
                 {
                     Ok(())
                 }
-                Err(error) => Err(attempt.explain(error)),
+                made => made.map(drop),
             }
         })
         .await?;
@@ -151,13 +114,7 @@ impl Bucket {
     pub async fn remove(&self) -> Result<(), Error> {
         self.perform(OPERATION, 0, |attempt: Attempt| async move {
             let request = attempt.client.delete_bucket().bucket(&self.path().bucket);
-            let removed = request
-                .customize()
-                .config_override(attempt.config())
-                .interceptor(attempt.watch::<DeleteBucketError>())
-                .send()
-                .await;
-            removed.map(drop).map_err(|error| attempt.explain(error))
+            send!(attempt, request).await.map(drop)
         })
         .await
     }

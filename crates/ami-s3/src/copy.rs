@@ -1,12 +1,13 @@
 //! Copying objects between buckets, which S3 does by itself.
 
-use aws_sdk_s3::operation::copy_object::CopyObjectError;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::connection::{Attempt, Bucket};
+use crate::connection::Bucket;
 use crate::error::Error;
-use crate::object::{Acl, check_md5, is_of_other_kind, md5_of};
+use crate::etag::{check_md5, is_of_other_kind, md5_of};
+use crate::object::Acl;
+use crate::operation::{Attempt, send};
 
 /// What stays as it is in the name of a copy's source (S3 API reference, `CopyObject`: "must be URL-encoded").
 const PLAIN: AsciiSet = NON_ALPHANUMERIC
@@ -71,13 +72,7 @@ impl Bucket {
                 .bucket(&self.path().bucket)
                 .key(self.path().key(file))
                 .acl(acl.into());
-            let answer = request
-                .customize()
-                .config_override(attempt.config())
-                .interceptor(attempt.watch::<CopyObjectError>())
-                .send()
-                .await
-                .map_err(|error| attempt.explain(error))?;
+            let answer = send!(attempt, request).await?;
             let is_of_other_kind = is_of_other_kind(
                 answer.sse_customer_algorithm(),
                 answer.server_side_encryption(),

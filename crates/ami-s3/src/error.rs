@@ -8,29 +8,26 @@ use ami_aws::{RequestError, ServiceError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// S3 refused, or failed.
-    #[error("{operation}: Server.{code}({status}): {message}{hint}")]
-    Service {
+    /// A request did not succeed.
+    #[error("{operation}: {error}")]
+    Request {
         /// What failed, as the beginning of a line.
         operation: String,
-        /// S3's name for the error, or `Error` where it gave none.
-        code: String,
-        /// HTTP's status.
-        status: u16,
-        /// S3's own words.
-        message: String,
-        /// What to do, after a semicolon; or nothing.
-        hint: &'static str,
+        /// Why.
+        error: RequestError,
     },
-    /// No whole answer came.
-    #[error("{operation}: {reason}{hint}")]
-    Network {
-        /// What failed.
+    /// An answer leads to a host that must not get these credentials.
+    #[error(
+        "{operation}: the answer leads to {host}, which is not part of {}",
+        .server.as_deref().unwrap_or("S3 there")
+    )]
+    Elsewhere {
+        /// What failed, as the beginning of a line.
         operation: String,
-        /// What was wrong.
-        reason: String,
-        /// What to do, after a semicolon; or nothing.
-        hint: &'static str,
+        /// The region or host that the answer names.
+        host: String,
+        /// The server that was asked, if it is not AWS's.
+        server: Option<String>,
     },
     /// What S3 has is not what the manifest describes, or what was sent.
     #[error("{operation}: {reason}")]
@@ -75,37 +72,24 @@ pub enum Error {
 }
 
 impl Error {
-    /// `operation` begins the error's line.
-    pub(crate) fn of(operation: &str, error: RequestError) -> Self {
-        let operation = operation.to_owned();
-        let (reason, hint) = match error {
-            RequestError::Service(ServiceError {
-                code,
-                status,
-                message,
-            }) => {
-                return Self::Service {
-                    operation,
-                    hint: hint(&code, status),
-                    code,
-                    status,
-                    message,
-                };
-            }
-            RequestError::Connection(reason) => {
-                (reason, "; check the network, the region and --url")
-            }
-            RequestError::Timeout => (
-                "no answer in time".to_owned(),
-                "; try again, or with --retry",
-            ),
-            RequestError::Other(reason) => (reason, ""),
-        };
-        Self::Network {
-            operation,
-            reason,
-            hint,
+    /// What S3 says, if it has answered.
+    pub fn service(&self) -> Option<&ServiceError> {
+        match self {
+            Self::Request {
+                error: RequestError::Service(error),
+                ..
+            } => Some(error),
+            _ => None,
         }
+    }
+
+    fn status(&self) -> Option<u16> {
+        self.service().map(|error| error.status)
+    }
+
+    pub(crate) fn has_code(&self, codes: &[&str]) -> bool {
+        let error = self.service();
+        error.is_some_and(|error| codes.contains(&error.code.as_str()))
     }
 
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
@@ -119,62 +103,29 @@ impl Error {
 
     /// Whether S3 says that there is no such bucket or key.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Service { status: 404, .. })
+        self.status() == Some(404)
     }
 
-    /// Whether S3 says that the person may not do this, whoever they are.
+    /// Whether S3 says that the requester may not do this.
     pub(crate) fn is_denied(&self) -> bool {
-        matches!(self, Self::Service { status: 403, code, .. } if code == "AccessDenied" || code == "Error")
+        // The answer to HEAD has no code.
+        self.status() == Some(403) && self.has_code(&["AccessDenied", "Error"])
     }
 
     /// Whether S3 refuses this one request for what it asks, and would refuse it again.
     pub fn is_refused(&self) -> bool {
-        let is_of_object = |code: &str| matches!(code, "InvalidObjectState" | "InvalidRequest");
         self.is_denied()
             || self.is_not_implemented()
-            || matches!(self, Self::Service { code, .. } if is_of_object(code))
+            || self.has_code(&["InvalidObjectState", "InvalidRequest"])
     }
 
     /// Whether the server does not know such a request.
     pub(crate) fn is_not_implemented(&self) -> bool {
-        matches!(
-            self,
-            Self::Service {
-                status: 405 | 501,
-                ..
-            }
-        )
+        matches!(self.status(), Some(405 | 501))
     }
-}
 
-/// What to do about an error of S3 (S3 API reference, "Error responses").
-pub(crate) fn hint(code: &str, status: u16) -> &'static str {
-    match code {
-        "AccessDenied" | "AllAccessDisabled" => {
-            "; these credentials do not allow it: see the policies of their user or role, and the bucket's"
-        }
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidSecurity" => {
-            "; check the access key and the secret key"
-        }
-        "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
-            "; get new temporary credentials"
-        }
-        "RequestTimeTooSkewed" => "; set this machine's clock",
-        "AccessControlListNotSupported" => {
-            "; EC2 reads bundles by their ACL: set the bucket's object ownership to \"Bucket owner preferred\""
-        }
-        "BucketAlreadyExists" => "; another account has a bucket of this name: choose another name",
-        "NoSuchBucket" => "; check the bucket's name",
-        "NoSuchKey" => "; check the folder behind the bucket's name, and the file's name",
-        "BucketNotEmpty" => "; it holds other files, and stays",
-        "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
-            "; give the bucket's region with --region"
-        }
-        "NotImplemented" | "MethodNotAllowed" => "; this server does not know such a request",
-        "SlowDown" | "InternalError" | "ServiceUnavailable" | "RequestTimeout" => {
-            "; try again later, or with --retry"
-        }
-        _ if status >= 500 => "; try again later, or with --retry",
-        _ => "",
+    /// Whether the object has no bytes in the range that was asked for.
+    pub(crate) fn is_past_the_end(&self) -> bool {
+        self.status() == Some(416)
     }
 }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::operation::delete_object::DeleteObjectError;
-use aws_sdk_s3::operation::delete_objects::DeleteObjectsError;
-use aws_sdk_s3::operation::list_objects::ListObjectsError;
+use ami_aws::ServiceError;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use tracing::debug;
 
-use crate::connection::{Attempt, AttemptError, Bucket};
-use crate::error::{Error, hint};
+use crate::connection::Bucket;
+use crate::error::Error;
+use crate::operation::{Attempt, AttemptError, send};
 use crate::parallel::in_order;
 
 const ASKING: &str = "Error talking to S3";
@@ -59,13 +58,7 @@ impl Bucket {
                         .bucket(&self.path().bucket)
                         .prefix(self.path().key(begin))
                         .set_marker(behind.clone());
-                    request
-                        .customize()
-                        .config_override(attempt.config())
-                        .interceptor(attempt.watch::<ListObjectsError>())
-                        .send()
-                        .await
-                        .map_err(|error| attempt.explain(error))
+                    send!(attempt, request).await
                 })
                 .await?;
             let keys: Vec<&str> = page
@@ -151,13 +144,7 @@ impl Bucket {
                 .delete_object()
                 .bucket(&self.path().bucket)
                 .key(self.path().key(file));
-            let deleted = request
-                .customize()
-                .config_override(attempt.config())
-                .interceptor(attempt.watch::<DeleteObjectError>())
-                .send()
-                .await;
-            deleted.map(drop).map_err(|error| attempt.explain(error))
+            send!(attempt, request).await.map(drop)
         })
         .await
     }
@@ -186,36 +173,16 @@ impl Bucket {
                 .delete_objects()
                 .bucket(&self.path().bucket)
                 .delete(delete);
-            let answer = request
-                .customize()
-                .config_override(attempt.config())
-                .interceptor(attempt.watch::<DeleteObjectsError>())
-                .send()
-                .await
-                .map_err(|error| attempt.explain(error))?;
+            let answer = send!(attempt, request).await?;
             let Some(failed) = answer.errors().first() else {
                 return Ok(());
             };
-            let (code, message) = (
-                failed.code().unwrap_or("Error"),
-                failed.message().unwrap_or_default(),
-            );
             let file = failed
                 .key()
                 .and_then(|key| self.path().file(key))
                 .unwrap_or(first);
-            let error = Error::Service {
-                operation: operation(file),
-                code: code.to_owned(),
-                status: 200,
-                message: message.to_owned(),
-                hint: hint(code, 200),
-            };
-            let is_passing = matches!(code, "InternalError" | "SlowDown" | "ServiceUnavailable");
-            Err(AttemptError::of(
-                error,
-                is_passing.then(|| format!("Server.{code}(200): {message}")),
-            ))
+            let error = ServiceError::of_item(failed.code(), failed.message());
+            Err(AttemptError::of_item(operation(file), error))
         })
         .await
     }
