@@ -88,7 +88,7 @@ pub const DEFINITION: Definition = Definition {
 };
 
 fn advise(error: &(dyn Error + 'static)) -> Option<String> {
-    advice::of_manifests(error)
+    advice::of_manifests(error).or_else(|| ami_remote_cli::advice(error))
 }
 
 #[derive(Debug, clap::Args)]

@@ -143,8 +143,9 @@ impl Client<'_> {
             answer.map_err(|error| failed::<A>(error.into()))
         };
         let retrying = |error: &RequestError, _| debug!("{}: {error}", A::NAME);
-        let performed = self.aws.perform(&POLICY, attempt, retrying).await;
-        performed.map_err(|ended| match ended {
+        // On the heap, because it is deep inside the futures of whole stories.
+        let performing = Box::pin(self.aws.perform(&POLICY, attempt, retrying));
+        performing.await.map_err(|ended| match ended {
             Ended::Failed(error) => error,
             Ended::Late(total) => RequestError::Deadline(total),
         })

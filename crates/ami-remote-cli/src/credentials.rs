@@ -50,6 +50,11 @@ pub struct CredentialOptions {
 }
 
 impl CredentialOptions {
+    /// The profile that was chosen, if any.
+    pub(crate) fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
     /// Whether half of a pair of keys was given: the option that is missing.
     pub fn missing(&self) -> Option<&'static str> {
         match (&self.access_key, &self.secret_key) {

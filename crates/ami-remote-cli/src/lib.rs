@@ -2,10 +2,12 @@
 //!
 //! - [`CredentialOptions`], [`S3Options`], [`PlaceOptions`], [`MigrationOptions`]: groups of options.
 //! - [`run`]: runs a story of `ami-transfer` until it ends or the user interrupts it. Its [`Reporter`] prints what happens.
-//! - `lines.rs` has the status lines and warnings; `outcome.rs` the exit codes of errors.
+//! - `lines.rs` has the status lines and warnings; `outcome.rs` the exit codes of errors; [`advice()`]
+//!   what to do about them.
 //!
 //! Not here: what the commands do (`ami-transfer`), and what only one of them has (`bin/`).
 
+mod advice;
 mod credentials;
 mod lines;
 mod migration;
@@ -15,6 +17,7 @@ mod reporter;
 mod s3;
 mod wait;
 
+pub use advice::advice;
 pub use credentials::{CredentialOptions, Secret};
 pub use migration::MigrationOptions;
 pub use place::PlaceOptions;

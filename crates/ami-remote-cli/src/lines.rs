@@ -7,7 +7,7 @@ use ami_transfer::{Event, Question};
 pub(crate) fn print(event: &Event, context: &Context) -> Result<(), Failure> {
     let say = |line: &str| context.say(line);
     match event {
-        Event::Retrying { reason } => {
+        Event::Retrying { reason, .. } => {
             context.warn(reason);
             // It did not wait so long either.
             say("Retrying in 5s ...")

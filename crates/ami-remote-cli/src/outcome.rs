@@ -55,8 +55,8 @@ fn code_of_ec2(error: &ami_ec2::Error) -> u8 {
 fn code_of_s3(error: &ami_s3::Error) -> u8 {
     use ami_s3::Error;
     match error {
-        Error::Service { .. }
-        | Error::Network { .. }
+        Error::Request { .. }
+        | Error::Elsewhere { .. }
         | Error::Content { .. }
         | Error::TooLong { .. } => exit::SERVICE,
         Error::Location { .. } => exit::LOCATION,

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use ami_aws::is_region;
+use ami_aws::{ConfiguredEndpoint, EndpointSettings, is_region};
 use ami_cli::markers::{CheckedLast, New, Order, Shape};
 use ami_cli::{Context, Failure, exit};
 use ami_s3::{BucketPath, Endpoint, Settings, Signature};
@@ -70,7 +70,7 @@ impl S3Options {
     /// The region that was given, if S3 can be asked in it: AWS's have names of a certain form, those of other servers any.
     ///
     /// # Errors
-    /// The environment names a server by no URL.
+    /// The environment or the profile names a server by no URL.
     pub fn region_of_s3(&self) -> Result<Option<&str>, Failure> {
         let is_server = is_server(self.endpoint()?.as_ref());
         let region = self.region();
@@ -80,8 +80,22 @@ impl S3Options {
     fn endpoint(&self) -> Result<Option<Endpoint>, Failure> {
         match self.endpoint_url.clone().or_else(|| self.url.clone()) {
             Some(endpoint) => Ok(Some(endpoint)),
-            None => environment_endpoint(),
+            None => self.configured_endpoint(),
         }
+    }
+
+    /// The endpoint that the environment or the profile names.
+    fn configured_endpoint(&self) -> Result<Option<Endpoint>, Failure> {
+        let settings = EndpointSettings::load(self.credentials.profile());
+        let configured = settings.url("S3");
+        configured
+            .map(|ConfiguredEndpoint { setting, url }| {
+                let invalid = |reason| {
+                    Failure::usage(format!("{setting} has invalid value '{url}': {reason}"))
+                };
+                url.parse().map_err(invalid)
+            })
+            .transpose()
     }
 
     /// How many files are transferred at once.
@@ -115,14 +129,4 @@ impl S3Options {
 /// Whether it is a server of somebody's own, whose region may be called anything.
 fn is_server(endpoint: Option<&Endpoint>) -> bool {
     matches!(endpoint, Some(Endpoint::Server(_)))
-}
-
-fn environment_endpoint() -> Result<Option<Endpoint>, Failure> {
-    let set = ami_aws::environment_endpoint("S3");
-    set.map(|(name, value)| {
-        let invalid =
-            |reason| Failure::usage(format!("{name} has invalid value '{value}': {reason}"));
-        value.parse().map_err(invalid)
-    })
-    .transpose()
 }

@@ -129,7 +129,8 @@ impl Connection {
         &self.0.aws
     }
 
-    fn tell(&self, event: Event) {
+    /// Tells whoever listens.
+    pub(crate) fn tell(&self, event: Event) {
         // Where nobody listens, nobody wants to know.
         let _ = self.0.events.send(event);
     }

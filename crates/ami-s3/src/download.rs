@@ -97,7 +97,7 @@ impl Bucket {
                         break Err(error);
                     }
                     let (reason, wait) = (error.to_string(), Duration::ZERO);
-                    self.tell(Event::Retrying { reason, wait });
+                    self.connection().tell(Event::Retrying { reason, wait });
                 }
                 Ok(Ok(arrived)) => break Ok(arrived),
                 Err(error) => break Err(error),

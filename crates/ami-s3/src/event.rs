@@ -4,7 +4,6 @@ use std::time::Duration;
 
 /// Something that a user may want to know while a transfer goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Event {
     /// A try failed, and another one follows.
     Retrying {
@@ -12,17 +11,5 @@ pub enum Event {
         reason: String,
         /// How long it waits before that.
         wait: Duration,
-    },
-    /// A manifest of an older bundle is deleted now, before parts of it are replaced.
-    OlderGoes {
-        /// Bucket and key.
-        location: String,
-    },
-    /// It may not be deleted, if it is there.
-    OlderStays {
-        /// Bucket and key.
-        location: String,
-        /// S3's reason.
-        reason: String,
     },
 }

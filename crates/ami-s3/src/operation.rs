@@ -248,10 +248,11 @@ impl Bucket {
         };
         let retrying = |error: &Error, wait| {
             let reason = error.to_string();
-            self.tell(Event::Retrying { reason, wait });
+            connection.tell(Event::Retrying { reason, wait });
         };
-        let performed = connection.aws().perform(policy, attempt, retrying).await;
-        performed.map_err(|ended| match ended {
+        // On the heap, because it is deep inside the futures of whole stories.
+        let performing = Box::pin(connection.aws().perform(policy, attempt, retrying));
+        performing.await.map_err(|ended| match ended {
             Ended::Failed(error) => error,
             Ended::Late(total) => Error::Request {
                 operation: operation.to_owned(),

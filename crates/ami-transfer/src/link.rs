@@ -99,7 +99,7 @@ impl<O: Observer> Drop for Relay<'_, O> {
 impl From<ami_s3::Event> for Event {
     fn from(event: ami_s3::Event) -> Self {
         match event {
-            ami_s3::Event::Retrying { reason } => Self::Retrying { reason },
+            ami_s3::Event::Retrying { reason, wait } => Self::Retrying { reason, wait },
         }
     }
 }

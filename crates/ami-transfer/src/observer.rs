@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use ami_parts::{Prepared, Staging, Waiting};
 
@@ -64,6 +65,8 @@ pub enum Event {
     Retrying {
         /// What failed, and why.
         reason: String,
+        /// How long it waits before that.
+        wait: Duration,
     },
     /// Files begin to be transferred.
     Begin {
