@@ -127,6 +127,94 @@ fn what_cannot_work_is_said_before_anything_is_made() {
     assert_eq!(result.stdout, "");
 }
 
+/// Everything that a run would stumble over one after the other.
+#[test]
+fn a_dry_run_lists_every_problem_and_shows_the_plan_all_the_same() {
+    let volume = volume("64M", 9 << 20);
+    let small = Mount::new("4M", "mke2fs -q -F -t ext4 -m 0");
+    let (root, destination) = (volume.path(), small.path());
+    fs::write(destination.join("image"), "").unwrap();
+    let certificate = root.join("etc/hostname");
+    let mut arguments = bundling_volume(&root, &destination);
+    let more = [
+        "-s",
+        "8",
+        "-P",
+        "gpt",
+        "-e",
+        "/not-there,/data2",
+        "-i",
+        "none",
+        "-c",
+        certificate.to_str().unwrap(),
+    ];
+    arguments.extend(more.map(str::to_owned));
+    let first = outcome(&mut command("ec2-bundle-vol", &arguments));
+    arguments.push("--dry-run".to_owned());
+    let dry = outcome(&mut command("ec2-bundle-vol", &arguments));
+    arguments.push("--json".to_owned());
+    let json = outcome(&mut command("ec2-bundle-vol", &arguments));
+    assert_eq!(names(&destination), ["image", "lost+found"]);
+
+    let missing = |option: &str, name: &str| {
+        format!(
+            "--{option} has invalid value '{}/{name}': File or directory does not exist.",
+            root.display()
+        )
+    };
+    let said = [
+        missing("exclude", "not-there"),
+        missing("exclude", "data2"),
+        missing("include", "none"),
+        format!("the specified image file {}/image already exists", destination.display()),
+        format!("error reading certificate file {}: ", certificate.display()),
+        format!("no boot loader found on {}: a gpt image needs GRUB 2 for BIOS or GRUB Legacy; install one (", root.display()),
+        "the volume's files need more than an image of 8 MB has: at least 12 MB; give a larger --size or leave out more with --exclude".to_owned(),
+        format!("there may be too little space in {}: ", destination.display()),
+    ];
+    let lines: Vec<&str> = dry
+        .stderr
+        .lines()
+        .filter(|line| *line != "Try 'ec2-bundle-vol --help'")
+        .map(|line| line.strip_prefix("ERROR: ").unwrap_or(line))
+        .collect();
+    assert_eq!(lines.len(), said.len(), "{}", dry.stderr);
+    for (line, said) in lines.iter().zip(&said) {
+        assert!(line.starts_with(said), "{line}, not {said}");
+    }
+    // A run ends with the first of them, and nothing is planned.
+    assert_eq!((first.code, first.stdout.as_str()), (1, ""));
+    assert_eq!(
+        first.stderr,
+        format!("{}\nTry 'ec2-bundle-vol --help'\n", said[0])
+    );
+    assert_eq!(dry.code, 1);
+    for line in [
+        "Partition:    gpt\n",
+        "Boot loader:  none was found\n",
+        "To copy:      ",
+    ] {
+        assert!(dry.stdout.contains(line), "{line} {}", dry.stdout);
+    }
+    assert_eq!((json.code, &json.stderr), (1, &dry.stderr));
+    let plan: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(plan["partition"], "gpt");
+    let problems = plan["problems"].as_array().unwrap();
+    let problems: Vec<&str> = problems.iter().map(|one| one.as_str().unwrap()).collect();
+    assert_eq!(problems, lines);
+}
+
+#[test]
+fn a_dry_run_ends_with_the_code_of_the_first_problem() {
+    let volume = volume("64M", 1000);
+    let _ = assert_fails(
+        &volume.path(),
+        &["--dry-run", "-s", "10241", "-P", "mbr"],
+        254,
+        &["ERROR: the specified size 10241MB is too large\nERROR: no boot loader found on "],
+    );
+}
+
 #[test]
 fn too_little_space_at_the_destination_is_said_beforehand() {
     let volume = volume("64M", 20 << 20);

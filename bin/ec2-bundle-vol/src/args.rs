@@ -21,31 +21,34 @@ pub const DEFINITION: Definition = Definition {
     usage: "-c CERT -k KEY -u ACCOUNT [OPTIONS]",
     notice: None,
     description: &[
-        "Run as root on an instance, it copies the root volume, or another mounted volume, into an image file with a file system of \
-         the same kind, label and UUID, installs the volume's own boot loader in it, and bundles it. It needs the programs that make \
-         such a file system (mke2fs, mkfs.xfs, mkfs.btrfs) and GRUB's grub-mkimage or, for GRUB Legacy, its shell, all on this machine; no \
-         device mapper, no partitioning program, no udev.",
-        "Programs of a volume that is not this machine's root are not run: they are its owner's. --use-volume-tools lets those run that \
-         this machine lacks, without capabilities, network or other processes in sight, in a read-only view of the volume; with --dry-run \
-         none is run even then.",
-        "Everything is looked up first: what cannot work is said before anything is made. --dry-run shows what would be done, and \
-         needs no root. The volume itself is never written to. Whatever happens, no mount and no loop device stays behind.",
-        "The partition type is that of the volume's disk; a volume that is a bare file system gives an image without partitions, and \
-         a folder where nothing is mounted gives gpt. mbr and gpt images start with GRUB 2 or GRUB Legacy, whichever the volume has. \
-         Without partitions the image is for paravirtual instances.",
-        "What is copied: everything on the volume and on mounts of local file systems below it (ext2, ext3, ext4, xfs, jfs, reiserfs, \
-         btrfs). Left out are the contents of /dev, /media, /mnt, /proc and /sys, of other mounts (a tmpfs on /run or /tmp among them) \
-         unless --all is given, this run's own files, the private key of -k by whatever name, what --exclude names, and files that look like secrets or leftovers: */#*# */.#* \
-         *.sw *.swo *.swp *~ *.pem *.priv *id_rsa* *id_dsa* *.gpg *.jks */.ssh/authorized_keys */.bash_history. That list also hits \
-         files that a system needs, as CA certificates: --include brings files back, --no-filter drops the list.",
-        "Patterns are rsync's, several separated by commas: with a slash at the beginning they match from the volume's root, else at \
-         the end of any path; * and ? match within a name, ** across slashes. A pattern must match something.",
-        "--generate-fstab writes, for an image without partitions, the older suite's table for the architecture (/dev/sda1 as the root); \
-         for a partitioned image one that mounts the root by its UUID, which holds whatever the disk is called. The previous table is \
-         kept as fstab.old.",
-        "The manifest inherits from the instance: its image and that one's ancestors, kernel, RAM disk, product codes, block devices. \
-         Options win over it. Outside EC2, give --no-inherit.",
-        "Options may be cut to a prefix that fits no other. The last one of an option that is given twice counts, except for -B.",
+        "Run as root on an instance, it copies the root volume, or another mounted volume, into an image file, installs the volume's boot \
+         loader in it, and bundles it. The image's file system has the kind, label and UUID of the volume's. This machine must have the \
+         programs that make such a file system (mke2fs, mkfs.xfs, mkfs.btrfs) and GRUB's grub-mkimage or, for GRUB Legacy, its shell. \
+         It needs no device mapper, no partitioning program and no udev.",
+        "Programs of a volume that is not this machine's root are not run: they belong to its owner. --use-volume-tools runs those that \
+         this machine lacks, without capabilities or network, unable to see other processes, and with a read-only view of the volume. \
+         --dry-run never runs them.",
+        "Everything is checked before anything is made. --dry-run shows the whole plan and lists every problem in it, one a line on \
+         standard error, and in the list 'problems' with --json; its exit code is that of the first problem. It does not need root, \
+         nor -c, -k and -u; if these are given, the certificates, the key and the instance's metadata are checked as well. The volume \
+         itself is never written to. Whatever happens, no mount and no loop device is left behind.",
+        "The default partition type is that of the volume's disk. A volume that is a bare file system gives an image without partitions, \
+         and a folder that is not a mount point gives gpt. mbr and gpt images boot with GRUB 2 or GRUB Legacy, whichever the volume has. \
+         An image without partitions is for paravirtual instances.",
+        "Everything on the volume is copied, and on mounts of local file systems below it (ext2, ext3, ext4, xfs, jfs, reiserfs, btrfs). \
+         Left out are the contents of /dev, /media, /mnt, /proc and /sys; those of other mounts (such as a tmpfs on /run or /tmp) unless \
+         --all is given; this run's own files; the private key of -k under any name; what --exclude names; and files that look like \
+         secrets or leftovers: */#*# */.#* *.sw *.swo *.swp *~ *.pem *.priv *id_rsa* *id_dsa* *.gpg *.jks */.ssh/authorized_keys \
+         */.bash_history. That list also matches files that a system needs, such as CA certificates: --include keeps single files, \
+         --no-filter drops the list.",
+        "Patterns are rsync's, separated by commas. A pattern with a slash at the beginning matches from the volume's root, any other at \
+         the end of a path; * and ? match within a name, ** across slashes. A pattern must match something.",
+        "--generate-fstab writes the older suite's table for the architecture (/dev/sda1 as the root) if the image has no partitions. A \
+         partitioned image gets a table that mounts the root by its UUID, whatever the disk is called. The previous table is kept as \
+         fstab.old.",
+        "The manifest inherits from the instance: its image and that image's ancestors, kernel, RAM disk, product codes, block devices. \
+         Options override it. Outside EC2, give --no-inherit.",
+        "Options may be shortened to an unambiguous prefix. If an option is given twice, the last one counts, except for -B.",
     ],
     exit_codes: &[
         (

@@ -1,7 +1,9 @@
 //! What the manifest inherits from the instance.
 
-use ami_cli::{BundleOptions, Context, Failure, Inheritance, OrExit, exit};
+use ami_cli::{Context, Failure, Inheritance, OrExit, exit};
 use ami_imds::Inherited;
+
+use crate::args::Arguments;
 
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -9,8 +11,12 @@ use ami_imds::Inherited;
 )]
 struct NoMetadata(#[source] ami_imds::Error);
 
-/// Asks the instance. Items that an option gives are not missed, but for kernel and RAM disk: of these the older suite says so anyway.
-pub fn read(options: &BundleOptions, context: &Context) -> Result<Inheritance, Failure> {
+/// Asks the instance, unless nothing is to be inherited. Items that an option gives are not missed, but for kernel and RAM disk: of these the older suite says so anyway.
+pub fn read(arguments: &Arguments, context: &Context) -> Result<Inheritance, Failure> {
+    if arguments.no_inherit {
+        return Ok(Inheritance::default());
+    }
+    let options = &arguments.bundle;
     let found = match Inherited::read(context.interrupted()) {
         Err(ami_imds::Error::Interrupted) => return Err(Failure::interrupted()),
         found => found.map_err(NoMetadata).or_exit(exit::NO_METADATA)?,

@@ -2,7 +2,9 @@
 
 mod advice;
 mod args;
+mod dry_run;
 mod inheritance;
+mod plan_report;
 mod report;
 mod request;
 
@@ -11,10 +13,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ami_cli::{
-    BundlePlan, BundleReport, Context, Failure, Inheritance, OrExit, Progress, Source, exit,
-};
-use ami_volume::{Error, Event, Made, Making, Plan, Survey};
+use ami_cli::{BundlePlan, BundleReport, Context, Failure, OrExit, Progress, Source, exit};
+use ami_volume::{Error, Event, Made, Making, Plan};
 
 use crate::args::{Arguments, DEFINITION};
 use crate::request::ImageRequest;
@@ -27,27 +27,18 @@ fn main() -> ExitCode {
 }
 
 fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure> {
-    let request = ImageRequest::new(&arguments)?;
+    let mut request = ImageRequest::new(&arguments)?;
     if arguments.dry_run {
-        let survey = Survey::new(request.request, context.interrupted())
-            .map_err(|error| imaging(error, context))?;
-        if let Some(error) = survey.problems.into_iter().next() {
-            return Err(imaging(error, context));
-        }
-        return match &survey.plan {
-            Some(plan) => report::say_plan(plan, context),
-            None => Ok(()),
-        };
+        return dry_run::dry_run(request, &arguments, context);
+    }
+    if let Some(failure) = request.idle_patterns.drain(..).next() {
+        return Err(failure);
     }
     request.check_root()?;
     request.check_size()?;
     let architecture = context.architecture(arguments.bundle.arch.as_deref())?;
     request.check_image()?;
-    let inheritance = if arguments.no_inherit {
-        Inheritance::default()
-    } else {
-        inheritance::read(&arguments.bundle, context)?
-    };
+    let inheritance = inheritance::read(&arguments, context)?;
     let (shown, request) = request.shown_and_request(&architecture);
     let image = shown.image.clone();
     let bundling = match &arguments.identity.identity {

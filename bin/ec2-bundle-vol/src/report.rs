@@ -1,9 +1,9 @@
-//! What the person is told: the older suite's status lines, warnings, the plan of `--dry-run`, the result in JSON.
+//! What the user is told: the older suite's status lines, warnings, the result in JSON.
 
 use std::path::{Path, PathBuf};
 
 use ami_cli::{BundleReport, Context, Failure, counted, shown_path};
-use ami_volume::{Contents, Event, Loader, Made, Origin, PartitionType, Plan};
+use ami_volume::{Contents, Event, Loader, Made, PartitionType, Plan};
 use serde::Serialize;
 
 use crate::request::Shown;
@@ -28,42 +28,6 @@ pub struct Report {
     filtered: Vec<PathBuf>,
     warnings: Vec<String>,
     bundle: Option<BundleReport>,
-}
-
-/// What would be done, for `--dry-run --json`.
-#[derive(Debug, Serialize)]
-struct PlanReport<'a> {
-    volume: &'a Path,
-    file_system: &'static str,
-    label: &'a str,
-    uuid: Option<&'a str>,
-    partition: &'static str,
-    boot_loader: Option<&'static str>,
-    image_size: u64,
-    entries: u64,
-    bytes: u64,
-    along: &'a [PathBuf],
-    excluded: Vec<String>,
-    left_out: Vec<LeftOut<'a>>,
-    filtered: &'a [PathBuf],
-    packaged: Vec<Packaged<'a>>,
-    unreadable: &'a [PathBuf],
-    too_large: &'a [PathBuf],
-    secrets: &'a [PathBuf],
-    needed: u64,
-    free: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct LeftOut<'a> {
-    pattern: &'a str,
-    entries: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Packaged<'a> {
-    path: &'a Path,
-    package: &'a str,
 }
 
 impl Report {
@@ -228,7 +192,7 @@ pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Fai
 }
 
 /// Where the private key lies on the volume.
-fn secrets(contents: &Contents) -> Option<String> {
+pub fn secrets(contents: &Contents) -> Option<String> {
     let names = contents.secrets.iter().map(|path| shown_path(path));
     (names.len() > 0).then(|| {
         format!(
@@ -277,152 +241,5 @@ fn named(names: impl ExactSizeIterator<Item = String>) -> String {
         format!("{shown} and {more} more")
     } else {
         shown
-    }
-}
-
-/// What would be done.
-pub fn say_plan(plan: &Plan, context: &Context) -> Result<(), Failure> {
-    if context.is_json() {
-        return context.print_json(&plan_report(plan));
-    }
-    let mut lines = summary(plan);
-    lines.push("Contents left out:".to_owned());
-    lines.extend(
-        ami_volume::ALWAYS_EMPTY
-            .iter()
-            .map(|path| format!("  {path}")),
-    );
-    let mounts = plan.left_out_mounts.iter();
-    lines.extend(mounts.map(|mount| format!("  {} ({})", shown_path(&mount.path), mount.fs_type)));
-    lines.push("Left out by patterns:".to_owned());
-    for (rule, count) in &plan.contents.left_out {
-        let by = if rule.origin == Origin::Exclude {
-            "--exclude"
-        } else {
-            "secrets and leftovers"
-        };
-        lines.push(format!("  {count} by {} ({by})", rule.pattern));
-    }
-    for path in &plan.contents.filtered {
-        let owner = plan.packaged.iter().find(|(owned, _)| owned == path);
-        let owner = owner
-            .map(|(_, package)| format!("  (of the package {package})"))
-            .unwrap_or_default();
-        lines.push(format!("  {}{owner}", shown_path(path)));
-    }
-    for path in &plan.contents.unreadable {
-        lines.push(format!(
-            "Not looked into, for want of root's rights: {}",
-            shown_path(path)
-        ));
-    }
-    for path in &plan.contents.too_large {
-        lines.push(format!(
-            "Too large for the image's file system, and left out: {}",
-            shown_path(path)
-        ));
-    }
-    lines.extend(secrets(&plan.contents));
-    for line in lines {
-        context.say(&line)?;
-    }
-    Ok(())
-}
-
-/// What will be made, of what.
-fn summary(plan: &Plan) -> Vec<String> {
-    let twin = &plan.twin;
-    let mega = |bytes: u64| bytes.div_ceil(1 << 20);
-    let or_none = |text: &str| {
-        if text.is_empty() {
-            "none".to_owned()
-        } else {
-            text.to_owned()
-        }
-    };
-    let uuid = twin.uuid.clone().unwrap_or_else(|| "a new one".to_owned());
-    let mut lines = vec![
-        format!(
-            "Volume:       {} ({} on {})",
-            plan.volume.display(),
-            plan.fs_type,
-            plan.source.display()
-        ),
-        format!(
-            "Image:        {}, {} MB",
-            plan.request.image.display(),
-            mega(plan.request.size)
-        ),
-        format!(
-            "File system:  {}, label {}, UUID {uuid}",
-            twin.name,
-            or_none(&twin.label)
-        ),
-        format!("Partition:    {}", plan.partition.name()),
-        format!(
-            "Boot loader:  {}",
-            plan.loader
-                .as_ref()
-                .map_or("none: for paravirtual instances", Loader::name)
-        ),
-        format!(
-            "To copy:      {}, {} MB",
-            counted(plan.contents.entries, "file or folder", "files and folders"),
-            mega(plan.contents.data)
-        ),
-        format!(
-            "Space:        up to {} MB needed, {} MB free in {}",
-            mega(plan.needed),
-            mega(plan.free),
-            plan.request.destination.display()
-        ),
-    ];
-    if !twin.subvolume.as_os_str().is_empty() {
-        lines.insert(3, format!("Subvolume:    {}", twin.subvolume.display()));
-    }
-    if !plan.along.is_empty() {
-        lines.push("Mounts copied along:".to_owned());
-        lines.extend(
-            plan.along
-                .iter()
-                .map(|path| format!("  /{}", shown_path(path))),
-        );
-    }
-    lines
-}
-
-fn plan_report(plan: &Plan) -> PlanReport<'_> {
-    PlanReport {
-        volume: &plan.volume,
-        file_system: plan.twin.name,
-        label: &plan.twin.label,
-        uuid: plan.twin.uuid.as_deref(),
-        partition: plan.partition.name(),
-        boot_loader: plan.loader.as_ref().map(Loader::name),
-        image_size: plan.request.size,
-        entries: plan.contents.entries,
-        bytes: plan.contents.data,
-        along: &plan.along,
-        excluded: plan.excluded(),
-        left_out: plan
-            .contents
-            .left_out
-            .iter()
-            .map(|(rule, entries)| LeftOut {
-                pattern: &rule.pattern,
-                entries: *entries,
-            })
-            .collect(),
-        filtered: &plan.contents.filtered,
-        packaged: plan
-            .packaged
-            .iter()
-            .map(|(path, package)| Packaged { path, package })
-            .collect(),
-        unreadable: &plan.contents.unreadable,
-        too_large: &plan.contents.too_large,
-        secrets: &plan.contents.secrets,
-        needed: plan.needed,
-        free: plan.free,
     }
 }

@@ -18,6 +18,8 @@ const PREFIX: &str = "image";
 #[derive(Debug)]
 pub struct ImageRequest {
     pub request: Request,
+    /// Patterns that match nothing on the volume, each as the command line's fault that it is.
+    pub idle_patterns: Vec<Failure>,
     shown: Shown,
     size: i64,
     no_size_checks: bool,
@@ -44,7 +46,7 @@ enum RequestError {
 }
 
 impl ImageRequest {
-    /// Checks options against each other and patterns against the volume.
+    /// Checks the command line: its options against each other.
     pub fn new(arguments: &Arguments) -> Result<Self, Failure> {
         if arguments.fstab.is_some() && arguments.generate_fstab {
             return Err(Failure::not_both("fstab", "generate-fstab"));
@@ -56,8 +58,14 @@ impl ImageRequest {
             )));
         }
         let volume = &arguments.volume;
-        let excludes = patterns("exclude", arguments.exclude.as_deref(), volume)?;
-        let includes = patterns("include", arguments.include.as_deref(), volume)?;
+        let [excludes, includes] = [&arguments.exclude, &arguments.include].map(|given| {
+            let patterns = given.as_deref().unwrap_or_default().split(',');
+            let patterns = patterns.filter(|pattern| !pattern.is_empty());
+            patterns.map(str::to_owned).collect::<Vec<_>>()
+        });
+        let idle = idle_patterns("exclude", &excludes, volume);
+        let idle = idle.chain(idle_patterns("include", &includes, volume));
+        let idle_patterns = idle.collect();
         let destination = arguments.bundle.destination.clone();
         let image = destination.join(prefix);
         let own = ami_parts::replaced_files(&destination, prefix).or_exit(exit::BUNDLING)?;
@@ -105,6 +113,7 @@ impl ImageRequest {
         };
         Ok(Self {
             request,
+            idle_patterns,
             shown,
             size: arguments.size,
             no_size_checks: arguments.bundle.no_size_checks,
@@ -145,32 +154,27 @@ impl ImageRequest {
     }
 }
 
-/// Takes patterns apart; each must match something on the volume.
-fn patterns(option: &str, given: Option<&str>, volume: &Path) -> Result<Vec<String>, Failure> {
-    let mut patterns = Vec::new();
-    for pattern in given
-        .unwrap_or_default()
-        .split(',')
-        .filter(|pattern| !pattern.is_empty())
-    {
+/// The patterns that match nothing on the volume.
+fn idle_patterns<'a>(
+    option: &'a str,
+    patterns: &'a [String],
+    volume: &'a Path,
+) -> impl Iterator<Item = Failure> + 'a {
+    let root = glob::Pattern::escape(&volume.to_string_lossy());
+    let separator = if root.ends_with('/') { "" } else { "/" };
+    patterns.iter().filter_map(move |pattern| {
         let below = pattern.trim_start_matches('/');
-        let root = glob::Pattern::escape(&volume.to_string_lossy());
-        let separator = if root.ends_with('/') { "" } else { "/" };
-        // What glob does not understand, the filter may.
-        let has_match = match glob::glob(&format!("{root}{separator}{below}")) {
-            Ok(mut paths) => {
-                volume.join(below).symlink_metadata().is_ok() || paths.next().is_some()
-            }
+        let path = volume.join(below);
+        let matches = match glob::glob(&format!("{root}{separator}{below}")) {
+            Ok(mut paths) => path.symlink_metadata().is_ok() || paths.next().is_some(),
+            // What glob does not understand, the filter may.
             Err(_) => true,
         };
-        if !has_match {
-            let path = volume.join(below);
-            return Err(Failure::usage(format!(
+        (!matches).then(|| {
+            Failure::usage(format!(
                 "--{option} has invalid value '{}': File or directory does not exist.",
                 path.display()
-            )));
-        }
-        patterns.push(pattern.to_owned());
-    }
-    Ok(patterns)
+            ))
+        })
+    })
 }

@@ -22,18 +22,26 @@ impl Context {
                 prompt::ask("arch", &question, machine)?
             }
         };
-        // Readers of manifests take blanks off and find nothing.
-        if architecture.trim().is_empty() {
-            return Err(Failure::usage(
-                "the architecture is blank: give one with --arch",
-            ));
-        }
+        check_architecture(&architecture)?;
         if !SUPPORTED.contains(&architecture.as_str()) {
             self.warn(&format!("Unsupported architecture [{architecture}]."));
             self.confirm_to_go_on()?;
         }
         Ok(architecture)
     }
+}
+
+/// Refuses an architecture that is blank: readers of manifests take blanks off and find nothing.
+///
+/// # Errors
+/// A wrong command line.
+pub fn check_architecture(architecture: &str) -> Result<(), Failure> {
+    if architecture.trim().is_empty() {
+        return Err(Failure::usage(
+            "the architecture is blank: give one with --arch",
+        ));
+    }
+    Ok(())
 }
 
 /// The machine's architecture in EC2's words.

@@ -9,7 +9,7 @@ use ami_parts::{Prepared, Staging, Waiting};
 use serde::Serialize;
 
 use crate::definition::{Advise, Definition};
-use crate::failure::{Failure, OrExit, advised_line, exit};
+use crate::failure::{Failure, OrExit, advised_line, bare_line, exit};
 use crate::interrupt;
 use crate::print::{print_line, print_text, tell_line};
 use crate::prompt::{self, Answer};
@@ -130,6 +130,11 @@ impl Context {
     /// An error, its causes and what this command's user can do about them, on one line.
     pub fn explained(&self, error: &(dyn Error + 'static)) -> String {
         advised_line(error, self.advise)
+    }
+
+    /// What a failure says, with what this command's user can do about it, on one line.
+    pub fn told(&self, failure: &Failure) -> String {
+        bare_line(failure, self.advise)
     }
 
     /// Asks whether to go on in spite of a warning, unless nothing may be asked.

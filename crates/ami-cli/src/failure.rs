@@ -60,6 +60,8 @@ pub(crate) enum Message {
     Error(Box<dyn Error + Send + Sync>),
     /// The text as it is.
     Plain(String),
+    /// Each in its own way, in this order.
+    All(Vec<Failure>),
     /// `COMMAND interrupted.`
     Interrupted,
     /// Nothing.
@@ -112,6 +114,25 @@ impl Failure {
         }
     }
 
+    /// Fails with several problems at once, unless there are none: all are printed, and the exit code is that of the first.
+    ///
+    /// # Errors
+    /// The problems.
+    pub fn all(problems: Vec<Self>) -> Result<(), Self> {
+        let Some(first) = problems.first() else {
+            return Ok(());
+        };
+        Err(Self {
+            code: first.code,
+            message: Message::All(problems),
+        })
+    }
+
+    /// Whether SIGINT or SIGTERM is why the command ends.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self.message, Message::Interrupted)
+    }
+
     /// SIGINT or SIGTERM came.
     pub fn interrupted() -> Self {
         Self {
@@ -146,9 +167,27 @@ impl Failure {
             }
             Message::Error(error) => format!("ERROR: {}\n", advised(error.as_ref())),
             Message::Plain(text) => format!("{}\n", visible(text)),
+            Message::All(problems) => {
+                let texts: Vec<String> = problems.iter().map(|one| one.text(definition)).collect();
+                texts.concat()
+            }
             Message::Interrupted => format!("{command} interrupted.\n"),
             Message::None => String::new(),
         }
+    }
+}
+
+/// What a failure says, on one line and without what is put around it for people who read standard error.
+pub(crate) fn bare_line(failure: &Failure, advise: Advise) -> String {
+    match &failure.message {
+        Message::Usage(error) | Message::Error(error) => advised_line(error.as_ref(), advise),
+        Message::Plain(text) => visible(text).into_owned(),
+        Message::All(problems) => {
+            let lines: Vec<String> = problems.iter().map(|one| bare_line(one, advise)).collect();
+            lines.join("; ")
+        }
+        Message::Interrupted => "interrupted".to_owned(),
+        Message::None => String::new(),
     }
 }
 
@@ -212,6 +251,30 @@ mod tests {
         advise,
         ..Definition::EMPTY
     };
+
+    #[test]
+    fn several_problems_are_all_told_and_the_first_gives_the_code() {
+        assert!(Failure::all(Vec::new()).is_ok());
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let problems = vec![
+            Failure::new(254, Outer("a".to_owned(), missing)),
+            Failure::usage("--b is wrong"),
+        ];
+        let lines: Vec<String> = problems.iter().map(|one| bare_line(one, advise)).collect();
+        assert_eq!(
+            lines,
+            [
+                "cannot read a: entity not found; look for it\\n",
+                "--b is wrong"
+            ]
+        );
+        let failure = Failure::all(problems).unwrap_err();
+        assert_eq!(failure.code, 254);
+        assert_eq!(
+            failure.text(&DEFINITION),
+            "ERROR: cannot read a: entity not found; look for it\\n\n--b is wrong\nTry 'ec2-x --help'\n"
+        );
+    }
 
     #[test]
     fn the_first_advice_of_the_chain_follows_the_facts() {

@@ -32,6 +32,7 @@ mod run;
 mod sweeper;
 pub mod values;
 
+pub use architecture::check_architecture;
 pub use bundle_files::BundleFiles;
 pub use bundling::{BundlePlan, BundleReport, Inheritance, Source};
 pub use context::Context;

@@ -1,0 +1,61 @@
+//! What `--dry-run` does: it looks everything up, shows the plan, and lists every problem in it.
+
+use ami_cli::{BundlePlan, Context, Failure, Inheritance, check_architecture, exit};
+use ami_volume::Survey;
+
+use crate::args::Arguments;
+use crate::request::ImageRequest;
+use crate::{inheritance, plan_report};
+
+/// Fails with all the problems that would end a run, in the order in which a run would come upon them.
+pub fn dry_run(
+    mut request: ImageRequest,
+    arguments: &Arguments,
+    context: &Context,
+) -> Result<(), Failure> {
+    let mut problems = std::mem::take(&mut request.idle_patterns);
+    problems.extend(request.check_size().err());
+    problems.extend(request.check_image().err());
+    problems.extend(bundling_problems(&request, arguments, context)?);
+    let survey = Survey::new(request.request, context.interrupted())
+        .map_err(|error| crate::imaging(error, context))?;
+    let of_imaging = survey.problems.into_iter();
+    problems.extend(of_imaging.map(|error| Failure::new(exit::BUNDLING, error)));
+    plan_report::say(survey.plan.as_ref(), &problems, context)?;
+    Failure::all(problems)
+}
+
+/// Why the image could not be bundled, or nothing be inherited. Without the certificate, the key and the account, which a dry run
+/// does not need, only the image is planned.
+fn bundling_problems(
+    request: &ImageRequest,
+    arguments: &Arguments,
+    context: &Context,
+) -> Result<Vec<Failure>, Failure> {
+    let identity = arguments.identity.identity.as_ref();
+    if identity.is_none() && !arguments.clone_only {
+        return Ok(Vec::new());
+    }
+    // Where none is given, a run may ask for it; any will do for the checks.
+    let architecture = arguments.bundle.arch.as_deref().unwrap_or("x86_64");
+    let mut problems = Vec::new();
+    problems.extend(check_architecture(architecture).err());
+    let inheritance = match inheritance::read(arguments, context) {
+        Ok(inheritance) => inheritance,
+        Err(failure) if failure.is_interruption() => return Err(failure),
+        Err(failure) => {
+            problems.push(failure);
+            Inheritance::default()
+        }
+    };
+    if let Some(identity) = identity
+        && !arguments.clone_only
+    {
+        let image = &request.request.image;
+        let architecture = architecture.to_owned();
+        let options = &arguments.bundle;
+        let planned = BundlePlan::new(image, architecture, identity, options, inheritance);
+        problems.extend(planned.err());
+    }
+    Ok(problems)
+}
