@@ -2,6 +2,7 @@
 
 use ami_manifest::BundleKey;
 use ami_parts::{PART_SIZE, PartWriter, StagedParts, Staging};
+use ami_pool::Pool;
 use crc32fast::Hasher as Crc32;
 use libdeflater::CompressionLvl;
 use sha1::{Digest, Sha1};
@@ -10,7 +11,7 @@ use crate::cipher::{BLOCK as CIPHER_BLOCK, StreamCipher};
 use crate::deflate::{CHUNK, Chunk, Packed, Packer, STREAM_END};
 use crate::error::Error;
 use crate::gzip;
-use crate::schedule::{self, Emit, Join, Sink, Source};
+use crate::schedule::{self, Join, Sink, Source};
 use crate::settings::{Level, Settings};
 use crate::tar::write;
 use ami_image::{Extent, Image};
@@ -45,7 +46,7 @@ pub fn bundle(
     let mut sink = Store(PartWriter::new(staging, PART_SIZE)?);
     let level: CompressionLvl = level.into();
     schedule::run(
-        settings.threads.get(),
+        &Pool::new(settings.threads),
         settings.interrupted,
         &mut source,
         || Packer::new(level),
@@ -175,6 +176,8 @@ struct Encrypt {
     crc: Crc32,
     length: u64,
     begun: bool,
+    /// What is to be pulled.
+    output: Option<Vec<u8>>,
 }
 
 impl Encrypt {
@@ -184,6 +187,7 @@ impl Encrypt {
             crc: Crc32::new(),
             length: 0,
             begun: false,
+            output: None,
         })
     }
 
@@ -206,17 +210,18 @@ impl Join for Encrypt {
     type In = Packed;
     type Out = Vec<u8>;
 
-    fn push(&mut self, chunk: Packed, emit: &mut Emit<'_, Vec<u8>>) -> Result<(), Error> {
+    fn push(&mut self, chunk: Packed) -> Result<(), Error> {
         self.crc
             .combine(&Crc32::new_with_initial_len(chunk.crc, chunk.length));
         self.length += chunk.length;
         let mut output = Vec::with_capacity(chunk.deflated.len() + 2 * CIPHER_BLOCK);
         self.begin(&mut output)?;
         self.encrypt(&chunk.deflated, &mut output)?;
-        emit(output)
+        self.output = Some(output);
+        Ok(())
     }
 
-    fn finish(&mut self, emit: &mut Emit<'_, Vec<u8>>) -> Result<(), Error> {
+    fn finish(&mut self) -> Result<(), Error> {
         let mut output = Vec::new();
         self.begin(&mut output)?;
         self.encrypt(&STREAM_END, &mut output)?;
@@ -225,7 +230,12 @@ impl Join for Encrypt {
         if let Some(cipher) = self.cipher.take() {
             cipher.finish(&mut output)?;
         }
-        emit(output)
+        self.output = Some(output);
+        Ok(())
+    }
+
+    fn pull(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.output.take())
     }
 }
 

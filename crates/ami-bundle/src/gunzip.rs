@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crc32fast::Hasher as Crc32;
 
 use crate::cutter::Piece;
-use crate::deflate::CHUNK;
 use crate::effort;
 use crate::error::{Error, StreamError};
 use crate::gzip::{self, HeaderReader, TrailerReader};
-use crate::schedule::{Emit, Join, Work};
+use crate::schedule::{Join, Work};
+use crate::standalone::{Failed, MARK, Standalone};
 use crate::zlib::{HISTORY, Inflater};
 
 /// The most that a piece is inflated to by itself, in bytes. What would give more is inflated in order, in bounded memory.
@@ -56,22 +56,15 @@ impl Guesses {
 /// A piece, and what it gives if it stands alone.
 pub(crate) struct Tried {
     bytes: Vec<u8>,
-    alone: Option<Alone>,
-}
-
-struct Alone {
-    output: Vec<u8>,
-    used: usize,
-    /// The deflate stream's last block ended in it.
-    ended: bool,
+    alone: Option<Vec<u8>>,
 }
 
 /// Inflates pieces as if nothing came before them; one a thread.
 pub(crate) struct InflateAlone<'a> {
-    inflater: Inflater,
+    standalone: Standalone,
     guesses: &'a Guesses,
-    /// What a piece is inflated into; what it gives is copied out of it.
-    buffer: Vec<u8>,
+    /// How much the last piece gave, in bytes: the next is likely to give as much.
+    likely: usize,
 }
 
 impl Work for InflateAlone<'_> {
@@ -79,54 +72,51 @@ impl Work for InflateAlone<'_> {
     type Out = Tried;
 
     fn run(&mut self, piece: Piece) -> Result<Tried, Error> {
+        let mut bytes = piece.bytes;
         let alone = if piece.may_stand_alone && self.guesses.are_worth_while() {
-            self.inflate(&piece.bytes)
+            self.inflate(&mut bytes)
         } else {
             None
         };
-        Ok(Tried {
-            bytes: piece.bytes,
-            alone,
-        })
+        Ok(Tried { bytes, alone })
     }
 }
 
 impl<'a> InflateAlone<'a> {
     pub(crate) fn new(guesses: &'a Guesses) -> Self {
         Self {
-            inflater: Inflater::new(),
+            standalone: Standalone::new(),
             guesses,
-            buffer: vec![0; CHUNK],
+            likely: 0,
         }
     }
 
-    fn inflate(&mut self, bytes: &[u8]) -> Option<Alone> {
-        self.inflater.reset(&[]);
-        let (mut used, mut written) = (0, 0);
+    fn inflate(&mut self, bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
+        // Not more room than the piece or the one before it makes likely: what is inflated in vain is lost work.
+        let mut room = match self.likely {
+            0 => 4 * bytes.len(),
+            likely => likely,
+        };
         loop {
-            let progress = self
-                .inflater
-                .inflate(&bytes[used..], &mut self.buffer[written..]);
-            let Some(progress) = progress else {
-                // How much it was before it failed is not known.
-                self.guesses.was_in_vain(self.buffer.len());
-                return None;
-            };
-            used += progress.used;
-            written += progress.written;
-            if progress.ended || (used == bytes.len() && progress.at_block_end) {
-                effort::count(written);
-                return Some(Alone {
-                    output: self.buffer[..written].to_vec(),
-                    used,
-                    ended: progress.ended,
-                });
+            room = room.min(MAX_ALONE);
+            let mut output = vec![0; room + MARK];
+            match self.standalone.inflate(bytes, &mut output) {
+                Ok(length) => {
+                    output.truncate(length);
+                    if length < room / 2 {
+                        output.shrink_to_fit();
+                    }
+                    self.likely = length;
+                    return Some(output);
+                }
+                Err(Failed::NoRoom) if room < MAX_ALONE => room *= 4,
+                Err(_) => {
+                    // How much it was before it failed is not known.
+                    self.guesses.was_in_vain(room);
+                    self.likely = 0;
+                    return None;
+                }
             }
-            if written < self.buffer.len() || self.buffer.len() >= MAX_ALONE {
-                self.guesses.was_in_vain(written);
-                return None; // it ends within a block, or gives too much
-            }
-            self.buffer.resize(2 * self.buffer.len(), 0);
         }
     }
 }
@@ -134,9 +124,16 @@ impl<'a> InflateAlone<'a> {
 /// Puts what the pieces give in order, inflates those that do not stand alone, and checks gzip's frame.
 pub(crate) struct Gunzip<'a> {
     state: GzipState,
+    /// What the piece gave by itself, still to be given.
+    alone: Option<Vec<u8>>,
+    /// A piece that is taken in order, whatever is in it, and how far it has been taken.
+    piece: Vec<u8>,
+    position: usize,
     inflater: Inflater,
     /// The inflater has inflated what came last: it need not be told the history to go on.
     inflater_is_there: bool,
+    /// The inflater filled its output, and may have more to give.
+    inflater_has_more: bool,
     guesses: &'a Guesses,
     /// What is inflated in order, before it is given.
     buffer: Vec<u8>,
@@ -163,25 +160,18 @@ impl<'a> Gunzip<'a> {
     pub(crate) fn new(guesses: &'a Guesses) -> Self {
         Self {
             state: GzipState::Header(HeaderReader::default()),
+            alone: None,
+            piece: Vec::new(),
+            position: 0,
             inflater: Inflater::new(),
             inflater_is_there: false,
+            inflater_has_more: false,
             guesses,
             buffer: vec![0; OUTPUT],
             crc: Crc32::new(),
             length: 0,
             history: Vec::new(),
         }
-    }
-
-    fn give(&mut self, output: Vec<u8>, emit: &mut Emit<'_, Vec<u8>>) -> Result<(), Error> {
-        if output.is_empty() {
-            return Ok(());
-        }
-        self.crc.update(&output);
-        self.length += output.len() as u64;
-        self.guesses.was_given(output.len());
-        self.remember(&output);
-        emit(output)
     }
 
     fn remember(&mut self, output: &[u8]) {
@@ -197,79 +187,76 @@ impl<'a> Gunzip<'a> {
         effort::count(recent.len());
     }
 
-    /// Takes bytes in order, whatever they are.
-    fn feed(&mut self, mut bytes: &[u8], emit: &mut Emit<'_, Vec<u8>>) -> Result<(), Error> {
-        while let Some((&first, rest)) = bytes.split_first() {
-            bytes = match &mut self.state {
-                GzipState::Header(reader) => {
-                    if reader.push(first)? {
-                        self.crc = Crc32::new();
-                        self.length = 0;
-                        self.history.clear();
-                        self.inflater_is_there = false;
-                        self.state = GzipState::BlockStart;
-                    }
-                    rest
+    /// Takes the next byte of gzip's frame.
+    fn take_byte(&mut self, byte: u8) -> Result<(), Error> {
+        match &mut self.state {
+            GzipState::Header(reader) => {
+                if reader.push(byte)? {
+                    self.crc = Crc32::new();
+                    self.length = 0;
+                    self.history.clear();
+                    self.inflater_is_there = false;
+                    self.state = GzipState::BlockStart;
                 }
-                GzipState::BlockStart => {
+            }
+            GzipState::Trailer(reader) => {
+                if reader.push(byte, self.crc.clone().finalize(), self.length)? {
+                    self.state = GzipState::Between;
+                }
+            }
+            GzipState::Between if byte == gzip::HEADER[0] => {
+                let mut reader = HeaderReader::default();
+                let _ = reader.push(byte)?;
+                self.state = GzipState::Header(reader);
+            }
+            _ if byte == 0 => self.state = GzipState::Zeros,
+            _ => return Err(StreamError::TrailingGarbage.into()),
+        }
+        self.position += 1;
+        Ok(())
+    }
+
+    /// Inflates some of the piece, in order.
+    fn inflate(&mut self) -> Result<Vec<u8>, Error> {
+        let rest = &self.piece[self.position..];
+        let progress = self
+            .inflater
+            .inflate(rest, &mut self.buffer)
+            .ok_or(StreamError::Deflate)?;
+        let is_full = progress.written == self.buffer.len();
+        if progress.used == 0 && !is_full && !progress.ended && !rest.is_empty() {
+            return Err(StreamError::Deflate.into());
+        }
+        self.position += progress.used;
+        self.inflater_has_more = is_full && !progress.ended;
+        if progress.ended {
+            self.state = GzipState::Trailer(TrailerReader::default());
+        } else if progress.used == rest.len() && !is_full && progress.at_block_end {
+            self.state = GzipState::BlockStart;
+        }
+        effort::count(progress.written);
+        Ok(self.buffer[..progress.written].to_vec())
+    }
+
+    /// The next output of the piece; `None` when all of it has been taken.
+    fn next_output(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        if let Some(output) = self.alone.take() {
+            return Ok(Some(output));
+        }
+        loop {
+            let next = self.piece.get(self.position).copied();
+            match (&self.state, next) {
+                (GzipState::Inside, None) if !self.inflater_has_more => return Ok(None),
+                (GzipState::Inside, _) => return self.inflate().map(Some),
+                (_, None) => return Ok(None),
+                (GzipState::BlockStart, _) => {
                     if !self.inflater_is_there {
                         self.inflater.reset(&self.history);
                         self.inflater_is_there = true;
                     }
                     self.state = GzipState::Inside;
-                    bytes
                 }
-                GzipState::Inside => self.inflate(bytes, emit)?,
-                GzipState::Trailer(reader) => {
-                    if reader.push(first, self.crc.clone().finalize(), self.length)? {
-                        self.state = GzipState::Between;
-                    }
-                    rest
-                }
-                GzipState::Between if first == gzip::HEADER[0] => {
-                    self.state = GzipState::Header(HeaderReader::default());
-                    bytes
-                }
-                GzipState::Between | GzipState::Zeros if first == 0 => {
-                    self.state = GzipState::Zeros;
-                    rest
-                }
-                GzipState::Between | GzipState::Zeros => {
-                    return Err(StreamError::TrailingGarbage.into());
-                }
-            };
-        }
-        Ok(())
-    }
-
-    /// Inflates what it can of `bytes` and gives the rest of them.
-    fn inflate<'b>(
-        &mut self,
-        mut bytes: &'b [u8],
-        emit: &mut Emit<'_, Vec<u8>>,
-    ) -> Result<&'b [u8], Error> {
-        loop {
-            let progress = self
-                .inflater
-                .inflate(bytes, &mut self.buffer)
-                .ok_or(StreamError::Deflate)?;
-            let full = progress.written == self.buffer.len();
-            let output = self.buffer[..progress.written].to_vec();
-            effort::count(output.len());
-            bytes = &bytes[progress.used..];
-            self.give(output, emit)?;
-            if progress.ended {
-                self.state = GzipState::Trailer(TrailerReader::default());
-                return Ok(bytes);
-            }
-            if bytes.is_empty() && !full {
-                if progress.at_block_end {
-                    self.state = GzipState::BlockStart;
-                }
-                return Ok(bytes);
-            }
-            if progress.used == 0 && !full {
-                return Err(StreamError::Deflate.into());
+                (_, Some(byte)) => self.take_byte(byte)?,
             }
         }
     }
@@ -279,25 +266,37 @@ impl Join for Gunzip<'_> {
     type In = Tried;
     type Out = Vec<u8>;
 
-    fn push(&mut self, piece: Tried, emit: &mut Emit<'_, Vec<u8>>) -> Result<(), Error> {
+    fn push(&mut self, piece: Tried) -> Result<(), Error> {
+        self.position = 0;
         match (&self.state, piece.alone) {
-            (GzipState::BlockStart, Some(alone)) => {
-                self.give(alone.output, emit)?;
+            (GzipState::BlockStart, Some(output)) => {
+                self.alone = Some(output);
+                self.piece = Vec::new();
                 self.inflater_is_there = false;
-                if alone.ended {
-                    self.state = GzipState::Trailer(TrailerReader::default());
-                }
-                self.feed(&piece.bytes[alone.used..], emit)
             }
             (_, alone) => {
                 self.guesses
-                    .was_in_vain(alone.map_or(0, |alone| alone.output.len()));
-                self.feed(&piece.bytes, emit)
+                    .was_in_vain(alone.map_or(0, |output| output.len()));
+                self.piece = piece.bytes;
             }
         }
+        Ok(())
     }
 
-    fn finish(&mut self, _: &mut Emit<'_, Vec<u8>>) -> Result<(), Error> {
+    fn pull(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        while let Some(output) = self.next_output()? {
+            if !output.is_empty() {
+                self.crc.update(&output);
+                self.length += output.len() as u64;
+                self.guesses.was_given(output.len());
+                self.remember(&output);
+                return Ok(Some(output));
+            }
+        }
+        Ok(None)
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
         let part = match self.state {
             GzipState::Between | GzipState::Zeros => return Ok(()),
             GzipState::Header(_) => "gzip's header",
@@ -317,22 +316,20 @@ pub(crate) fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, Error> {
     let mut work = InflateAlone::new(&guesses);
     let mut join = Gunzip::new(&guesses);
     let mut all = Vec::new();
-    let mut emit = |piece: Vec<u8>| {
-        all.extend(piece);
-        Ok(())
-    };
     while let Some(piece) = source.cut().or_else(|| source.rest()) {
-        let tried = work.run(piece)?;
-        join.push(tried, &mut emit)?;
+        join.push(work.run(piece)?)?;
+        while let Some(output) = join.pull()? {
+            all.extend(output);
+        }
     }
-    join.finish(&mut emit)?;
+    join.finish()?;
     Ok(all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deflate::{CHUNK_END, STREAM_END};
+    use crate::deflate::{CHUNK, CHUNK_END, STREAM_END};
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use std::io::{Read, Write};

@@ -39,6 +39,7 @@ mod naming;
 mod schedule;
 mod settings;
 mod staged_image;
+mod standalone;
 mod tar;
 mod unbundle;
 mod zlib;

@@ -1,17 +1,22 @@
-//! Runs a pipeline on a fixed number of threads, in bounded memory, with the order kept.
+//! Runs a pipeline on a pool of threads, in bounded memory, with the order kept.
 //!
 //! ```text
 //! Source ──▶ Work (any number at once) ──▶ Join ──▶ Sink
 //! ```
 //!
-//! Source, join and sink each run on one thread at a time and see the items in order; work runs on all. Every thread is alike: it
-//! takes, of the steps that can be taken, the one farthest downstream. So the threads are all busy while there is work for
-//! them, what is in memory leaves it as soon as it can, and one thread alone does everything in turn.
+//! It stands on top of rayon because rayon has no ordered, bounded bridge of its own: `par_bridge` loses the order, and an ordered
+//! `collect` holds all results (rayon's issues 210 and 1250).
+//!
+//! Source, join and sink each run on one thread at a time and see the items in order; work runs on all threads. A task takes, of the
+//! steps that can be taken, the one farthest downstream, runs it, looks for another, and ends when there is none. So memory is
+//! freed as early as possible, and one thread alone does everything in turn. A task that leaves steps for others spawns
+//! another task. No task waits for another: a step becomes possible only when a task ends one, and that task looks for the next.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+
+use ami_pool::{Pool, Scope};
+use parking_lot::Mutex;
 
 use crate::error::Error;
 
@@ -23,23 +28,23 @@ pub(crate) trait Source: Send {
 }
 
 /// What is done to each item by itself. Every thread has its own.
-pub(crate) trait Work {
+pub(crate) trait Work: Send {
     type In: Send;
     type Out: Send;
     fn run(&mut self, item: Self::In) -> Result<Self::Out, Error>;
 }
 
-/// Takes the results in order and emits any number of pieces for each.
+/// Takes the results in order and makes any number of pieces of each.
 pub(crate) trait Join: Send {
     type In: Send;
     type Out: Send;
-    fn push(&mut self, item: Self::In, emit: &mut Emit<'_, Self::Out>) -> Result<(), Error>;
-    /// Called once, after the last item.
-    fn finish(&mut self, emit: &mut Emit<'_, Self::Out>) -> Result<(), Error>;
+    /// Takes the next result; all pieces of the one before have been pulled.
+    fn push(&mut self, item: Self::In) -> Result<(), Error>;
+    /// Called once, after the last result; more pieces may be pulled then.
+    fn finish(&mut self) -> Result<(), Error>;
+    /// The next piece of what was pushed; `None` when there are no more.
+    fn pull(&mut self) -> Result<Option<Self::Out>, Error>;
 }
-
-/// Passes a piece on to the sink; waits while the sink is behind.
-pub(crate) type Emit<'a, T> = dyn FnMut(T) -> Result<(), Error> + 'a;
 
 /// Takes the pieces in order.
 pub(crate) trait Sink: Send {
@@ -50,14 +55,12 @@ pub(crate) trait Sink: Send {
 /// How many pieces may wait for the sink.
 const OUTBOX: usize = 8;
 
-/// Runs the pipeline to its end.
-///
-/// `threads` is at least 1; where the system gives fewer, there are fewer. `interrupted` is looked at between any two steps.
+/// Runs the pipeline to its end. `interrupted` is looked at between any two steps.
 ///
 /// # Errors
 /// The first error of any step, or [`Error::Interrupted`]. What the other threads were doing is finished and dropped.
 pub(crate) fn run<S, W, J, K>(
-    threads: usize,
+    pool: &Pool,
     interrupted: &AtomicBool,
     source: &mut S,
     new_work: impl Fn() -> W + Sync,
@@ -71,269 +74,228 @@ where
     K: Sink<In = J::Out>,
 {
     let pipeline = Pipeline {
-        window: 4 * threads + 8,
+        threads: pool.threads().get(),
         interrupted,
-        state: Mutex::new(State::new(source, join, sink)),
-        changed: Condvar::new(),
+        new_work,
+        state: Mutex::new(State {
+            window: 4 * pool.threads().get() + 8,
+            tasks: 1,
+            idle: Vec::new(),
+            source: Some(source),
+            source_ended: false,
+            read: 0,
+            to_do: VecDeque::new(),
+            done: BTreeMap::new(),
+            join: Some(join),
+            pulling: Pulling::Nothing,
+            joined: 0,
+            outbox: VecDeque::new(),
+            sink: Some(sink),
+            failed: None,
+        }),
     };
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            let helper = thread::Builder::new();
-            // Where there are no more threads to be had, those that are there do all the work.
-            if helper
-                .spawn_scoped(scope, || pipeline.serve(&mut new_work()))
-                .is_err()
-            {
-                break;
-            }
-        }
-        pipeline.serve(&mut new_work());
-    });
-    let state = pipeline
-        .state
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    match state.failed {
+    pool.scope(|scope| scope.spawn(|scope| pipeline.serve(scope)));
+    match pipeline.state.into_inner().failed {
         Some(error) => Err(error),
         None => Ok(()),
     }
 }
 
-struct Pipeline<'a, S: Source, J: Join, K: Sink, R> {
-    /// How many items may be between the source and the join.
-    window: usize,
+struct Pipeline<'a, S: Source, W: Work, J: Join, K, N> {
+    threads: usize,
     interrupted: &'a AtomicBool,
-    state: Mutex<State<'a, S, J, K, R>>,
-    changed: Condvar,
+    new_work: N,
+    state: Mutex<State<'a, S, W, J, K>>,
 }
 
-struct State<'a, S: Source, J: Join, K: Sink, R> {
-    /// Each is away while a thread runs it.
+struct State<'a, S: Source, W: Work, J: Join, K> {
+    /// How many items may be read and not yet joined.
+    window: usize,
+    /// How many tasks there are, at most one a thread.
+    tasks: usize,
+    /// What no task is using.
+    idle: Vec<W>,
+    /// Source, join and sink are each away while a task runs them.
     source: Option<&'a mut S>,
-    join: Option<&'a mut J>,
-    sink: Option<&'a mut K>,
     source_ended: bool,
-    join_ended: bool,
-    /// Items read and not yet joined.
-    in_flight: usize,
     read: u64,
-    joined: u64,
     to_do: VecDeque<(u64, S::Item)>,
-    done: BTreeMap<u64, R>,
+    done: BTreeMap<u64, W::Out>,
+    join: Option<&'a mut J>,
+    pulling: Pulling,
+    joined: u64,
     outbox: VecDeque<J::Out>,
+    sink: Option<&'a mut K>,
     failed: Option<Error>,
-    stopped: bool,
 }
 
-enum Step<'a, S: Source, J: Join, K: Sink, R> {
+/// Whose pieces the join is giving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pulling {
+    Nothing,
+    Item,
+    /// Those that come after the last item.
+    End,
+    Ended,
+}
+
+enum Step<'a, S: Source, W: Work, J: Join, K> {
     Sink(&'a mut K, J::Out),
-    Join(&'a mut J, R),
-    FinishJoin(&'a mut J),
-    Work(u64, S::Item),
+    Join(&'a mut J, Feed<W::Out>),
+    Work(Option<W>, u64, S::Item),
     Source(&'a mut S),
 }
 
-impl<'a, S: Source, J: Join<In = R>, K: Sink<In = J::Out>, R> State<'a, S, J, K, R> {
-    fn new(source: &'a mut S, join: &'a mut J, sink: &'a mut K) -> Self {
-        Self {
-            source: Some(source),
-            join: Some(join),
-            sink: Some(sink),
-            source_ended: false,
-            join_ended: false,
-            in_flight: 0,
-            read: 0,
-            joined: 0,
-            to_do: VecDeque::new(),
-            done: BTreeMap::new(),
-            outbox: VecDeque::new(),
-            failed: None,
-            stopped: false,
-        }
-    }
+/// What the join is told before a piece is pulled.
+enum Feed<R> {
+    Nothing,
+    Item(R),
+    End,
+}
 
+impl<'a, S: Source, W: Work, J: Join, K> State<'a, S, W, J, K> {
     /// Takes the step farthest downstream of those that can be taken.
-    fn take_step(&mut self, window: usize) -> Option<Step<'a, S, J, K, R>> {
-        if let Some(step) = self.take_sink_step() {
-            return Some(step);
+    fn take_step(&mut self) -> Option<Step<'a, S, W, J, K>> {
+        if self.failed.is_some() {
+            return None;
         }
-        if let Some(join) = self.join.take() {
-            if let Some(item) = self.done.remove(&self.joined) {
-                return Some(Step::Join(join, item));
-            }
-            if self.source_ended && self.joined == self.read && !self.join_ended {
-                return Some(Step::FinishJoin(join));
-            }
-            self.join = Some(join);
+        if self.sink_can_run() {
+            return Some(Step::Sink(self.sink.take()?, self.outbox.pop_front()?));
+        }
+        if self.join_can_run() {
+            let feed = match self.pulling {
+                Pulling::Nothing => match self.done.remove(&self.joined) {
+                    Some(item) => Feed::Item(item),
+                    None => Feed::End,
+                },
+                _ => Feed::Nothing,
+            };
+            return Some(Step::Join(self.join.take()?, feed));
         }
         if let Some((number, item)) = self.to_do.pop_front() {
-            return Some(Step::Work(number, item));
+            return Some(Step::Work(self.idle.pop(), number, item));
         }
-        if !self.source_ended && self.in_flight < window {
+        if self.source_can_run() {
             return self.source.take().map(Step::Source);
         }
         None
     }
 
-    fn take_sink_step(&mut self) -> Option<Step<'a, S, J, K, R>> {
-        let sink = self.sink.take()?;
-        match self.outbox.pop_front() {
-            Some(piece) => Some(Step::Sink(sink, piece)),
-            None => {
-                self.sink = Some(sink);
-                None
-            }
-        }
+    fn has_step(&self) -> bool {
+        self.sink_can_run()
+            || self.join_can_run()
+            || !self.to_do.is_empty()
+            || self.source_can_run()
     }
 
-    fn ended(&self) -> bool {
-        self.stopped || (self.join_ended && self.outbox.is_empty() && self.sink.is_some())
+    fn sink_can_run(&self) -> bool {
+        self.sink.is_some() && !self.outbox.is_empty()
+    }
+
+    fn join_can_run(&self) -> bool {
+        let has_more = match self.pulling {
+            Pulling::Nothing => {
+                self.done.contains_key(&self.joined)
+                    || (self.source_ended && self.joined == self.read)
+            }
+            Pulling::Item | Pulling::End => true,
+            Pulling::Ended => false,
+        };
+        self.join.is_some() && self.outbox.len() < OUTBOX && has_more
+    }
+
+    fn source_can_run(&self) -> bool {
+        let in_flight = self.read - self.joined;
+        self.source.is_some() && !self.source_ended && in_flight < self.window as u64
     }
 }
 
-impl<'a, S, J, K, R> Pipeline<'a, S, J, K, R>
+impl<'a, S, W, J, K, N> Pipeline<'a, S, W, J, K, N>
 where
-    S: Source,
-    J: Join<In = R>,
+    S: Source<Item = W::In>,
+    W: Work,
+    J: Join<In = W::Out>,
     K: Sink<In = J::Out>,
-    R: Send,
+    N: Fn() -> W + Sync,
 {
-    fn serve<W: Work<In = S::Item, Out = R>>(&self, work: &mut W) {
-        let stop_on_panic = StopOnPanic(self);
+    /// What a task does.
+    fn serve<'scope>(&'scope self, scope: &Scope<'_, 'scope>) {
         loop {
-            let mut state = self.lock();
-            let step = loop {
-                if state.ended() {
-                    self.changed.notify_all();
-                    std::mem::forget(stop_on_panic);
-                    return;
-                }
-                if self.interrupted.load(Ordering::Relaxed) {
-                    Self::fail(&mut state, Error::Interrupted);
-                    continue;
-                }
-                match state.take_step(self.window) {
-                    Some(step) => break step,
-                    None => state = self.wait(state),
-                }
+            let mut state = self.state.lock();
+            let Some(step) = state.take_step() else {
+                state.tasks -= 1;
+                return;
             };
-            drop(state);
-            if let Err(error) = self.run_step(step, work) {
-                Self::fail(&mut self.lock(), error);
+            if self.interrupted.load(Ordering::Relaxed) {
+                let _ = state.failed.get_or_insert(Error::Interrupted);
+                return;
             }
-            self.changed.notify_all();
+            let has_room = state.tasks < self.threads && state.has_step();
+            state.tasks += usize::from(has_room);
+            drop(state);
+            if has_room {
+                scope.spawn(|scope| self.serve(scope));
+            }
+            if let Err(error) = self.run(step) {
+                // The first error is the one that is reported.
+                let _ = self.state.lock().failed.get_or_insert(error);
+            }
         }
     }
 
-    fn run_step<W: Work<In = S::Item, Out = R>>(
-        &self,
-        step: Step<'a, S, J, K, R>,
-        work: &mut W,
-    ) -> Result<(), Error> {
+    fn run(&self, step: Step<'a, S, W, J, K>) -> Result<(), Error> {
         match step {
             Step::Sink(sink, piece) => {
                 sink.take(piece)?;
-                self.lock().sink = Some(sink);
+                self.state.lock().sink = Some(sink);
             }
-            Step::Join(join, item) => {
-                join.push(item, &mut |piece| self.emit(piece))?;
-                let mut state = self.lock();
+            Step::Join(join, feed) => {
+                let fed = match feed {
+                    Feed::Nothing => None,
+                    Feed::Item(item) => {
+                        join.push(item)?;
+                        Some(Pulling::Item)
+                    }
+                    Feed::End => {
+                        join.finish()?;
+                        Some(Pulling::End)
+                    }
+                };
+                let piece = join.pull()?;
+                let mut state = self.state.lock();
                 state.join = Some(join);
-                state.joined += 1;
-                state.in_flight -= 1;
+                state.pulling = fed.unwrap_or(state.pulling);
+                match piece {
+                    Some(piece) => state.outbox.push_back(piece),
+                    None if state.pulling == Pulling::Item => {
+                        state.pulling = Pulling::Nothing;
+                        state.joined += 1;
+                    }
+                    None => state.pulling = Pulling::Ended,
+                }
             }
-            Step::FinishJoin(join) => {
-                join.finish(&mut |piece| self.emit(piece))?;
-                let mut state = self.lock();
-                state.join = Some(join);
-                state.join_ended = true;
-            }
-            Step::Work(number, item) => {
+            Step::Work(work, number, item) => {
+                let mut work = work.unwrap_or_else(&self.new_work);
                 let result = work.run(item)?;
-                let _ = self.lock().done.insert(number, result);
+                let mut state = self.state.lock();
+                let _ = state.done.insert(number, result);
+                state.idle.push(work);
             }
             Step::Source(source) => {
                 let item = source.next()?;
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 state.source = Some(source);
                 match item {
                     Some(item) => {
                         let number = state.read;
-                        state.read += 1;
-                        state.in_flight += 1;
                         state.to_do.push_back((number, item));
+                        state.read += 1;
                     }
                     None => state.source_ended = true,
                 }
             }
         }
         Ok(())
-    }
-
-    /// Puts a piece in the outbox. While that is full, this thread does the sink's work, or waits for who does it.
-    fn emit(&self, piece: J::Out) -> Result<(), Error> {
-        let mut state = self.lock();
-        loop {
-            if self.interrupted.load(Ordering::Relaxed) || state.stopped {
-                return Err(Error::Interrupted);
-            }
-            if state.outbox.len() < OUTBOX {
-                state.outbox.push_back(piece);
-                drop(state);
-                self.changed.notify_all();
-                return Ok(());
-            }
-            state = match state.take_sink_step() {
-                Some(Step::Sink(sink, waiting)) => {
-                    drop(state);
-                    sink.take(waiting)?;
-                    let mut state = self.lock();
-                    state.sink = Some(sink);
-                    state
-                }
-                _ => self.wait(state),
-            };
-        }
-    }
-
-    /// The first error is the one that is reported: those that follow are its echo.
-    fn fail(state: &mut State<'a, S, J, K, R>, error: Error) {
-        state.stopped = true;
-        let _ = state.failed.get_or_insert(error);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<'a, S, J, K, R>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'g>(
-        &self,
-        guard: MutexGuard<'g, State<'a, S, J, K, R>>,
-    ) -> MutexGuard<'g, State<'a, S, J, K, R>> {
-        self.changed
-            .wait(guard)
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Lets the other threads go when one panics, so that the panic is seen and not a program that hangs.
-struct StopOnPanic<'p, 'a, S, J, K, R>(&'p Pipeline<'a, S, J, K, R>)
-where
-    S: Source,
-    J: Join<In = R>,
-    K: Sink<In = J::Out>,
-    R: Send;
-
-impl<S, J, K, R> Drop for StopOnPanic<'_, '_, S, J, K, R>
-where
-    S: Source,
-    J: Join<In = R>,
-    K: Sink<In = J::Out>,
-    R: Send,
-{
-    fn drop(&mut self) {
-        self.0.lock().stopped = true;
-        self.0.changed.notify_all();
     }
 }
 
@@ -382,21 +344,32 @@ mod tests {
         }
     }
 
-    /// Emits as many pieces as the item's number modulo 7: none for some.
+    /// Makes as many pieces as the item's number modulo 7: none of some.
     struct Repeat {
         alive: &'static AtomicUsize,
         most_alive: usize,
+        pieces: std::iter::RepeatN<u64>,
     }
     impl Join for Repeat {
         type In = u64;
         type Out = u64;
-        fn push(&mut self, item: u64, emit: &mut Emit<'_, u64>) -> Result<(), Error> {
+        fn push(&mut self, item: u64) -> Result<(), Error> {
+            assert_eq!(
+                self.pieces.len(),
+                0,
+                "all pieces of the one before were pulled"
+            );
             let alive = self.alive.fetch_sub(1, Ordering::SeqCst);
             self.most_alive = self.most_alive.max(alive);
-            (0..item % 7).try_for_each(|_| emit(item))
+            self.pieces = std::iter::repeat_n(item, (item % 7) as usize);
+            Ok(())
         }
-        fn finish(&mut self, emit: &mut Emit<'_, u64>) -> Result<(), Error> {
-            emit(u64::MAX)
+        fn finish(&mut self) -> Result<(), Error> {
+            self.pieces = std::iter::repeat_n(u64::MAX, 1);
+            Ok(())
+        }
+        fn pull(&mut self) -> Result<Option<u64>, Error> {
+            Ok(self.pieces.next())
         }
     }
 
@@ -449,6 +422,7 @@ mod tests {
         let mut join = Repeat {
             alive,
             most_alive: 0,
+            pieces: std::iter::repeat_n(0, 0),
         };
         let mut sink = Collect {
             fail_at: s.sink_fails,
@@ -456,7 +430,7 @@ mod tests {
         };
         let interrupted = AtomicBool::new(s.interrupted);
         let result = run(
-            s.threads,
+            &Pool::new(s.threads.try_into().unwrap()),
             &interrupted,
             &mut source,
             || Square { panic_at: s.panics },

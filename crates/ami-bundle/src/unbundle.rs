@@ -3,6 +3,7 @@
 use ami_image::{Description, ImageSink, Nowhere};
 use ami_manifest::BundleKey;
 use ami_parts::{PartFile, PartReader};
+use ami_pool::Pool;
 use sha1::{Digest, Sha1};
 
 use crate::cipher::StreamCipher;
@@ -96,7 +97,7 @@ where
         length: 0,
     };
     schedule::run(
-        settings.threads.get(),
+        &Pool::new(settings.threads),
         settings.interrupted,
         &mut source,
         || InflateAlone::new(&guesses),
