@@ -2,14 +2,17 @@
 //!
 //! libdeflate makes of a chunk a whole deflate stream, whose last block carries the final-block bit (RFC 1951, 3.2.3). To stand
 //! before another chunk, that bit must be cleared and the stream must end at a byte: an empty stored block (three zero bits,
-//! padding, `00 00 FF FF`) sees to that, and marks for readers where a chunk ends. Both positions, of the last block's header
-//! and of its end, come from inflating the chunk with zlib, which at the same time proves that it comes back as it went in.
+//! padding, `00 00 FF FF`) sees to that, and marks for readers where a chunk ends. Where the last block is comes from a search
+//! ([`last_block`]). Then the very bytes that are written are inflated, and must give what was read. If they do not, zlib walks
+//! through the chunk's blocks to the last.
 
 use libdeflater::{CompressionLvl, Compressor};
 
 use crate::error::Error;
+use crate::last_block;
 use crate::schedule::Work;
-use crate::zlib::BlockWalker;
+use crate::standalone::{MARK, MARKED_END, Standalone};
+use crate::zlib::{BlockWalker, LastBlock};
 
 /// How much of the stream is compressed by itself, in bytes. Larger chunks compress a little better; smaller ones
 /// take less memory and keep more threads busy.
@@ -42,6 +45,9 @@ pub(crate) struct Packed {
 /// Compresses chunks; one a thread.
 pub(crate) struct Packer {
     compressor: Compressor,
+    /// What a chunk is compressed into.
+    buffer: Vec<u8>,
+    standalone: Standalone,
     walker: BlockWalker,
     /// Where chunks are inflated to.
     proof: Vec<u8>,
@@ -51,6 +57,8 @@ impl Packer {
     pub(crate) fn new(level: CompressionLvl) -> Self {
         Self {
             compressor: Compressor::new(level),
+            buffer: Vec::new(),
+            standalone: Standalone::new(),
             walker: BlockWalker::new(),
             proof: Vec::new(),
         }
@@ -65,6 +73,38 @@ impl Packer {
     }
 }
 
+impl Packer {
+    /// Joins where the last block is likely to be, and proves it.
+    fn join_by_search(&mut self, deflated: &mut Vec<u8>, data: &[u8]) -> bool {
+        let size = deflated.len();
+        let Some(guess) = last_block::find(deflated) else {
+            return false;
+        };
+        if make_joinable(deflated, guess).is_some() {
+            self.proof.resize(data.len() + MARK, 0);
+            let inflated = self.standalone.inflate(deflated, &mut self.proof);
+            if inflated == Ok(data.len()) && self.proof[..data.len()] == *data {
+                return true;
+            }
+        }
+        undo_join(deflated, guess, size);
+        false
+    }
+
+    /// Joins where zlib finds the last block, which proves that the chunk comes back.
+    fn join_by_walk(&mut self, deflated: &mut Vec<u8>, data: &[u8]) -> Result<(), &'static str> {
+        self.proof.resize(data.len(), 0);
+        let last = self
+            .walker
+            .walk(deflated, &mut self.proof)
+            .ok_or("the compressed data is invalid")?;
+        if self.proof != *data {
+            return Err("the compressed data is that of other bytes");
+        }
+        make_joinable(deflated, last).ok_or("the last block is not where it was found")
+    }
+}
+
 impl Work for Packer {
     type In = Chunk;
     type Out = Packed;
@@ -75,23 +115,17 @@ impl Work for Packer {
             reason,
         };
         let data = &chunk.data;
-        let mut deflated = vec![0; self.compressor.deflate_compress_bound(data.len()) + JOINT];
+        let bound = self.compressor.deflate_compress_bound(data.len());
+        self.buffer.resize(bound.max(self.buffer.len()), 0);
         let size = self
             .compressor
-            .deflate_compress(data, &mut deflated)
+            .deflate_compress(data, &mut self.buffer)
             .map_err(|_| wrong("the compressor's own bound was too small"))?;
-        deflated.truncate(size);
-
-        self.proof.resize(data.len(), 0);
-        let last = self
-            .walker
-            .walk(&deflated, &mut self.proof)
-            .ok_or(wrong("the compressed data is invalid"))?;
-        if self.proof != *data {
-            return Err(wrong("the compressed data is that of other bytes"));
+        let mut deflated = Vec::with_capacity(size + JOINT + MARKED_END);
+        deflated.extend_from_slice(&self.buffer[..size]);
+        if !self.join_by_search(&mut deflated, data) {
+            self.join_by_walk(&mut deflated, data).map_err(wrong)?;
         }
-        make_joinable(&mut deflated, last.header, last.end)
-            .ok_or(wrong("the last block is not where it was found"))?;
         Ok(Packed {
             deflated,
             crc: crc32fast::hash(data),
@@ -100,8 +134,9 @@ impl Work for Packer {
     }
 }
 
-/// Clears the last block's final-block bit and puts an empty stored block behind it. Positions are in bits.
-fn make_joinable(deflated: &mut Vec<u8>, header: u64, end: u64) -> Option<()> {
+/// Clears the last block's final-block bit and puts an empty stored block behind it.
+fn make_joinable(deflated: &mut Vec<u8>, last: LastBlock) -> Option<()> {
+    let LastBlock { header, end } = last;
     let header_byte = deflated.get_mut(usize::try_from(header / 8).ok()?)?;
     let final_bit = 1 << (header % 8);
     if *header_byte & final_bit == 0 {
@@ -119,6 +154,14 @@ fn make_joinable(deflated: &mut Vec<u8>, header: u64, end: u64) -> Option<()> {
     deflated.resize(usize::try_from(stored_header_end.div_ceil(8)).ok()?, 0);
     deflated.extend_from_slice(&CHUNK_END);
     Some(())
+}
+
+/// Takes back what [`make_joinable`] did to a stream of this size.
+fn undo_join(deflated: &mut Vec<u8>, last: LastBlock, size: usize) {
+    deflated.truncate(size);
+    if let Some(byte) = deflated.get_mut((last.header / 8) as usize) {
+        *byte |= 1 << (last.header % 8);
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +241,7 @@ mod tests {
         // A final block of fixed codes that holds nothing: bits 0 to 9.
         let join = |header, end| {
             let mut stream = STREAM_END.to_vec();
-            make_joinable(&mut stream, header, end).map(|()| stream)
+            make_joinable(&mut stream, LastBlock { header, end }).map(|()| stream)
         };
         assert_eq!(join(0, 10).unwrap(), [2, 0, 0, 0, 0xff, 0xff]);
         for (header, end) in [(3, 10), (8, 10), (0, 2), (0, 8), (0, 17), (99, 10)] {

@@ -35,6 +35,7 @@ mod error;
 pub mod fuzzing;
 mod gunzip;
 mod gzip;
+mod last_block;
 mod naming;
 mod schedule;
 mod settings;
