@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use end_to_end::images::noise;
 use end_to_end::same::{assert_same_bytes, assert_same_files};
@@ -29,6 +30,12 @@ fn a_bundle_made_with_them_comes_back() {
         "  ec2-bundle-vol -k {private_key} -c {certificate} -u ACCOUNT -r x86_64 -d /mnt --batch\n"
     );
     assert!(made.stdout.ends_with(&next), "{}", made.stdout);
+    let until = shell(
+        "openssl x509 -in cert-ec2-ami-tools.pem -noout -enddate | cut -d = -f 2",
+        work.path(),
+    );
+    let about = format!("  \"CN=ec2-ami-tools\", 2048 bits, valid until {until}\n");
+    assert!(made.stdout.contains(&about), "{}", made.stdout);
     let mode = |path: &str| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode(&private_key), mode(&certificate)), (0o600, 0o644));
 
@@ -192,4 +199,95 @@ fn what_makes_no_sense_is_refused() {
         assert_eq!((result.code, result.stderr), (1, expected));
     }
     assert_eq!(names(work.path()), [""; 0]);
+}
+
+/// A certificate for `key` that is valid for the time that `days` says, counted from now.
+fn certificate_of(key: &str, name: &str, days: &str, work: &Path) -> String {
+    let path = format!("{name}.pem");
+    let _ = shell(
+        &format!(
+            "openssl req -new -key '{key}' -subj '/CN={name}' -out request
+             openssl x509 -req -in request -signkey '{key}' {days} -out {path}"
+        ),
+        work,
+    );
+    work.join(path).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_warned_of_and_used_and_ec2s_own_is_not_looked_at() {
+    let work = folder();
+    let root = work.path().to_str().unwrap();
+    let private_key = key("user2048.key");
+    let private_key = private_key.to_str().unwrap();
+    let expired = certificate_of(private_key, "gone", "-days -1", work.path());
+    let until = shell(
+        "openssl x509 -in gone.pem -noout -enddate | cut -d = -f 2",
+        work.path(),
+    );
+    let warning = format!(
+        "WARNING: the certificate {expired} (\"CN=gone\") has expired: it was valid until {until}.\n"
+    );
+    let image = work.path().join("image");
+    fs::write(&image, noise(100_000, 1)).unwrap();
+    let bundled = run(
+        "ec2-bundle-image",
+        &[
+            "-k",
+            private_key,
+            "-c",
+            &expired,
+            "--ec2cert",
+            &expired,
+            "-u",
+            "123456789012",
+            "-r",
+            "x86_64",
+            "-i",
+            image.to_str().unwrap(),
+            "-d",
+            root,
+            "-p",
+            "bundle",
+            "--batch",
+        ],
+    );
+    assert_eq!((bundled.code, &bundled.stderr), (0, &warning));
+    let manifest = format!("{root}/bundle.manifest.xml");
+    let verified = run("ec2-verify-bundle", &["-m", &manifest, "-c", &expired]);
+    assert_eq!((verified.code, &verified.stderr), (0, &warning));
+    let signature = format!(
+        "signature  ok           that of the certificate's owner: \"CN=gone\", 2048 bits, valid until {until}\n"
+    );
+    assert!(verified.stdout.contains(&signature), "{}", verified.stdout);
+    let unbundled = run(
+        "ec2-unbundle",
+        &[
+            "-k",
+            private_key,
+            "-c",
+            &expired,
+            "-m",
+            &manifest,
+            "-s",
+            root,
+            "-d",
+            root,
+        ],
+    );
+    assert_eq!((unbundled.code, &unbundled.stderr), (0, &warning));
+    let migrated = run(
+        "ec2-migrate-manifest",
+        &[
+            "-k",
+            private_key,
+            "-c",
+            &expired,
+            "-m",
+            &manifest,
+            "--no-mapping",
+            "--batch",
+        ],
+    );
+    assert_eq!((migrated.code, &migrated.stderr), (0, &warning));
 }

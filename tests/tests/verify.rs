@@ -5,7 +5,7 @@ use std::path::Path;
 
 use end_to_end::images::incompressible;
 use end_to_end::same::assert_same_files;
-use end_to_end::{bundle, contents, folder, key, run};
+use end_to_end::{bundle, contents, folder, key, run, shell};
 use serde_json::Value;
 
 fn verify(folder: &Path, more: &[&str]) -> (i32, String) {
@@ -41,6 +41,11 @@ fn every_check_holds_fails_or_says_what_it_takes() {
         })
         .sum();
 
+    let script = format!(
+        "openssl x509 -in '{}' -noout -enddate | cut -d = -f 2",
+        certificate.display()
+    );
+    let until = shell(&script, bundled.path());
     assert_eq!(
         verify(bundled.path(), &all),
         (
@@ -50,7 +55,7 @@ fn every_check_holds_fails_or_says_what_it_takes() {
                  parts      ok           3 of 3 are there\n\
                  sizes      ok           {size} bytes in all\n\
                  digests    ok           SHA-1 of every part\n\
-                 signature  ok           that of the certificate's owner\n\
+                 signature  ok           that of the certificate's owner: \"O=golden test, CN=golden user 2048\", 2048 bits, valid until {until}\n\
                  stream     ok           it gives the image image, as it was bundled\n"
             )
         )
@@ -68,7 +73,10 @@ fn every_check_holds_fails_or_says_what_it_takes() {
     );
     assert_eq!(code, 254);
     assert!(
-        said.contains("signature  FAILED       the manifest's signature does not hold"),
+        said.contains(
+            "signature  FAILED       the manifest's signature does not hold: the manifest was changed after it was signed, or signed with \
+             another key than that of \"O=golden test, CN=golden unrelated\"\n"
+        ),
         "{said}"
     );
     assert!(

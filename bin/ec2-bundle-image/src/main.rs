@@ -20,6 +20,7 @@ fn bundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         BundlePlan::check_size(&path, metadata.len(), &arguments.bundle)?;
     }
     context.say("Bundling image file...")?;
+    context.warn_of_certificate(&arguments.identity.cert);
     let plan = BundlePlan::new(
         &path,
         architecture,

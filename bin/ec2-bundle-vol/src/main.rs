@@ -42,13 +42,16 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
     let (shown, request) = request.shown_and_request(&architecture);
     let image = shown.image.clone();
     let bundling = match &arguments.identity.identity {
-        Some(identity) if !arguments.clone_only => Some(BundlePlan::new(
-            &image,
-            architecture,
-            identity,
-            &arguments.bundle,
-            inheritance,
-        )?),
+        Some(identity) if !arguments.clone_only => {
+            context.warn_of_certificate(&identity.cert);
+            Some(BundlePlan::new(
+                &image,
+                architecture,
+                identity,
+                &arguments.bundle,
+                inheritance,
+            )?)
+        }
         _ => None,
     };
     let plan =

@@ -59,7 +59,7 @@ pub struct Arguments {
     /// The folder for both files
     #[arg(short = 'd', long, value_name = "DIR", default_value = ".", value_parser = values::existing_folder, help_heading = KEY)]
     pub destination: PathBuf,
-    /// How long the certificate is good
+    /// Days that the certificate is valid
     #[arg(long, value_name = "N", default_value = "3650", value_parser = days, help_heading = KEY)]
     pub days: u32,
     /// The key's size

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ami_cli::{Context, Failure, OrExit, exit};
-use ami_manifest::NewIdentity;
+use ami_manifest::{Certificate, CertificateInfo, NewIdentity};
 use ami_parts::NewFile;
 use serde::Serialize;
 
@@ -53,6 +53,7 @@ fn create(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         }
     }
     let new = NewIdentity::generate(bits, days, &cn).or_exit(exit::OTHER)?;
+    let made = Certificate::parse(&new.certificate).or_exit(exit::OTHER)?;
     let staging = context.staging(&destination).or_exit(exit::OTHER)?;
     staging
         .write(KEY, &new.private_key, SECRET)
@@ -76,17 +77,19 @@ fn create(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let said = if context.is_json() {
         context.print_json(&report)
     } else {
-        say(&report, context)
+        say(&report, made.info(), context)
     };
     said.map_err(|failure| failure.after(&report.certificate))
 }
 
-fn say(report: &Report, context: &Context) -> Result<(), Failure> {
+fn say(report: &Report, info: Option<&CertificateInfo>, context: &Context) -> Result<(), Failure> {
     let (key, certificate) = (report.private_key.display(), report.certificate.display());
     context.say(&format!("Private key: {key}"))?;
     context.say(&format!("Certificate: {certificate}"))?;
+    if let Some(info) = info {
+        context.say(&format!("  {info}"))?;
+    }
     context.say(&format!("  SHA-256 {}", report.sha256))?;
-    context.say(&format!("  good until {}", report.not_after))?;
     context.say("")?;
     context.say("Keep a copy of the private key where it is safe: without it bundles cannot be read. To make one, as root:")?;
     context.say(&format!(

@@ -135,7 +135,7 @@ impl Arguments {
             older_folder: format!("/tmp/ami-migration-{name}").into(),
             manifest: name,
             acl: self.place.acl,
-            migration: self.migration.settings(find_ec2_certificate),
+            migration: self.migration.settings(find_ec2_certificate, context),
         })
     }
 }

@@ -23,7 +23,7 @@ fn migrate(arguments: Arguments, context: &Context) -> Result<(), Failure> {
             let request = MigrateManifest {
                 manifest: arguments.manifest.clone(),
                 region: arguments.region().map(str::to_owned),
-                migration: options.settings(&find_ec2_certificate),
+                migration: options.settings(&find_ec2_certificate, context),
                 identity: &|| reporter.or_stop(arguments.credentials.identity(context)),
             };
             ami_transfer::migrate_manifest(&request, reporter).await

@@ -30,6 +30,7 @@ fn unbundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let manifest = arguments.manifest;
     let contents = BundleContents::load(&manifest).or_exit(exit::OTHER)?;
     if let Some(path) = &arguments.cert {
+        context.warn_of_certificate(path);
         let certificate = Certificate::load(path).or_exit(exit::OTHER)?;
         contents.verify(&certificate).or_exit(exit::OTHER)?;
     }

@@ -69,8 +69,17 @@ impl Checks {
         );
 
         let parts_hold = all.check_parts(&contents, folder, threads, context)?;
-        match certificate.map(|certificate| contents.verify(certificate)) {
-            Some(Ok(())) => all.ok("signature", "that of the certificate's owner".to_owned()),
+        let signature = certificate.map(|certificate| contents.verify(certificate));
+        match signature {
+            Some(Ok(())) => {
+                let info = certificate.and_then(Certificate::info);
+                let info = info.map(|info| format!(": {info}"));
+                let info = info.unwrap_or_default();
+                all.ok(
+                    "signature",
+                    format!("that of the certificate's owner{info}"),
+                );
+            }
             Some(Err(error)) => all.failed("signature", vec![context.explained(&error)]),
             None => all.not_checked("signature", "give the certificate with -c"),
         }

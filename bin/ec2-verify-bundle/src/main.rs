@@ -17,6 +17,9 @@ fn main() -> ExitCode {
 
 fn verify(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let manifest = arguments.manifest;
+    if let Some(path) = &arguments.cert {
+        context.warn_of_certificate(path);
+    }
     let certificate = arguments.cert.as_deref().map(Certificate::load);
     let certificate = certificate.transpose().or_exit(exit::OTHER)?;
     let key = arguments.privatekey.as_deref().map(PrivateKey::load);

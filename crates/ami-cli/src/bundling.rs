@@ -17,7 +17,6 @@ use tracing::debug;
 use crate::context::Context;
 use crate::ec2_certificate::ec2_certificate;
 use crate::failure::{Failure, OrExit, exit};
-use crate::keys::private_key_of;
 use crate::options::{BundleOptions, CompressionOptions, IdentityOptions, RunningOptions};
 use crate::progress::Progress;
 use crate::values::Mapping;
@@ -165,7 +164,7 @@ impl<'a> BundlePlan<'a> {
         .or_exit(exit::MISSING_FILE)?;
         debug!(path = %ec2_path.display(), "EC2's certificate");
         let ec2_certificate = Certificate::load(&ec2_path).or_exit(exit::OTHER)?;
-        let key = private_key_of(&certificate, certificate_path, key_path)?;
+        let key = PrivateKey::load_of(&certificate, certificate_path, key_path).or_exit(exit::OTHER)?;
         let bundle_key = BundleKey::generate().or_exit(exit::OTHER)?;
         let mapping = options.mapping();
         let mapping = mapping.or(inheritance.block_device_mapping.map(Mapping));

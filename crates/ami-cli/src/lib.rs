@@ -13,12 +13,12 @@ pub mod advice;
 mod architecture;
 mod bundle_files;
 mod bundling;
+mod certificate;
 mod context;
 mod definition;
 mod ec2_certificate;
 mod failure;
 mod interrupt;
-mod keys;
 mod lexer;
 mod manual;
 pub mod markers;
@@ -39,7 +39,6 @@ pub use context::Context;
 pub use definition::{Advise, Definition};
 pub use ec2_certificate::{NotFound, ec2_certificate};
 pub use failure::{Failure, OrExit, exit, one_line};
-pub use keys::private_key_of;
 pub use options::{
     BundleOptions, CompressionOptions, IdentityIfNeeded, IdentityOptions, RunningOptions,
 };

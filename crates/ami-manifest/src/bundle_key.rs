@@ -3,8 +3,9 @@
 use openssl::rand::rand_bytes;
 use zeroize::Zeroizing;
 
+use crate::certificate::Certificate;
 use crate::error::Error;
-use crate::keys::{Certificate, PrivateKey, failed_to};
+use crate::keys::{PrivateKey, failed_to};
 
 /// Bytes of an AES-128 key, and of its IV.
 const LENGTH: usize = 16;

@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use crate::bundle_key::WrappedKey;
+use crate::certificate::Certificate;
 use crate::error::{Error, shortened};
-use crate::keys::Certificate;
 use crate::model::{Part, Sha1Digest, Version};
 use crate::read::{self, ParsedManifest, Signed};
 use crate::tree::{self, Element};

@@ -107,6 +107,20 @@ pub enum Error {
         /// What is wrong with it.
         problem: KeyProblem,
     },
+    /// The private key is not that of the certificate.
+    #[error(
+        "the certificate {certificate}{} is not that of the private key {key}: EC2 would refuse the bundle",
+        .subject.as_ref().map(|subject| format!(" ({subject:?})")).unwrap_or_default(),
+        certificate = .certificate.display(), key = .key.display()
+    )]
+    NotOfCertificate {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// Whose it is, if it says so.
+        subject: Option<String>,
+        /// The key's file.
+        key: PathBuf,
+    },
     /// The bundle's key cannot be decrypted with this private key.
     #[error("the bundle was not made for this private key")]
     WrongKey,
@@ -161,7 +175,7 @@ pub enum KeyProblem {
 }
 
 /// Why a signature does not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
     /// There is none.
@@ -172,9 +186,13 @@ pub enum SignatureError {
     NotHex,
     /// It does not hold.
     #[error(
-        "the manifest's signature does not hold: the manifest was changed after it was signed, or signed with another key"
+        "the manifest's signature does not hold: the manifest was changed after it was signed, or signed with another key{}",
+        .subject.as_ref().map(|subject| format!(" than that of {subject:?}")).unwrap_or_default()
     )]
-    DoesNotHold,
+    DoesNotHold {
+        /// Whose certificate it was checked with, if that says so.
+        subject: Option<String>,
+    },
 }
 
 /// Shortens text from a file for an error, so that it stays one readable line.

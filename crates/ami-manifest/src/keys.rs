@@ -1,15 +1,16 @@
-//! The user's private key, and certificates: the user's and EC2's.
+//! The user's private key.
 
 use std::io::Read;
 use std::path::Path;
 
 use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, Private, Public};
+use openssl::pkey::{PKey, Private};
 use openssl::rsa::{Padding, Rsa};
-use openssl::sign::{Signer, Verifier};
+use openssl::sign::Signer;
 use openssl::x509::X509;
 use zeroize::Zeroizing;
 
+use crate::certificate::Certificate;
 use crate::error::{Error, KeyProblem};
 
 /// The largest key or certificate file that is read, in bytes.
@@ -31,6 +32,26 @@ impl PrivateKey {
         Self::parse(&bytes).map_err(|problem| Error::PrivateKey {
             path: path.to_owned(),
             problem,
+        })
+    }
+
+    /// Reads the key in `path`, which must be that of `certificate`, whose file is `certificate_path`.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load); [`Error::NotOfCertificate`].
+    pub fn load_of(
+        certificate: &Certificate,
+        certificate_path: &Path,
+        path: &Path,
+    ) -> Result<Self, Error> {
+        let key = Self::load(path)?;
+        if certificate.belongs_to(&key) {
+            return Ok(key);
+        }
+        Err(Error::NotOfCertificate {
+            certificate: certificate_path.to_owned(),
+            subject: certificate.subject().map(str::to_owned),
+            key: path.to_owned(),
         })
     }
 
@@ -60,6 +81,11 @@ impl PrivateKey {
         }
     }
 
+    /// OpenSSL's key.
+    pub(crate) fn as_rsa(&self) -> Option<Rsa<Private>> {
+        self.0.rsa().ok()
+    }
+
     /// Signs with SHA-1 and PKCS#1 v1.5, as manifests are signed.
     pub(crate) fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         Signer::new(MessageDigest::sha1(), &self.0)
@@ -70,7 +96,7 @@ impl PrivateKey {
     /// Decrypts a PKCS#1 v1.5 cryptogram; `None` if it was not made for this key. Newer versions of OpenSSL then give random bytes
     /// instead, so that the caller has to check what it gets (draft-irtf-cfrg-rsa-guidance, implicit rejection).
     pub(crate) fn decrypt(&self, cryptogram: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let rsa = self.0.rsa().ok()?;
+        let rsa = self.as_rsa()?;
         let mut plain = Zeroizing::new(vec![0; rsa.size() as usize]);
         let length = rsa
             .private_decrypt(cryptogram, &mut plain, Padding::PKCS1)
@@ -80,81 +106,14 @@ impl PrivateKey {
     }
 }
 
-/// An X.509 certificate with an RSA key. That it has expired is never an error: EC2's own has.
-pub struct Certificate(Rsa<Public>);
-
-impl Certificate {
-    /// Reads a certificate in PEM or DER, with whatever else is in the file.
-    ///
-    /// # Errors
-    /// [`Error::Read`]; [`Error::Certificate`] for what is no certificate with an RSA key.
-    pub fn load(path: &Path) -> Result<Self, Error> {
-        let bytes = read(path, |problem| Error::Certificate {
-            path: path.to_owned(),
-            problem,
-        })?;
-        Self::parse(&bytes).map_err(|problem| Error::Certificate {
-            path: path.to_owned(),
-            problem,
-        })
-    }
-
-    /// Takes a certificate from a file's contents.
-    ///
-    /// # Errors
-    /// Says what it is instead.
-    pub fn parse(bytes: &[u8]) -> Result<Self, KeyProblem> {
-        if bytes.is_empty() {
-            return Err(KeyProblem::Empty);
-        }
-        match X509::from_pem(bytes).or_else(|_| X509::from_der(bytes)) {
-            Ok(certificate) => certificate
-                .public_key()
-                .and_then(|key| key.rsa())
-                .map(Self)
-                .map_err(|_| KeyProblem::NotRsa),
-            Err(_) => Err(match PrivateKey::parse(bytes) {
-                Ok(_) | Err(KeyProblem::Locked | KeyProblem::NotRsa) => KeyProblem::IsPrivateKey,
-                Err(_) => KeyProblem::NotACertificate,
-            }),
-        }
-    }
-
-    /// Whether the certificate is that of `key`.
-    pub fn belongs_to(&self, key: &PrivateKey) -> bool {
-        key.0
-            .rsa()
-            .is_ok_and(|rsa| rsa.n() == self.0.n() && rsa.e() == self.0.e())
-    }
-
-    /// Encrypts with PKCS#1 v1.5.
-    pub(crate) fn encrypt(&self, plain: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut cryptogram = vec![0; self.0.size() as usize];
-        let length = self
-            .0
-            .public_encrypt(plain, &mut cryptogram, Padding::PKCS1)
-            .map_err(failed_to("encrypt the bundle's key"))?;
-        cryptogram.truncate(length);
-        Ok(cryptogram)
-    }
-
-    /// Whether this is the signature of the certificate's owner over these bytes.
-    pub(crate) fn verifies(&self, signature: &[u8], bytes: &[u8]) -> Result<bool, Error> {
-        let key = PKey::from_rsa(self.0.clone()).map_err(failed_to("use the certificate"))?;
-        let mut verifier =
-            Verifier::new(MessageDigest::sha1(), &key).map_err(failed_to("check the signature"))?;
-        // A signature of another length is an error to OpenSSL; here it is one that does not hold.
-        Ok(verifier.verify_oneshot(signature, bytes).unwrap_or(false))
-    }
-}
-
 pub(crate) fn failed_to(
     operation: &'static str,
 ) -> impl FnOnce(openssl::error::ErrorStack) -> Error {
     move |source| Error::OpenSsl { operation, source }
 }
 
-fn read(
+/// Reads a file with a key or certificate.
+pub(crate) fn read(
     path: &Path,
     problem: impl FnOnce(KeyProblem) -> Error,
 ) -> Result<Zeroizing<Vec<u8>>, Error> {

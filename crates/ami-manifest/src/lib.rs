@@ -4,7 +4,7 @@
 //!
 //! - [`ParsedManifest`]: reads every version and dialect, refuses what is damaged or hostile, checks the signature.
 //! - [`Manifest`]: what it says; [`Manifest::to_signed_xml`] writes it.
-//! - [`PrivateKey`], [`Certificate`]: RSA keys from files. [`BundleKey`]: the AES key and IV, and how they travel.
+//! - [`PrivateKey`], [`Certificate`]: RSA keys from files. [`CertificateInfo`]: what a certificate says of itself. [`BundleKey`]: the AES key and IV, and how they travel.
 //! - [`NewIdentity`]: a new key and its certificate.
 //! - [`is_encrypted`], [`decrypt`]: manifests that are themselves encrypted.
 //!
@@ -17,6 +17,7 @@
 //! ```
 
 mod bundle_key;
+mod certificate;
 mod contents;
 mod encrypted;
 mod error;
@@ -28,10 +29,11 @@ mod tree;
 mod write;
 
 pub use bundle_key::{BundleKey, WrappedKey};
+pub use certificate::{Certificate, CertificateInfo, Validity};
 pub use contents::BundleContents;
 pub use encrypted::{decrypt, is_encrypted};
 pub use error::{Error, KeyProblem, SignatureError};
 pub use generate::NewIdentity;
-pub use keys::{Certificate, PrivateKey};
+pub use keys::PrivateKey;
 pub use model::{Bundler, Image, MachineConfiguration, Manifest, Part, Sha1Digest, Version};
 pub use read::{LARGEST as LARGEST_MANIFEST, ParsedManifest};

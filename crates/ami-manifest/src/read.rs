@@ -6,9 +6,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::bundle_key::WrappedKey;
+use crate::certificate::Certificate;
 use crate::encrypted;
 use crate::error::{Error, SignatureError, shortened};
-use crate::keys::Certificate;
 use crate::model::{Bundler, Image, MachineConfiguration, Manifest, Part, Sha1Digest, Version};
 use crate::tree::{self, Element};
 
@@ -126,7 +126,8 @@ impl Signed {
         if certificate.verifies(&signature, &self.bytes)? {
             Ok(())
         } else {
-            Err(SignatureError::DoesNotHold.into())
+            let subject = certificate.subject().map(str::to_owned);
+            Err(SignatureError::DoesNotHold { subject }.into())
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ami_cli::markers::Order;
-use ami_cli::{ec2_certificate, values};
+use ami_cli::{Context, ec2_certificate, values};
 use ami_transfer::{BootImages, BoxError, FindCertificate, Migration};
 use clap::ArgAction::SetTrue;
 use clap::Args;
@@ -38,8 +38,14 @@ pub struct MigrationOptions {
 pub(crate) const REGION_ENDPOINT: &str = "AMITOOLS_EC2_REGION_ENDPOINT";
 
 impl MigrationOptions {
-    /// What is needed to migrate. `find_ec2_certificate` is [`Self::ec2_certificate`].
-    pub fn settings<'a>(&self, find_ec2_certificate: FindCertificate<'a>) -> Migration<'a> {
+    /// What is needed to migrate, after a warning of a certificate that is not valid. `find_ec2_certificate` is
+    /// [`Self::ec2_certificate`].
+    pub fn settings<'a>(
+        &self,
+        find_ec2_certificate: FindCertificate<'a>,
+        context: &Context,
+    ) -> Migration<'a> {
+        context.warn_of_certificate(&self.cert);
         let additional_region = std::env::var(REGION_ENDPOINT).ok();
         Migration {
             certificate: self.cert.clone(),

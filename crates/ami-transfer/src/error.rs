@@ -67,18 +67,6 @@ pub enum Error {
         #[source]
         source: ami_manifest::Error,
     },
-    /// The certificate and the private key do not belong together.
-    #[error(
-        "the certificate {} is not that of the private key {}: EC2 would refuse the bundle",
-        certificate.display(),
-        key.display()
-    )]
-    NotOfKey {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-    },
     /// EC2's certificate was not found.
     #[error(transparent)]
     Ec2Certificate(BoxError),

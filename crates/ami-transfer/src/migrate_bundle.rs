@@ -61,7 +61,7 @@ pub struct MigratedBundle {
 /// Before a bucket is created or anything is copied, the manifest's signature is verified and every part is asked for.
 ///
 /// # Errors
-/// [`Error::DestinationBucket`], [`Error::WorkFolder`], [`Error::BadManifest`], [`Error::NotOfKey`], [`Error::Ec2Certificate`],
+/// [`Error::DestinationBucket`], [`Error::WorkFolder`], [`Error::BadManifest`], [`Error::Ec2Certificate`],
 /// [`Error::SizeInS3`], [`Error::Ec2`]: nothing was changed. [`Error::S3`].
 pub async fn migrate_bundle(
     request: &MigrateBundle<'_>,

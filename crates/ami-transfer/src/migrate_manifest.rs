@@ -42,7 +42,7 @@ pub struct MigratedManifest {
 /// Replaces a manifest by one for another region, and keeps the old one beside it. If that fails, all is as it was.
 ///
 /// # Errors
-/// [`Error::Manifest`], [`Error::BadManifest`], [`Error::BackupExists`], [`Error::NotOfKey`], [`Error::Ec2Certificate`], [`Error::Ec2`],
+/// [`Error::Manifest`], [`Error::BadManifest`], [`Error::BackupExists`], [`Error::Ec2Certificate`], [`Error::Ec2`],
 /// [`Error::Declined`], [`Error::Write`], [`Error::Files`].
 pub async fn migrate_manifest(
     request: &MigrateManifest<'_>,

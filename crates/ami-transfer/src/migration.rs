@@ -62,19 +62,14 @@ impl Signer {
     /// Finds the keys.
     ///
     /// # Errors
-    /// A key or certificate cannot be used; [`Error::NotOfKey`]; [`Error::Ec2Certificate`].
+    /// A key or certificate cannot be used; [`Error::Ec2Certificate`].
     pub(crate) fn new(
         migration: &Migration<'_>,
         certificate: &Certificate,
         region: Option<&str>,
     ) -> Result<Self, Error> {
-        let key = PrivateKey::load(&migration.private_key)?;
-        if !certificate.belongs_to(&key) {
-            return Err(Error::NotOfKey {
-                certificate: migration.certificate.clone(),
-                key: migration.private_key.clone(),
-            });
-        }
+        let (path, key_path) = (&migration.certificate, &migration.private_key);
+        let key = PrivateKey::load_of(certificate, path, key_path)?;
         let found = (migration.find_ec2_certificate)(region).map_err(Error::Ec2Certificate)?;
         let ec2 = match found {
             Some(path) => {
