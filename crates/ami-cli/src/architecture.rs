@@ -19,7 +19,7 @@ impl Context {
             None if self.batch => machine.to_owned(),
             None => {
                 let question = format!("Please specify a value for arch [{machine}]: ");
-                prompt::ask("arch", &question, machine)?
+                prompt::ask("arch", &question, machine, self.interrupted())?
             }
         };
         check_architecture(&architecture)?;

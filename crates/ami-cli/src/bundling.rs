@@ -164,7 +164,8 @@ impl<'a> BundlePlan<'a> {
         .or_exit(exit::MISSING_FILE)?;
         debug!(path = %ec2_path.display(), "EC2's certificate");
         let ec2_certificate = Certificate::load(&ec2_path).or_exit(exit::OTHER)?;
-        let key = PrivateKey::load_of(&certificate, certificate_path, key_path).or_exit(exit::OTHER)?;
+        let key =
+            PrivateKey::load_of(&certificate, certificate_path, key_path).or_exit(exit::OTHER)?;
         let bundle_key = BundleKey::generate().or_exit(exit::OTHER)?;
         let mapping = options.mapping();
         let mapping = mapping.or(inheritance.block_device_mapping.map(Mapping));

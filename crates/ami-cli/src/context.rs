@@ -3,14 +3,13 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ami_parts::{Prepared, Staging, Waiting};
 use serde::Serialize;
 
 use crate::definition::{Advise, Definition};
 use crate::failure::{Failure, OrExit, advised_line, bare_line, exit};
-use crate::interrupt;
 use crate::print::{print_line, print_text, tell_line};
 use crate::prompt::{self, Answer};
 use crate::sweeper::Sweeper;
@@ -21,16 +20,24 @@ pub struct Context {
     pub(crate) batch: bool,
     json: bool,
     advise: Advise,
+    interrupted: Arc<AtomicBool>,
     sweepers: Mutex<Vec<Sweeper>>,
 }
 
 impl Context {
-    pub(crate) fn new(definition: &Definition, batch: bool, json: bool) -> Self {
+    /// Whoever raises `interrupted` wants the command to end.
+    pub(crate) fn new(
+        definition: &Definition,
+        batch: bool,
+        json: bool,
+        interrupted: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             // A question on standard output would spoil the JSON.
             batch: batch || json,
             json,
             advise: definition.advise,
+            interrupted,
             sweepers: Mutex::default(),
         }
     }
@@ -89,9 +96,9 @@ impl Context {
     }
 
     /// How this command waits for others: it says so, and can be interrupted.
-    pub fn waiting(&self) -> Waiting<'static> {
+    pub fn waiting(&self) -> Waiting<'_> {
         Waiting {
-            interrupted: interrupt::flag(),
+            interrupted: &self.interrupted,
             tell: &tell_of_waiting,
         }
     }
@@ -140,12 +147,12 @@ impl Context {
     /// Asks whether to go on in spite of a warning, unless nothing may be asked.
     ///
     /// # Errors
-    /// The person does not want to, or does not answer.
+    /// The user declined, or did not answer.
     pub fn confirm_to_go_on(&self) -> Result<(), Failure> {
         if self.batch {
             return Ok(());
         }
-        prompt::confirm_to_go_on()
+        prompt::confirm_to_go_on(&self.interrupted)
     }
 
     /// Asks a yes-or-no question, even where else nothing may be asked.
@@ -153,7 +160,7 @@ impl Context {
     /// # Errors
     /// Standard input or output cannot be used; it was interrupted.
     pub fn confirm(&self, question: &str) -> Result<Answer, Failure> {
-        prompt::confirm(question)
+        prompt::confirm(question, &self.interrupted)
     }
 
     /// Whether nothing may be asked that has a default.
@@ -162,8 +169,8 @@ impl Context {
     }
 
     /// The flag that SIGINT and SIGTERM raise.
-    pub fn interrupted(&self) -> &'static AtomicBool {
-        interrupt::flag()
+    pub fn interrupted(&self) -> &AtomicBool {
+        &self.interrupted
     }
 }
 

@@ -2,25 +2,17 @@
 //!
 //! A second signal does no more than the first: what is being cleaned up is to be finished.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// The flag. The first call sets up the signals' handlers.
-pub fn flag() -> &'static AtomicBool {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    FLAG.get_or_init(|| {
-        let flag = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // It can fail only for signals that nobody may handle.
-            let _ = signal_hook::flag::register(signal, Arc::clone(&flag));
-        }
-        flag
-    })
-}
-
-/// Whether a signal has come.
-pub(crate) fn is_raised() -> bool {
-    flag().load(Ordering::Relaxed)
+/// A flag that both signals raise from now on.
+pub(crate) fn flag() -> Arc<AtomicBool> {
+    let flag = Arc::default();
+    for signal in [SIGINT, SIGTERM] {
+        // It can fail only for signals that nobody may handle.
+        let _ = signal_hook::flag::register(signal, Arc::clone(&flag));
+    }
+    flag
 }

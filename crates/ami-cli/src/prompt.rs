@@ -2,13 +2,13 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::failure::{Failure, OrExit, exit};
-use crate::interrupt;
 use crate::print::print_question;
 
 /// How long the older suite waits for an answer.
@@ -36,9 +36,14 @@ impl Answer {
 }
 
 /// Asks for a value. An empty answer, and the end of input, mean `default`.
-pub(crate) fn ask(name: &str, question: &str, default: &str) -> Result<String, Failure> {
+pub(crate) fn ask(
+    name: &str,
+    question: &str,
+    default: &str,
+    interrupted: &AtomicBool,
+) -> Result<String, Failure> {
     print_question(question)?;
-    match read_line()?.as_deref().map(str::trim) {
+    match read_line(interrupted)?.as_deref().map(str::trim) {
         None => Err(timed_out(&format!(": {name}"))),
         Some("") => Ok(default.to_owned()),
         Some(answer) => Ok(answer.to_owned()),
@@ -46,17 +51,17 @@ pub(crate) fn ask(name: &str, question: &str, default: &str) -> Result<String, F
 }
 
 /// Asks a yes-or-no question. Blanks around the answer do not count.
-pub(crate) fn confirm(question: &str) -> Result<Answer, Failure> {
+pub(crate) fn confirm(question: &str, interrupted: &AtomicBool) -> Result<Answer, Failure> {
     print_question(question)?;
-    let answer = read_line()?;
+    let answer = read_line(interrupted)?;
     Ok(answer.map_or(Answer::None, |answer| Answer::of(answer.trim())))
 }
 
 /// Asks whether to go on in spite of a warning; fails, silently and with exit code 0, if not.
-pub(crate) fn confirm_to_go_on() -> Result<(), Failure> {
+pub(crate) fn confirm_to_go_on(interrupted: &AtomicBool) -> Result<(), Failure> {
     print_question("Are you sure you want to continue? [y/N]")?;
     // Here the older suite looks at the first column.
-    match read_line()?.map_or(Answer::None, |answer| Answer::of(&answer)) {
+    match read_line(interrupted)?.map_or(Answer::None, |answer| Answer::of(&answer)) {
         Answer::Yes => Ok(()),
         Answer::No => Err(Failure::silent(0)),
         Answer::None => Err(timed_out("")),
@@ -72,12 +77,12 @@ fn timed_out(what: &str) -> Failure {
 
 /// Reads up to a newline or the end of input, and not a byte further: the next question has the next line. `None`: neither came
 /// in time.
-fn read_line() -> Result<Option<String>, Failure> {
+fn read_line(interrupted: &AtomicBool) -> Result<Option<String>, Failure> {
     let stdin = io::stdin();
     let deadline = Instant::now() + PATIENCE;
     let mut line = Vec::new();
     loop {
-        if interrupt::is_raised() {
+        if interrupted.load(Ordering::Relaxed) {
             return Err(Failure::interrupted());
         }
         let left = deadline.saturating_duration_since(Instant::now());

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Command};
 use clap_complete::Shell;
@@ -49,7 +50,7 @@ pub fn run_without_arguments(
 ) -> ExitCode {
     let command = definition.command::<NoOptions>();
     finish(definition, command, |_| {
-        story(&Context::new(definition, true, false))
+        story(&Context::new(definition, true, false, Arc::default()))
     })
 }
 
@@ -104,14 +105,13 @@ fn answer<O: Args>(
             common,
             words,
         } => {
-            let context = Context::new(definition, common.batch, common.json);
+            let context = Context::new(definition, common.batch, common.json, interrupt::flag());
             for word in words {
                 context.warn(&format!("Ignoring {word:?}: it belongs to no option."));
             }
             if common.debug {
                 log_to_stderr();
             }
-            let _ = interrupt::flag();
             story(options, &context)
         }
     }
