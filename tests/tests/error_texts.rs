@@ -5,6 +5,39 @@ use std::path::Path;
 
 use end_to_end::errors::{assert_as_recorded, recorded};
 
+/// The long options that a text names.
+fn options(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .filter(|word| {
+            word.strip_prefix("--")
+                .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+        })
+}
+
+/// What to do about an error is said with options that the command has.
+#[test]
+fn errors_name_only_options_of_the_command_that_prints_them() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut advised = 0;
+    for file in recorded() {
+        let help = tests.join("help").join(file.file_name().unwrap());
+        let Ok(help) = std::fs::read_to_string(help) else {
+            continue; // of all commands, or of one without options
+        };
+        let known: Vec<&str> = options(&help).collect();
+        for line in std::fs::read_to_string(&file).unwrap().lines() {
+            let Some((_, error)) = line.split_once("| ERROR: ") else {
+                continue;
+            };
+            for option in options(error) {
+                assert!(known.contains(&option), "{} {line}", file.display());
+                advised += 1;
+            }
+        }
+    }
+    assert!(advised > 20, "{advised}");
+}
+
 fn assert_errors_of(command: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("errors");
     assert_as_recorded(&folder.join(format!("{command}.txt")));
