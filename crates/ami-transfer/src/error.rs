@@ -98,5 +98,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The error of another crate that this one passes on, or else itself.
+    pub fn original(&self) -> &(dyn std::error::Error + 'static) {
+        match self {
+            Self::S3(error) | Self::DestinationBucket(error) => error,
+            Self::Ec2(error) => error,
+            Self::Manifest(error) => error,
+            Self::Files(error) | Self::Destination(error) => error,
+            Self::Name(error) => error,
+            Self::Ec2Certificate(error) => error.as_ref(),
+            error => error,
+        }
+    }
+}
+
 /// An error of the caller's own.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
