@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use ami_cli::{Context, Definition, Failure, advice, values};
+use ami_cli::{Context, Definition, Failure, values};
 use ami_remote_cli::S3Options;
 use ami_transfer::{BundleFiles, Delete};
 use clap::ArgAction::SetTrue;
@@ -53,7 +53,7 @@ pub const DEFINITION: Definition = Definition {
 };
 
 fn advise(error: &(dyn Error + 'static)) -> Option<String> {
-    advice::of_manifests(error).or_else(|| ami_remote_cli::advice(error))
+    ami_remote_cli::advice(error, None)
 }
 
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use ami_cli::markers::{New, Order};
-use ami_cli::{Context, Definition, Failure, OrExit, advice, exit, values};
+use ami_cli::{Context, Definition, Failure, OrExit, exit, values};
 use ami_remote_cli::S3Options;
 use ami_transfer::Download;
 use clap::ArgAction::SetTrue;
@@ -58,9 +58,7 @@ pub const DEFINITION: Definition = Definition {
 };
 
 fn advise(error: &(dyn Error + 'static)) -> Option<String> {
-    advice::of_files(error, Some("--directory"), None)
-        .or_else(|| advice::of_manifests(error))
-        .or_else(|| ami_remote_cli::advice(error))
+    ami_remote_cli::advice(error, Some("--directory"))
 }
 
 #[derive(Debug, clap::Args)]

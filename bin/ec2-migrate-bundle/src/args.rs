@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use ami_cli::markers::{CheckedLast, New, Order, Shape};
-use ami_cli::{Context, Definition, Failure, advice};
+use ami_cli::{Context, Definition, Failure};
 use ami_remote_cli::{MigrationOptions, PlaceOptions, S3Options};
 use ami_s3::{BucketPath, Location};
 use ami_transfer::{FindCertificate, MigrateBundle};
@@ -88,7 +88,7 @@ pub const DEFINITION: Definition = Definition {
 };
 
 fn advise(error: &(dyn Error + 'static)) -> Option<String> {
-    advice::of_manifests(error).or_else(|| ami_remote_cli::advice(error))
+    ami_remote_cli::advice(error, None)
 }
 
 #[derive(Debug, clap::Args)]

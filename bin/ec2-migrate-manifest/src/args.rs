@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use ami_cli::markers::{New, Order};
-use ami_cli::{Definition, Failure, advice, values};
+use ami_cli::{Definition, Failure, values};
 use ami_remote_cli::{CredentialOptions, MigrationOptions};
 
 const MANIFEST: &str = "The manifest";
@@ -89,9 +89,7 @@ pub const DEFINITION: Definition = Definition {
 };
 
 fn advise(error: &(dyn Error + 'static)) -> Option<String> {
-    advice::of_files(error, None, None)
-        .or_else(|| advice::of_manifests(error))
-        .or_else(|| ami_remote_cli::advice(error))
+    ami_remote_cli::advice(error, None)
 }
 
 #[derive(Debug, clap::Args)]

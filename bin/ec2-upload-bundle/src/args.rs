@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ami_aws::{DEFAULT_REGION, is_region};
 use ami_cli::markers::{New, Order, Shape};
-use ami_cli::{Context, Definition, Failure, advice, values};
+use ami_cli::{Context, Definition, Failure, values};
 use ami_remote_cli::{PlaceOptions, S3Options};
 use ami_s3::Location;
 use ami_transfer::Upload;
@@ -89,7 +89,7 @@ pub const DEFINITION: Definition = Definition {
 };
 
 fn advise(error: &(dyn Error + 'static)) -> Option<String> {
-    advice::of_manifests(error).or_else(|| ami_remote_cli::advice(error))
+    ami_remote_cli::advice(error, None)
 }
 
 #[derive(Debug, clap::Args)]

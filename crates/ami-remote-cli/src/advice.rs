@@ -1,20 +1,39 @@
-//! What to do about errors of S3 and EC2, which state facts. All commands with S3 have the options that are named here for it, and all
-//! that ask EC2 those that are named for that.
+//! What to do about errors of stories, which state facts. All commands with S3 have the options that are named here for it, and all that
+//! ask EC2 those that are named for that.
 
 use std::error::Error;
 
 use ami_aws::{RequestError, ServiceError};
-use ami_cli::advice::as_a;
+use ami_cli::advice::{as_a, of_files, of_manifests};
+use ami_transfer::NameError;
 
-/// What to do about an error of S3 or EC2, in a story or alone.
-pub fn advice(error: &(dyn Error + 'static)) -> Option<String> {
-    use ami_transfer::Error as E;
-    let advice = match as_a::<E>(error) {
-        Some(E::S3(error) | E::DestinationBucket(error)) => of_s3(error),
-        Some(E::Ec2(error)) => of_ec2(error),
-        _ => None,
+/// What to do about an error of a story, or of what a story uses. `folder` is the command's option for the folder that it writes to, if it
+/// has one.
+pub fn advice(error: &(dyn Error + 'static), folder: Option<&str>) -> Option<String> {
+    let story = as_a::<ami_transfer::Error>(error);
+    let original = story.map_or(error, ami_transfer::Error::original);
+    let of_aws = || {
+        let of_s3 = as_a(original).and_then(of_s3);
+        let of_aws = of_s3.or_else(|| as_a(original).and_then(of_ec2));
+        of_aws.map(str::to_owned)
     };
-    advice.map(str::to_owned)
+    story
+        .and_then(|story| of_story(story, folder))
+        .or_else(|| of_files(original, folder, None))
+        .or_else(|| of_manifests(original))
+        .or_else(of_aws)
+}
+
+fn of_story(error: &ami_transfer::Error, folder: Option<&str>) -> Option<String> {
+    use ami_transfer::Error as E;
+    let folder = folder?;
+    let what = match error {
+        E::Name(NameError::IsKey(_)) => "choose",
+        E::Name(NameError::Exists(_)) => "move it, or choose",
+        E::Rival { .. } => "wait for its end, or choose",
+        _ => return None,
+    };
+    Some(format!("{what} another folder with {folder}"))
 }
 
 fn of_s3(error: &ami_s3::Error) -> Option<&'static str> {
@@ -112,16 +131,20 @@ mod tests {
         RequestError::Service(error)
     }
 
+    fn advised(error: &ami_transfer::Error) -> Option<String> {
+        advice(error, Some("--directory"))
+    }
+
     fn of_s3(error: RequestError) -> Option<String> {
         let operation = "Failed to upload \"x\"".to_owned();
-        advice(&ami_transfer::Error::S3(ami_s3::Error::Request {
+        advised(&ami_transfer::Error::S3(ami_s3::Error::Request {
             operation,
             error,
         }))
     }
 
     fn of_ec2(error: RequestError) -> Option<String> {
-        advice(&ami_transfer::Error::Ec2(ami_ec2::Error::Request {
+        advised(&ami_transfer::Error::Ec2(ami_ec2::Error::Request {
             operation: "Failed to list regions",
             region: "us-east-1".to_owned(),
             error,
@@ -161,9 +184,49 @@ mod tests {
         }
         let not_found = ami_ec2::Error::NotFound { id: "aki-1".into() };
         assert_eq!(
-            advice(&ami_transfer::Error::Ec2(not_found)).as_deref(),
+            advised(&ami_transfer::Error::Ec2(not_found)).as_deref(),
             Some("give another with --kernel or --ramdisk")
         );
-        assert_eq!(advice(&ami_transfer::Error::Interrupted), None);
+        assert_eq!(advised(&ami_transfer::Error::Interrupted), None);
+    }
+
+    #[test]
+    fn a_full_disk_and_names_that_are_taken_are_advised_on_with_the_commands_own_option() {
+        use ami_transfer::Error as E;
+        use std::path::Path;
+        let full = || std::io::ErrorKind::StorageFull.into();
+        let write = || ami_parts::Error::io("write", Path::new("/x"))(full());
+        let free = "free some, or choose another folder with --directory";
+        let cases = [
+            (E::Files(write()), Some(free), Some("free some")),
+            (E::Destination(write()), Some(free), Some("free some")),
+            (
+                E::Name(NameError::IsKey("/x".into())),
+                Some("choose another folder with --directory"),
+                None,
+            ),
+            (
+                E::Name(NameError::Exists("/x".into())),
+                Some("move it, or choose another folder with --directory"),
+                None,
+            ),
+            (
+                E::Rival {
+                    folder: "/x".into(),
+                },
+                Some("wait for its end, or choose another folder with --directory"),
+                None,
+            ),
+            (E::Name(NameError::Twice("x".to_owned())), None, None),
+            (
+                E::Manifest(ami_manifest::Error::DocType),
+                Some("remove it"),
+                Some("remove it"),
+            ),
+        ];
+        for (error, with_folder, without) in cases {
+            assert_eq!(advised(&error).as_deref(), with_folder, "{error}");
+            assert_eq!(advice(&error, None).as_deref(), without, "{error}");
+        }
     }
 }
