@@ -376,7 +376,7 @@ fn what_is_not_there_is_said_and_nothing_is_done() {
         (
             "nowhere",
             7,
-            "ERROR: Invalid region: these credentials cannot use nowhere (they can use ",
+            "ERROR: Invalid region: these credentials cannot use nowhere, but only (",
         ),
         (
             "ap-south-1",

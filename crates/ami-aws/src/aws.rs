@@ -71,8 +71,8 @@ impl Aws {
     }
 
     /// Performs an operation: calls `attempt` with the number of the try, from 1 on, until it succeeds, or the policy or a verdict ends
-    /// it. Credentials of a role that have expired are asked for anew. Before each wait for another try `retrying` is called with what
-    /// failed and how long the wait is.
+    /// it. Credentials of a role that have expired are asked for anew. When a further try begins, `retrying` is called with what failed
+    /// before, and how long the wait was.
     ///
     /// Dropping the future ends it at once, also in a wait.
     ///

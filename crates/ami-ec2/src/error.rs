@@ -17,7 +17,7 @@ pub enum Error {
         error: RequestError,
     },
     /// EC2 has no such region, or not for this account.
-    #[error("Invalid region: these credentials cannot use {region} (they can use {known})")]
+    #[error("Invalid region: these credentials cannot use {region}, but only ({known})")]
     UnknownRegion {
         /// What was asked for.
         region: String,

@@ -3,6 +3,8 @@
 use ami_cli::{Answer, Context, Failure, one_line};
 use ami_transfer::{Event, Question};
 
+use crate::advice::advice;
+
 /// Prints what is said of an event. Status lines are those of the older suite, which scripts read.
 pub(crate) fn print(event: &Event, context: &Context) -> Result<(), Failure> {
     let say = |line: &str| context.say(line);
@@ -99,10 +101,14 @@ fn warn(event: &Event, context: &Context) {
             "This instance is in {here}, the bucket in {region}. The manifest names the kernel {kernel}, which {region} does not \
              have; ec2-migrate-manifest can give the one that it has instead."
         )),
-        Event::OlderStays { location, reason } => warn(&format!(
-            "The manifest {location}, if there is an older one, stays beside parts that are not its own until this command \
-             has ended well: {reason}"
-        )),
+        Event::OlderStays { location, error } => {
+            let advice = advice(error, None).map(|advice| format!("; {advice}"));
+            warn(&format!(
+                "The manifest {location}, if there is an older one, stays beside parts that are not its own until this command \
+                 has ended well: {error}{}",
+                advice.unwrap_or_default()
+            ));
+        }
         Event::OlderDeleted { location } => warn(&format!(
             "The manifest {location} of an older bundle was deleted, because its parts were replaced."
         )),

@@ -61,11 +61,11 @@ pub enum Question<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// An attempt failed, and another follows.
+    /// A try failed, and another one begins.
     Retrying {
         /// What failed, and why.
         reason: String,
-        /// How long it waits before that.
+        /// How long the wait between them was.
         wait: Duration,
     },
     /// Files begin to be transferred.
@@ -133,7 +133,7 @@ pub enum Event {
         /// Its bucket and key.
         location: String,
         /// S3's reason.
-        reason: String,
+        error: ami_s3::Error,
     },
     /// The manifest of an older bundle was deleted, and no new one takes its place.
     OlderDeleted {

@@ -108,8 +108,7 @@ impl OlderManifests {
         match self.bucket.delete_file(file).await {
             Ok(()) => Ok(true),
             Err(error) if error.is_refused() => {
-                let reason = error.to_string();
-                self.tell(Event::OlderStays { location, reason });
+                self.tell(Event::OlderStays { location, error });
                 Ok(false)
             }
             Err(error) => Err(error),
