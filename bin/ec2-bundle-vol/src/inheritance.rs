@@ -1,7 +1,6 @@
 //! What the manifest inherits from the instance.
 
 use ami_cli::{Context, Failure, Inheritance, OrExit, exit};
-use ami_imds::Inherited;
 
 use crate::args::Arguments;
 
@@ -17,7 +16,7 @@ pub fn read(arguments: &Arguments, context: &Context) -> Result<Inheritance, Fai
         return Ok(Inheritance::default());
     }
     let options = &arguments.bundle;
-    let found = match Inherited::read(context.interrupted()) {
+    let found = match ami_imds::InstanceMetadata::read(context.interrupted()) {
         Err(ami_imds::Error::Interrupted) => return Err(Failure::interrupted()),
         found => found.map_err(NoMetadata).or_exit(exit::NO_METADATA)?,
     };

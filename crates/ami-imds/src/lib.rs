@@ -3,7 +3,7 @@
 //! The client is the AWS SDK's (IMDSv2, endpoint override, time-outs); behind it, `fallback.rs` makes it speak IMDSv1 where version 2
 //! is not there. This crate is apart because the SDK takes long to compile.
 //!
-//! - [`Inherited::read`]: what a manifest takes over. [`region()`]: where the instance is.
+//! - [`InstanceMetadata::read`]: what a manifest takes over. [`region()`]: where the instance is.
 //! - [`http_client()`]: for other clients of the service, whose errors [`refusal()`] makes plain.
 //! - [`start()`]: tokio without its panics, for whoever waits for a service.
 
@@ -40,7 +40,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// What an instance's own image and its launch give to the images that are made on it. `None`: the service does not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Inherited {
+pub struct InstanceMetadata {
     /// The image that the instance was started from.
     pub ami_id: Option<String>,
     /// The images that that one was made from, the oldest first.
@@ -81,7 +81,7 @@ pub enum Error {
     Network(#[source] std::io::Error),
 }
 
-impl Inherited {
+impl InstanceMetadata {
     /// Asks the service, at its usual address or where `AWS_EC2_METADATA_SERVICE_ENDPOINT` or the SDK's profile says.
     ///
     /// # Errors
@@ -146,10 +146,10 @@ fn client() -> Client {
     Client::builder().configure(&configuration).build()
 }
 
-async fn read_all() -> Result<Inherited, Error> {
+async fn read_all() -> Result<InstanceMetadata, Error> {
     let client = client();
     let _ = get(&client, "").await?;
-    Ok(Inherited {
+    Ok(InstanceMetadata {
         ancestor_ami_ids: lines(get(&client, "ancestor-ami-ids").await?),
         ami_id: get(&client, "ami-id").await?,
         kernel_id: get(&client, "kernel-id").await?,

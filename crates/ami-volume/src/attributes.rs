@@ -5,7 +5,7 @@ use std::ffi::CStr;
 
 use rustix::io::Errno;
 
-use crate::walk::EntryError;
+use crate::entry_error::EntryError;
 
 /// linux/limits.h, XATTR_SIZE_MAX and XATTR_LIST_MAX.
 const XATTR_MAX: usize = 64 << 10;

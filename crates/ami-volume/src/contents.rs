@@ -6,9 +6,8 @@ use std::os::fd::AsFd;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use crate::copy::writing;
+use crate::entry_error::{EntryError, as_path};
 use crate::error::Error;
-use crate::walk::{EntryError, as_path};
 
 /// How much is read at a time, in bytes; found by measuring 64 KiB to 4 MiB.
 const BUFFER: usize = 256 << 10;
@@ -17,7 +16,7 @@ thread_local! {
     static CONTENT: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
 }
 
-/// Copies the data, up to the `size` that the file had when it was opened, and leaves its holes. `copied` is told the length of each
+/// Copies the data, up to the `size` that the file had when it was opened, and leaves its holes. `copied` is called with the length of each
 /// piece.
 pub(crate) fn copy_contents(
     source: impl AsFd,
@@ -32,19 +31,19 @@ pub(crate) fn copy_contents(
         let Some((start, end)) = data else {
             break;
         };
-        at = region(&source, &target, start, end, path, &copied)?;
+        at = extent(&source, &target, start, end, path, &copied)?;
         if at < end {
             break; // the file has become shorter
         }
     }
     if at < size {
-        rustix::fs::ftruncate(&target, size).map_err(writing(path))?;
+        rustix::fs::ftruncate(&target, size).map_err(EntryError::writing(path))?;
     }
     Ok(())
 }
 
-/// Copies from `start` to `end`, and gives where it ended: earlier if the file does.
-fn region(
+/// Copies from `start` to `end`. Returns where it stopped: earlier if the file ends there.
+fn extent(
     source: impl AsFd,
     target: impl AsFd,
     start: u64,
@@ -71,7 +70,7 @@ fn region(
                 match rustix::io::pwrite(&target, &buffer[written..count], at + written as u64) {
                     Ok(more) => written += more,
                     Err(Errno::INTR) => {}
-                    Err(errno) => return Err(writing(path)(errno)),
+                    Err(errno) => return Err(EntryError::writing(path)(errno)),
                 }
             }
             at += count as u64;
@@ -86,7 +85,7 @@ fn next_data(file: impl AsFd, at: u64, size: u64) -> Result<Option<(u64, u64)>, 
     let start = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
         Ok(start) if start < size => start,
         Ok(_) | Err(Errno::NXIO) => return Ok(None),
-        // The file system does not say.
+        // The file system does not know its holes.
         Err(Errno::INVAL | Errno::NOTSUP) => return Ok(Some((at, size))),
         Err(errno) => return Err(errno),
     };

@@ -2,29 +2,28 @@
 //! (ACLs and capabilities are such), and times to the nanosecond.
 //!
 //! Others work on the volume meanwhile, and may want to harm this run. So files are opened relative to their folders, never by a
-//! path, and are copied only if they are still what was looked at; what changes, vanishes or does not fit is named at the end.
+//! path, and are copied only if they are still the files that were looked at. What changes, vanishes or does not fit is reported at the end.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ami_pool::Pool;
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::attributes::Access;
 use crate::contents::copy_contents;
+use crate::entry_error::{EntryError, as_path};
 use crate::error::Error;
 use crate::filter::Rule;
 use crate::links::Links;
+use crate::metadata;
 use crate::selection::Selection;
-use crate::walk::{Entry, EntryError, Folder, Visitor, as_path, walk};
+use crate::walk::{Entry, Folder, Visitor, walk};
 
 /// linux/limits.h, PATH_MAX: what a path in a system call may have, with the zero byte at its end.
 const PATH_MAX: usize = 4096;
@@ -32,14 +31,14 @@ const PATH_MAX: usize = 4096;
 /// Sizes below this fit into every file system (2 GiB less one byte, ext2 without large_file).
 const SURELY_FITS: u64 = (2 << 30) - 1;
 
-/// Less free space than this in the image, in bytes, and it counts as full.
+/// An image with less free space than this, in bytes, counts as full.
 const FULL: u64 = 1 << 20;
 
-/// How long a run waits in all for files that others have a lease on; longer than the kernel lets them
+/// How long a run waits in all for files that others have a lease on. The kernel takes a lease away sooner
 /// (/proc/sys/fs/lease-break-time, 45 seconds).
 const LEASE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often such a file is tried.
+/// The time between two attempts to open such a file.
 const MOMENT: Duration = Duration::from_millis(10);
 
 /// What was copied. Paths are those on the volume.
@@ -49,13 +48,13 @@ pub struct Copied {
     pub entries: u64,
     /// Data in bytes.
     pub data: u64,
-    /// What went away while it was to be copied.
+    /// What disappeared before it could be copied.
     pub vanished: Vec<PathBuf>,
     /// Files that were written to while they were copied, or replaced while their folder was read.
     pub changed: Vec<PathBuf>,
-    /// Files of whose extended attributes the image's file system does not take all, or the kernel does not tell all.
+    /// Files with extended attributes that the image's file system does not take, or that the kernel cannot list.
     pub without_attributes: Vec<PathBuf>,
-    /// What the image's file system has no room for by its kind, as files that are larger than it allows; left out.
+    /// What the image's kind of file system cannot hold, such as files that are too large for it; left out.
     pub unfit: Vec<PathBuf>,
     /// Files that other processes had a lease on (fcntl(2), F_SETLEASE) until the end; left out.
     pub held: Vec<PathBuf>,
@@ -63,10 +62,10 @@ pub struct Copied {
     pub file_systems: BTreeSet<u64>,
 }
 
-/// What is told of the copy as it goes on: entries and bytes since the last time.
+/// Called during the copy with the numbers of entries and bytes since the last call.
 pub type CopyProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
-/// Paths that are named when the copy is complete.
+/// Paths that are reported when the copy is complete.
 #[derive(Default)]
 struct Notes(Mutex<Vec<PathBuf>>);
 
@@ -96,7 +95,7 @@ struct Copy<'a> {
     unfit: Notes,
     held: Notes,
     file_systems: Mutex<BTreeSet<u64>>,
-    /// Until when files with a lease are waited for.
+    /// When waiting for files with a lease ends.
     patience: OnceLock<Instant>,
 }
 
@@ -141,18 +140,6 @@ pub(crate) fn copy(
     })
 }
 
-/// An error on the image's side; what is full is said as such.
-pub(crate) fn writing(path: &[u8]) -> impl Fn(Errno) -> EntryError + '_ {
-    move |errno| {
-        EntryError::Fatal(match errno {
-            Errno::NOSPC | Errno::DQUOT => Error::Full {
-                path: as_path(path).to_owned(),
-            },
-            errno => Error::io("copy", as_path(path))(errno),
-        })
-    }
-}
-
 impl Visitor for Copy<'_> {
     type Counterpart = OwnedFd;
 
@@ -171,7 +158,7 @@ impl Visitor for Copy<'_> {
     }
 
     fn lost_folder(&self, parent: &Folder<OwnedFd>, name: &CStr) {
-        // Those directly in the volume are to be there in every image. One that is in use is not empty.
+        // The folders at the top exist in every image. A folder that is in use is not empty, and stays.
         if !parent.path.is_empty() {
             let _ = rustix::fs::unlinkat(&parent.counterpart, name, AtFlags::REMOVEDIR);
         }
@@ -192,7 +179,7 @@ impl Visitor for Copy<'_> {
         .map_err(|errno| match errno {
             // Its name came twice, the other time as that of a file.
             Errno::NOTDIR | Errno::LOOP | Errno::NOENT => EntryError::Replaced,
-            errno => writing(path)(errno),
+            errno => EntryError::writing(path)(errno),
         })
     }
 
@@ -238,18 +225,18 @@ impl Copy<'_> {
         (self.progress)(1, data);
     }
 
-    /// Why something was not made in the image; what is no fault of the image is noted.
+    /// Why something was not made in the image. What another entry can do without is noted, and the copy goes on.
     fn not_made(&self, path: &[u8], errno: Errno) -> EntryError {
         match errno {
             // The listing of a folder that changes may have a name twice.
             Errno::EXIST => self.changed.add(path),
             Errno::FBIG | Errno::NAMETOOLONG | Errno::MLINK => self.unfit.add(path),
-            errno => return writing(path)(errno),
+            errno => return EntryError::writing(path)(errno),
         }
         EntryError::Noted
     }
 
-    /// Makes something in the image that no folder is.
+    /// Makes something in the image that is not a folder.
     fn anew<T>(
         &self,
         parent: &Folder<OwnedFd>,
@@ -257,7 +244,7 @@ impl Copy<'_> {
         make: impl Fn() -> Result<T, Errno>,
     ) -> Result<T, EntryError> {
         let made = match make() {
-            // An empty folder that was made for it when it was one, or by mkfs.
+            // There is an empty folder: made by mkfs, or when the entry was still a folder.
             Err(Errno::EXIST)
                 if rustix::fs::unlinkat(&parent.counterpart, entry.name, AtFlags::REMOVEDIR)
                     .is_ok() =>
@@ -276,7 +263,7 @@ impl Copy<'_> {
         loop {
             match rustix::fs::openat(&parent.source, entry.name, flags, Mode::empty()) {
                 Ok(source) => return Ok(source),
-                // Somebody has a lease on it, is asked to give it up by this, and loses it after a time.
+                // Another process has a lease on it. Opening the file asks for it; after a time the kernel takes it away.
                 Err(Errno::AGAIN) => {
                     let end = self
                         .patience
@@ -336,7 +323,7 @@ impl Copy<'_> {
         })?;
         self.copy_metadata(&source, &target, &stat, entry.path)?;
         let after = rustix::fs::fstat(&source).map_err(EntryError::at("read", entry.path))?;
-        // Whoever writes can set the time of writing back, but not the time of the last change.
+        // A program that writes can reset the time of writing, but not the time of the last change.
         let state = |s: &Stat| {
             (
                 s.st_size,
@@ -374,13 +361,13 @@ impl Copy<'_> {
             && let Err(errno) = rustix::fs::ftruncate(&target, size)
         {
             rustix::fs::unlinkat(&parent.counterpart, entry.name, AtFlags::empty())
-                .map_err(writing(entry.path))?;
+                .map_err(EntryError::writing(entry.path))?;
             return Err(self.not_made(entry.path, errno));
         }
         Ok(target)
     }
 
-    /// A symbolic link, device, FIFO or socket. It is not opened: that alone can have an effect.
+    /// Copies a symbolic link, device, FIFO or socket. It is never opened, because that alone can have effects.
     fn special_file(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<(), EntryError> {
         let (name, path) = (entry.name, entry.path);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -403,56 +390,22 @@ impl Copy<'_> {
                 rustix::fs::mknodat(&parent.counterpart, name, kind, mode, stat.st_rdev)
             })?;
         }
-        let (uid, gid) = owner(&stat);
-        rustix::fs::chownat(
-            &parent.counterpart,
-            name,
-            Some(uid),
-            Some(gid),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .map_err(writing(path))?;
-        if kind != FileType::Symlink {
-            rustix::fs::chmodat(
-                &parent.counterpart,
-                name,
-                Mode::from_raw_mode(stat.st_mode),
-                AtFlags::empty(),
-            )
-            .map_err(writing(path))?;
-        }
-        // For calls that take no descriptor of such a file, and no folder.
-        let from = format!("/proc/self/fd/{}", source.as_raw_fd());
-        let to = by_descriptor(&parent.counterpart, name);
-        self.copy_attributes(
-            path,
-            &Access {
-                list: |list: &mut [u8]| rustix::fs::listxattr(&from, list),
-                get: |name: &CStr, value: &mut [u8]| rustix::fs::getxattr(&from, name, value),
-                set: |name: &CStr, value: &[u8]| {
-                    rustix::fs::lsetxattr(&to, name, value, XattrFlags::empty())
-                },
-            },
-        )?;
-        rustix::fs::utimensat(
-            &parent.counterpart,
-            name,
-            &times(&stat),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .map_err(writing(path))?;
+        let to = (&parent.counterpart, name);
+        let is_complete = metadata::of_named(&source, to, &stat, path, || self.is_full())?;
+        self.note_attributes(path, is_complete);
         self.count(0);
         Ok(())
     }
 
-    /// Gives a file of the image another name; `None` if it has as many as it can have.
+    /// Gives a file of the image another name; `None` if it cannot have more.
     fn link(
         &self,
         first: &CStr,
         parent: &Folder<OwnedFd>,
         entry: &Entry<'_>,
     ) -> Result<Option<()>, EntryError> {
-        let (folder, rest) = within_reach(&self.target, first).map_err(writing(entry.path))?;
+        let (folder, rest) =
+            within_reach(&self.target, first).map_err(EntryError::writing(entry.path))?;
         let folder = folder.as_ref().unwrap_or(&self.target);
         let flags = AtFlags::empty();
         match rustix::fs::linkat(folder, rest, &parent.counterpart, entry.name, flags) {
@@ -471,41 +424,21 @@ impl Copy<'_> {
         stat: &Stat,
         path: &[u8],
     ) -> Result<(), EntryError> {
-        // In this order: a new owner takes away set-user-ID and capabilities, an ACL is set with the mode's group bits.
-        let (uid, gid) = owner(stat);
-        rustix::fs::fchown(&target, Some(uid), Some(gid)).map_err(writing(path))?;
-        rustix::fs::fchmod(&target, Mode::from_raw_mode(stat.st_mode)).map_err(writing(path))?;
-        self.copy_attributes(
-            path,
-            &Access {
-                list: |list: &mut [u8]| rustix::fs::flistxattr(&source, list),
-                get: |name: &CStr, value: &mut [u8]| rustix::fs::fgetxattr(&source, name, value),
-                set: |name: &CStr, value: &[u8]| {
-                    rustix::fs::fsetxattr(&target, name, value, XattrFlags::empty())
-                },
-            },
-        )?;
-        rustix::fs::futimens(&target, &times(stat)).map_err(writing(path))
+        let is_complete = metadata::of_open(source, target, stat, path, || self.is_full())?;
+        self.note_attributes(path, is_complete);
+        Ok(())
     }
 
-    fn copy_attributes<L, G, S>(
-        &self,
-        path: &[u8],
-        access: &Access<L, G, S>,
-    ) -> Result<(), EntryError>
-    where
-        L: Fn(&mut [u8]) -> Result<usize, Errno>,
-        G: Fn(&CStr, &mut [u8]) -> Result<usize, Errno>,
-        S: Fn(&CStr, &[u8]) -> Result<(), Errno>,
-    {
-        let is_full = || {
-            let space = rustix::fs::fstatvfs(&self.target);
-            space.is_ok_and(|space| space.f_bfree * space.f_frsize < FULL)
-        };
-        if !access.copy(path, is_full, writing(path))? {
+    fn note_attributes(&self, path: &[u8], is_complete: bool) {
+        if !is_complete {
             self.without_attributes.add(path);
         }
-        Ok(())
+    }
+
+    /// Whether the image has no space left.
+    fn is_full(&self) -> bool {
+        let space = rustix::fs::fstatvfs(&self.target);
+        space.is_ok_and(|space| space.f_bfree * space.f_frsize < FULL)
     }
 }
 
@@ -520,37 +453,13 @@ fn is_folder(parent: &OwnedFd, name: &CStr) -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-fn owner(stat: &Stat) -> (Uid, Gid) {
-    (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))
-}
-
-fn times(stat: &Stat) -> Timestamps {
-    Timestamps {
-        last_access: Timespec {
-            tv_sec: stat.st_atime,
-            tv_nsec: stat.st_atime_nsec.cast_signed(),
-        },
-        last_modification: Timespec {
-            tv_sec: stat.st_mtime,
-            tv_nsec: stat.st_mtime_nsec.cast_signed(),
-        },
-    }
-}
-
-/// A name in an open folder as a path, for calls that take no folder.
-fn by_descriptor(folder: &OwnedFd, name: &CStr) -> Vec<u8> {
-    let mut path = format!("/proc/self/fd/{}/", folder.as_raw_fd()).into_bytes();
-    path.extend_from_slice(name.to_bytes());
-    path
-}
-
 /// A path below the volume without the slash at its beginning, as calls relative to a folder take it.
 fn link_path(path: &[u8]) -> CString {
     // A name from the kernel has no zero byte.
     CString::new(&path[1..]).unwrap_or_default()
 }
 
-/// Opens so many folders of a path that the rest is short enough for a system call; none if all of it is.
+/// Opens the folders at the beginning of a path whose rest is short enough for a system call; none for a short path.
 fn within_reach<'p>(root: &OwnedFd, path: &'p CStr) -> Result<(Option<OwnedFd>, &'p CStr), Errno> {
     let mut folder = None;
     let mut rest = path.to_bytes_with_nul();

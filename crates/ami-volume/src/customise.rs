@@ -30,7 +30,7 @@ const FOLDERS: [&str; 4] = ["dev", "mnt", "proc", "sys"];
 /// The most that is kept of what a script prints, in bytes.
 const MOST_OUTPUT: u64 = 64 << 10;
 
-/// How often a running script is looked at.
+/// The time between two looks at a running script.
 const MOMENT: Duration = Duration::from_millis(20);
 
 /// The image's table of file systems.
@@ -65,7 +65,7 @@ none\t/proc\tproc\tdefaults\t0\t0
 none\t/sys\tsysfs\tdefaults\t0\t0
 ";
 
-/// What systems without systemd want in a table beside the root.
+/// What systems without systemd need in a table besides the root.
 const KERNELS: &str = "\
 none\t/dev/pts\tdevpts\tgid=5,mode=620\t0\t0
 none\t/dev/shm\ttmpfs\tdefaults\t0\t0
@@ -95,7 +95,7 @@ pub(crate) fn make_folders(image: &Path) -> Result<(), Error> {
     std::os::unix::fs::symlink("null", &link).map_err(Error::io("create", &link))
 }
 
-/// Replaces the image's table, keeps the old one as fstab.old, and gives the new text; `None` where it stays.
+/// Replaces the image's table, keeps the old one as fstab.old, and returns the new text; `None` if the table is kept.
 pub(crate) fn write_fstab(
     image: &Path,
     fstab: &Fstab,
@@ -169,7 +169,7 @@ pub(crate) fn copy_configuration(image: &Path, file: &Path, paths: &[String]) ->
     Ok(())
 }
 
-/// Runs the user's script with the mount point as its only argument. `output` is told what a script that failed printed.
+/// Runs the user's script with the mount point as its only argument. `output` gets what a script that failed has printed.
 pub(crate) fn run_script(
     script: &Path,
     mount_point: &Path,

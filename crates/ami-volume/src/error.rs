@@ -173,13 +173,13 @@ pub enum Error {
         /// The image's size in bytes.
         size: u64,
     },
-    /// The system gives no random numbers.
+    /// The system has no random numbers.
     #[error("cannot get random numbers for the image's identifiers")]
     Random(#[source] getrandom::Error),
-    /// The system gives no more threads or processes.
+    /// The system refuses more threads or processes.
     #[error("cannot start a thread: the limit of processes and threads is too low")]
     NoThreads(#[source] io::Error),
-    /// The user wants to stop.
+    /// The caller has raised its flag.
     #[error("interrupted")]
     Interrupted,
 }

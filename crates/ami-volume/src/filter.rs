@@ -16,12 +16,12 @@ use regex::bytes::{RegexSet, RegexSetBuilder};
 
 use crate::error::Error;
 
-/// Where a rule comes from, and so what is said of what it takes out.
+/// Where a rule comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// `--include`.
+    /// The request's patterns of what is copied.
     Include,
-    /// `--exclude`.
+    /// The request's patterns of what is left out.
     Exclude,
     /// The list of secrets and leftovers, [`SECRETS_AND_LEFTOVERS`].
     Filter,
@@ -36,7 +36,7 @@ pub struct Rule {
     pub origin: Origin,
 }
 
-/// What the older suite leaves out unless `--no-filter` is given: what must not get into a public image.
+/// What the older suite leaves out by default: what must not get into a public image.
 pub const SECRETS_AND_LEFTOVERS: [&str; 14] = [
     "*/#*#",
     "*/.#*",

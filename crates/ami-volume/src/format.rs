@@ -11,7 +11,7 @@ use crate::superblock::{DEFAULT_BLOCK, Kind, Superblock};
 use crate::tools::{Finder, Surroundings, Tool};
 use crate::workshop::Workshop;
 
-/// mke2fs.conf: one inode for so many bytes, where nothing else is said.
+/// The default of mke2fs.conf: one inode for so many bytes.
 const BYTES_PER_INODE: u64 = 16 << 10;
 
 /// mkfs.xfs since xfsprogs 6.0, and mkfs.btrfs (mkfs.btrfs(8), "minimum size"), in MB.
@@ -58,7 +58,7 @@ impl Makers {
 }
 
 impl Twin {
-    /// A file system of a kind that is not known here becomes ext4, as mke2fs makes it.
+    /// The twin of an unknown file system is an ext4 with the defaults of mke2fs.
     pub(crate) fn of(source: Option<&Superblock>) -> Self {
         match source {
             Some(superblock) => Self {
@@ -83,7 +83,7 @@ impl Twin {
         }
     }
 
-    /// The largest file that it takes, in bytes; what is smaller may still be too large for an ext2 without `huge_file`.
+    /// The largest file that it takes, in bytes. A smaller one may still be too large for an ext2 without `huge_file`.
     pub(crate) fn largest_file(&self) -> u64 {
         let Kind::Ext {
             features,
@@ -111,7 +111,7 @@ impl Twin {
         blocks.min(counted).saturating_mul(block)
     }
 
-    /// Finds the programs, and refuses a size at which they fail.
+    /// Finds the programs, and refuses sizes for which they fail.
     pub(crate) fn makers(&self, finder: &Finder<'_>, length: u64) -> Result<Makers, Error> {
         for (kind, least) in LEAST {
             if self.name == kind && length < least << 20 {
@@ -184,7 +184,7 @@ impl Twin {
                 }
                 run_on(&makers.mkfs, arguments, device, workshop)?;
                 if let Some(tune2fs) = &makers.helper {
-                    // No checks by count or time: they would come at a start, when nobody expects them.
+                    // No checks by count or time: they would come unexpectedly at a boot.
                     run_on(tune2fs, words(&["-c", "0", "-i", "0"]), device, workshop)?;
                 }
                 Ok(())
@@ -208,7 +208,7 @@ impl Twin {
         device: &LoopDevice,
         workshop: &Workshop<'_>,
     ) -> Result<(), Error> {
-        // A mkfs.xfs does not know features that are newer than itself, and refuses to be told to do without them.
+        // A mkfs.xfs refuses options for features that are newer than itself, even to switch them off.
         let mut result = Ok(());
         for told in (0..=features.len()).rev() {
             let mut arguments = words(&["-q", "-f", "-K"]);
@@ -299,7 +299,7 @@ impl Twin {
         result.map_err(Error::io("mount the image on", &root))
     }
 
-    /// Gives a btrfs the volume's UUID, after its last use here: mounted, it could not be told from the volume's.
+    /// Gives a btrfs the volume's UUID. This comes after its last use, because two mounted ones with one UUID would be mixed up.
     pub(crate) fn finish(
         &self,
         makers: &Makers,
@@ -308,7 +308,7 @@ impl Twin {
     ) -> Result<(), Error> {
         match (&self.kind, &self.uuid, &makers.btrfstune) {
             (Kind::Btrfs, Some(uuid), Some(btrfstune)) => {
-                // It refuses a UUID that it finds on another device, which is the point here: it is shown this one only.
+                // It refuses a UUID that another device has, and the volume has this one: so the other devices are hidden from it.
                 let hidden = workshop.hide_devices_but(device.path(), device.number()?)?;
                 let result = run_on(btrfstune, words(&["-f", "-U", uuid]), device, workshop);
                 hidden.finish()?;

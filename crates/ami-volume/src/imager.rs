@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::superblock::Superblock;
 use crate::workshop::{ShownMounts, Workshop};
 
-/// What is told while an image is made.
+/// What happens while an image is made.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The copy is complete.
@@ -43,7 +43,7 @@ pub enum Event<'a> {
 pub struct Making<'a> {
     /// Entries and bytes as they are copied.
     pub progress: CopyProgress<'a>,
-    /// Told in the order in which things happen.
+    /// Called for each event, in order.
     pub event: &'a (dyn Fn(Event<'_>) + Sync),
     /// Raised when the user wants to stop.
     pub interrupted: &'a AtomicBool,
@@ -56,14 +56,14 @@ pub struct Made {
     pub copied: Copied,
     /// The root file system's UUID.
     pub uuid: String,
-    /// What may keep the image from starting, a line each.
+    /// What may keep the image from booting, one line each.
     pub warnings: Vec<String>,
 }
 
-/// Makes the image in a file that is not there yet. Whatever happens, no mount and no loop device stays; the file may.
+/// Makes the image in a file that is not there yet. No mount and no loop device is left behind, whatever happens; the file may be.
 ///
 /// # Errors
-/// Says what failed.
+/// The first step that failed.
 pub fn make(plan: &Plan, image: &Path, making: &Making<'_>) -> Result<Made, Error> {
     let makers = plan.makers.as_ref().ok_or_else(|| Error::Io {
         operation: "make an image of",
@@ -245,7 +245,7 @@ fn unmount(root: &PathBuf) -> Result<(), Error> {
         let folder = File::open(root).map_err(Error::io("open", root))?;
         rustix::fs::syncfs(&folder).map_err(Error::io("write", root))?;
     }
-    // Whoever could not write until now is noticed here.
+    // A late write error shows up here.
     rustix::mount::mount_remount(root, MountFlags::RDONLY, c"")
         .map_err(Error::io("complete", root))?;
     rustix::mount::unmount(root, UnmountFlags::empty()).map_err(Error::io("unmount", root))

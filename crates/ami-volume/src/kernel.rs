@@ -193,7 +193,7 @@ pub(crate) fn confine(command: &mut Command, root: &Path, dev: &Path) -> io::Res
     // SAFETY: between fork and exec the closure makes system calls and allocates nothing: the paths are C strings, made before.
     let _ = unsafe {
         command.pre_exec(move || {
-            // What is mounted here goes with the process, and nobody else sees it.
+            // What is mounted here is seen by this process only, and ends with it.
             rustix::thread::unshare_unsafe(UnshareFlags::NEWNS)?;
             rustix::mount::mount_bind_recursive(dev.as_c_str(), target.as_c_str())?;
             rustix::process::chroot(root.as_c_str())?;

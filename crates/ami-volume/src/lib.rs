@@ -2,8 +2,9 @@
 //!
 //! Not here: what becomes of the image (`ami-bundle`), what is printed and asked (`ami-cli`).
 //!
-//! - [`Request`], [`Plan::new`]: what is asked for becomes a plan: plain data, with everything looked up that can go wrong.
-//! - [`make`]: carries the plan out, in mounts that nobody else sees.
+//! - [`Request`], [`Plan::new`]: a request becomes a plan: plain data, after everything that can go wrong has been checked.
+//!   [`Survey`]: the same, but it lists every problem instead of stopping at the first.
+//! - [`make`]: carries the plan out, in mounts that no other process sees.
 //!
 //! Inside, a file a stage: `plan`, `partition`, `format`, `copy`, `customise`, `boot`. `workshop` holds the mounts, `loop_device` the
 //! devices, `tools` runs other projects' programs, `kernel` has all that is `unsafe`.
@@ -13,6 +14,7 @@ mod boot;
 mod contents;
 mod copy;
 mod customise;
+mod entry_error;
 mod error;
 mod filter;
 mod format;
@@ -23,6 +25,7 @@ mod kernel;
 mod links;
 mod loop_device;
 mod mbr;
+mod metadata;
 mod mounts;
 mod packages;
 mod partition;

@@ -1,4 +1,7 @@
 //! Files with several names: which name was met first.
+//!
+//! The first name is made under a lock, so that no other name of the file can be met before it exists. Whoever waits for the lock waits for a
+//! few system calls of another thread, never for a task of the pool: nothing is spawned or waited for while it is held.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
 
-/// The kernel's clock for the times of files ticks at least so often (CONFIG_HZ is 100 or more).
+/// The longest time between two ticks of the kernel's clock for file times (CONFIG_HZ is 100 or more).
 const TICK: Duration = Duration::from_millis(20);
 
 /// What is remembered of each file until all its names have been met.
@@ -18,7 +21,7 @@ struct Met<T> {
     first: T,
     /// When the file had been changed last (`st_ctime`); `None` if that was just then.
     changed: Option<Duration>,
-    /// Names that have not been met.
+    /// How many names have not been met.
     left: u64,
 }
 
@@ -29,11 +32,11 @@ impl<T> Default for Links<T> {
 }
 
 impl<T> Links<T> {
-    /// Calls `first` for the name of a file that is met first, and `again` with what that gave for each other one.
+    /// Calls `first` for the first name of a file, and `again` for each other one with what `first` has returned.
     ///
-    /// A file that goes away leaves its number to another. So a name counts as another one of a file that was met only if the
-    /// file is unchanged since: the new owner of a number was made later, and making a file is a change. Where that is not
-    /// so, or `again` gives nothing, `first` is called once more.
+    /// When a file disappears, its inode number goes to another one. So a name belongs to a file that was met only if the file has
+    /// not changed since: a file that got the number later was also changed later, by being made. If it has changed, or `again`
+    /// returns nothing, `first` is called once more.
     pub(crate) fn meet<R, E>(
         &self,
         stat: &Stat,

@@ -12,7 +12,7 @@ const MOUNTINFO: [&str; 2] = ["/proc/self/mountinfo", "/proc/thread-self/mountin
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// The kernel's number for it; a number is given anew when its mount has gone.
+    /// The kernel's number for it. A number is used again when its mount is gone.
     pub id: u32,
     parent: u32,
     /// Major and minor number of the file system's device; major 0 where it has none of its own (btrfs, tmpfs).

@@ -9,11 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use ami_pool::Pool;
 use rustix::fs::FileType;
 
+use crate::entry_error::{EntryError, as_path};
 use crate::error::Error;
 use crate::filter::{Origin, Rule};
 use crate::links::Links;
 use crate::selection::Selection;
-use crate::walk::{Entry, EntryError, Folder, Visitor, as_path, walk};
+use crate::walk::{Entry, Folder, Visitor, walk};
 
 /// The most paths of a kind that are kept to be named.
 const MOST_PATHS: usize = 100_000;

@@ -18,7 +18,7 @@ use crate::workshop::{Workshop, make_device};
 /// File systems whose mounts below the volume are copied along.
 const LOCAL: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "jfs", "reiserfs", "btrfs"];
 
-/// What the kernel makes up: never copied, not even with `--all` (kernel, /proc/filesystems, "nodev").
+/// File systems of the kernel, without contents of their own: never copied, not even if all mounts are (kernel, /proc/filesystems, "nodev").
 const MADE_UP: [&str; 22] = [
     "autofs",
     "binfmt_misc",
@@ -69,7 +69,7 @@ impl Source {
             path: volume.clone(),
             source: std::io::ErrorKind::NotFound.into(),
         })?;
-        // btrfs gives each mount a number without a device; what was mounted is one.
+        // btrfs mounts have a device number of their own without a device. What was mounted is the device.
         let device = match mount.device {
             (0, _) => fs::metadata(&mount.source)
                 .ok()

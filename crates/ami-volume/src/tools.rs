@@ -1,6 +1,6 @@
 //! Programs of other projects: this machine's, or, if that was asked for, the volume's.
 //!
-//! Whoever owns the volume owns its programs, and may want to harm this machine. So one of them runs only in the place that
+//! The owner of the volume controls its programs and may want to harm this machine. So they run only in the surroundings that
 //! [`kernel::confine`] makes: it sees the volume, read-only, and in /dev what it is to work on.
 
 use std::ffi::OsStr;
@@ -32,10 +32,10 @@ const FOLDERS: [&str; 6] = [
 /// The most that is kept of what a program prints, in bytes.
 const MOST_OUTPUT: u64 = 32 << 20;
 
-/// How long a program goes on after the user wants to stop, at most.
+/// The longest time that a program goes on after an interruption.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// A program that is there.
+/// A program that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tool {
     name: &'static str,
@@ -244,7 +244,7 @@ fn talk(
             match stdin.as_mut().map(|stdin| stdin.write(rest)) {
                 Some(Ok(count)) => rest = &rest[count..],
                 Some(Err(e)) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-                // A program that does not read its input to the end has its reasons.
+                // A program need not read its input to the end.
                 _ => rest = &[],
             }
         }

@@ -5,10 +5,9 @@
 //! the volume. Idle threads steal the oldest job, which is the one nearest the top. Where enough jobs are waiting, a thread visits its
 //! batches itself. No job waits for another.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,6 +16,7 @@ use ami_pool::{Pool, Scope};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
+use crate::entry_error::{EntryError, as_path};
 use crate::error::Error;
 use crate::filter::Rule;
 use crate::selection::{Decision, Selection};
@@ -29,46 +29,6 @@ const NAMES_BUFFER: usize = 32 << 10;
 
 /// How often a name is looked at that another file takes each time.
 const MOST_LOOKS: u32 = 16;
-
-/// Why an entry could not be dealt with.
-#[derive(Debug)]
-pub(crate) enum EntryError {
-    /// It has gone away since its name was read.
-    Gone,
-    /// Another file has taken the name since it was looked at.
-    Replaced,
-    /// It is left out, and the visitor has noted why.
-    Noted,
-    /// Everything ends.
-    Fatal(Error),
-}
-
-impl EntryError {
-    /// Returns a function for `map_err`: what is not there any more is no error.
-    pub(crate) fn at<'p>(
-        operation: &'static str,
-        path: &'p [u8],
-    ) -> impl FnOnce(Errno) -> Self + 'p {
-        move |errno| match errno {
-            Errno::NOENT | Errno::STALE => Self::Gone,
-            errno => Self::Fatal(Error::io(operation, as_path(path))(errno)),
-        }
-    }
-}
-
-impl From<Error> for EntryError {
-    fn from(error: Error) -> Self {
-        Self::Fatal(error)
-    }
-}
-
-/// A path on the volume, to be told of; that of the volume itself is empty where it is walked.
-pub(crate) fn as_path(bytes: &[u8]) -> &Path {
-    match bytes {
-        b"" => Path::new("/"),
-        _ => Path::new(OsStr::from_bytes(bytes)),
-    }
-}
 
 /// A folder that is being visited.
 pub(crate) struct Folder<C> {
@@ -451,19 +411,4 @@ fn child_path(parent: &[u8], name: &CStr) -> Vec<u8> {
     path.push(b'/');
     path.extend_from_slice(name.to_bytes());
     path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finding_24_the_volume_itself_has_a_name_in_errors() {
-        let told = |path| match EntryError::at("copy", path)(Errno::PERM) {
-            EntryError::Fatal(error) => error.to_string(),
-            trouble => format!("{trouble:?}"),
-        };
-        assert_eq!(told(b""), "cannot copy /");
-        assert_eq!(told(b"/srv/a"), "cannot copy /srv/a");
-    }
 }

@@ -1,4 +1,4 @@
-//! The place where an image is made: mounts that nobody else sees and that the kernel takes away with the thread.
+//! The workshop in which an image is made: mounts that no other process sees, and that the kernel removes when the thread ends.
 //!
 //! ```text
 //! BASE/           a tmpfs, over a folder that is empty
@@ -37,7 +37,7 @@ pub(crate) const DEVICES: [(&str, u32, u32); 4] = [
     ("console", 5, 1),
 ];
 
-/// How often a mount is looked for whose folder is called otherwise each time.
+/// How often a mount is looked for if its folder is renamed each time.
 const MOST_LOOKS: u32 = 1000;
 
 /// The mounts of one run. They belong to the thread that made them.
@@ -47,7 +47,7 @@ pub(crate) struct Workshop<'a> {
     interrupted: &'a AtomicBool,
 }
 
-/// What is shown of the mounts below a volume that are copied along.
+/// Which mounts below the volume are shown.
 #[derive(Debug)]
 pub(crate) struct ShownMounts {
     /// Those that are not there any more.
@@ -175,7 +175,7 @@ impl<'a> Workshop<'a> {
         })
     }
 
-    /// Makes a place for one program of the volume, in which nothing of another one is left.
+    /// Makes a /dev for one program of the volume, without anything that another one has left.
     pub(crate) fn make_room(&self) -> Result<Room<'_>, Error> {
         let path = self.room();
         mount_tmpfs(&path, c"mode=0755,size=64m")?;
@@ -193,7 +193,7 @@ impl<'a> Workshop<'a> {
         Ok(room)
     }
 
-    /// Shows programs of this machine no devices but null and this one.
+    /// Hides all devices from programs of this machine, except null and this one.
     pub(crate) fn hide_devices_but(
         &self,
         path: &Path,
@@ -214,7 +214,7 @@ impl<'a> Workshop<'a> {
         Ok(hidden)
     }
 
-    /// Takes the volume away: nothing of this run uses it any longer.
+    /// Unmounts everything, which releases the volume.
     fn finish(self) -> Result<(), Error> {
         rustix::mount::unmount(&self.base, UnmountFlags::DETACH)
             .map_err(Error::io("unmount", &self.base))
@@ -233,7 +233,7 @@ impl HiddenDevices {
     }
 }
 
-/// A place for one program of the volume; what it leaves there goes away with it.
+/// A /dev for one program of the volume. What the program leaves there is removed with it.
 #[derive(Debug)]
 pub(crate) struct Room<'a> {
     path: PathBuf,
@@ -252,13 +252,13 @@ impl Room<'_> {
         })
     }
 
-    /// Makes a block device known to the program, and gives its path there.
+    /// Shows the program a block device. Returns the device's path as the program sees it.
     pub(crate) fn show_device(&self, name: &OsStr, number: u64) -> Result<PathBuf, Error> {
         make_device(&self.path.join(name), FileType::BlockDevice, number)?;
         Ok(Path::new("/dev").join(name))
     }
 
-    /// Makes a file known to the program, and gives its path there.
+    /// Shows the program a file. Returns the file's path as the program sees it.
     pub(crate) fn show_file(&self, name: &str, file: &Path) -> Result<PathBuf, Error> {
         let target = self.path.join(name);
         let _ = fs::File::create_new(&target).map_err(Error::io("create", &target))?;
@@ -266,7 +266,7 @@ impl Room<'_> {
         Ok(Path::new("/dev").join(name))
     }
 
-    /// Where something in it is for a program of this machine.
+    /// The path of something in it for a program of this machine.
     pub(crate) fn path_here(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -280,7 +280,7 @@ impl Room<'_> {
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        // What cannot be unmounted goes with the thread.
+        // A mount that stays is removed when the thread ends.
         let _ = rustix::mount::unmount(&self.path, UnmountFlags::DETACH);
     }
 }

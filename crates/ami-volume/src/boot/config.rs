@@ -33,7 +33,7 @@ enum Kind<'a> {
 /// Boot loader specification: entries beside GRUB's configuration (Fedora, RHEL 8 and later).
 const ENTRIES: &str = "/boot/loader/entries";
 
-/// Checks the configurations at these paths of the root directory `root`, and gives a warning for each line that names another root.
+/// Checks the configurations at these paths of the root directory `root`, and returns a warning for each line that names another root.
 ///
 /// `running` is the machine's kernel command line, if it was started from this volume: one entry should have its arguments.
 pub(crate) fn check(
