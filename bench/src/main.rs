@@ -58,19 +58,19 @@ fn bench() -> Result<()> {
     let _ = shell(&format!("cat '{}' > /dev/null", image.display()))?;
 
     eprintln!("The pipeline with pigz ...");
-    let e_bundle = shop.bundle_by("pigz")?;
+    let pigz_bundle = shop.bundle_by("pigz")?;
     eprintln!("Ours, bundling ...");
     let ours_two = best_of(3, || shop.bundle(&image, 2))?;
     let ours_one = shop.bundle(&image, 1)?;
     let ours_huge = shop.bundle(&huge, 2)?;
     let our_bundle = shop.keep_our_bundle(&image)?;
     eprintln!("The older suite's pipeline, gzip -9, which takes minutes ...");
-    let a_bundle = shop.bundle_by("gzip -9")?;
-    let a_parts = shop.keep_pipelines_bundle()?;
+    let gzip_bundle = shop.bundle_by("gzip -9")?;
+    let gzip_parts = shop.keep_pipelines_bundle()?;
     eprintln!("Backwards ...");
-    let a_back = best_of(2, || shop.unbundle_by_pipeline(&a_parts))?;
+    let gzip_back = best_of(2, || shop.unbundle_by_pipeline(&gzip_parts))?;
     let ours_back = best_of(3, || shop.unbundle(&our_bundle))?;
-    let ours_back_of_a = best_of(3, || shop.unbundle(&a_parts))?;
+    let ours_back_of_gzip = best_of(3, || shop.unbundle(&gzip_parts))?;
     let ours_back_huge = {
         let bundle = shop.keep_our_bundle(&huge)?;
         shop.unbundle(&bundle)?
@@ -90,14 +90,14 @@ fn bench() -> Result<()> {
 
     let report = Report {
         data: Data::of(&image)?,
-        a_bundle,
-        e_bundle,
+        gzip_bundle,
+        pigz_bundle,
         ours_one,
         ours_two,
         ours_huge,
-        a_back,
+        gzip_back,
         ours_back,
-        ours_back_of_a,
+        ours_back_of_gzip,
         ours_back_huge,
         older_copy,
         our_copy,
@@ -105,7 +105,7 @@ fn bench() -> Result<()> {
         our_many,
         transfers,
         our_size: our_bundle.size,
-        a_size: a_parts.size,
+        gzip_size: gzip_parts.size,
     };
     print!("{}", report.table());
     let docs = Path::new("docs");

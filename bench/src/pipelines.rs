@@ -1,4 +1,4 @@
-//! The commands that are compared, in a folder of their own, which goes at the end.
+//! The commands that are compared, in a folder of their own, which is removed at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -36,14 +36,14 @@ impl Data {
 /// All that was measured.
 pub struct Report {
     pub data: Data,
-    pub a_bundle: Measured,
-    pub e_bundle: Measured,
+    pub gzip_bundle: Measured,
+    pub pigz_bundle: Measured,
     pub ours_one: Measured,
     pub ours_two: Measured,
     pub ours_huge: Measured,
-    pub a_back: Measured,
+    pub gzip_back: Measured,
     pub ours_back: Measured,
-    pub ours_back_of_a: Measured,
+    pub ours_back_of_gzip: Measured,
     pub ours_back_huge: Measured,
     pub older_copy: Measured,
     pub our_copy: Measured,
@@ -51,7 +51,7 @@ pub struct Report {
     pub our_many: Measured,
     pub transfers: Transfers,
     pub our_size: u64,
-    pub a_size: u64,
+    pub gzip_size: u64,
 }
 
 /// A figure, what it was derived from, and its goal.
@@ -91,20 +91,20 @@ impl Report {
         vec![
             ratio(
                 "bundling, as fast as A (gzip -9)",
-                seconds(self.a_bundle, two),
-                self.a_bundle.wall / two.wall,
+                seconds(self.gzip_bundle, two),
+                self.gzip_bundle.wall / two.wall,
                 25.0,
             ),
             ratio(
                 "bundling, as fast as E (pigz)",
-                seconds(self.e_bundle, two),
-                self.e_bundle.wall / two.wall,
+                seconds(self.pigz_bundle, two),
+                self.pigz_bundle.wall / two.wall,
                 2.3,
             ),
             most(
                 "our bundle's size over A's",
-                format!("{} to {} bytes", self.our_size, self.a_size),
-                self.our_size as f64 / self.a_size as f64,
+                format!("{} to {} bytes", self.our_size, self.gzip_size),
+                self.our_size as f64 / self.gzip_size as f64,
                 1.0,
                 "times",
             ),
@@ -123,14 +123,14 @@ impl Report {
             ),
             ratio(
                 "unbundling ours, as fast as A backwards",
-                seconds(self.a_back, self.ours_back),
-                self.a_back.wall / self.ours_back.wall,
+                seconds(self.gzip_back, self.ours_back),
+                self.gzip_back.wall / self.ours_back.wall,
                 4.0,
             ),
             ratio(
                 "unbundling A's, as fast as A backwards",
-                seconds(self.a_back, self.ours_back_of_a),
-                self.a_back.wall / self.ours_back_of_a.wall,
+                seconds(self.gzip_back, self.ours_back_of_gzip),
+                self.gzip_back.wall / self.ours_back_of_gzip.wall,
                 2.5,
             ),
             ratio(
@@ -143,10 +143,10 @@ impl Report {
                 "bundling a volume, as fast as rsync's way and A",
                 format!(
                     "{:.2} s to {:.2} s",
-                    self.older_copy.wall + self.a_bundle.wall,
+                    self.older_copy.wall + self.gzip_bundle.wall,
                     self.our_volume.wall
                 ),
-                (self.older_copy.wall + self.a_bundle.wall) / self.our_volume.wall,
+                (self.older_copy.wall + self.gzip_bundle.wall) / self.our_volume.wall,
                 15.0,
             ),
             ratio(
@@ -184,7 +184,7 @@ impl Report {
             most(
                 "memory, unbundling",
                 String::new(),
-                self.ours_back.memory.max(self.ours_back_of_a.memory),
+                self.ours_back.memory.max(self.ours_back_of_gzip.memory),
                 128.0,
                 "MiB",
             ),
@@ -264,27 +264,27 @@ impl Report {
         )?;
         let machine: Vec<&str> = machine.lines().collect();
         let [processor, cores, memory, system, date] = machine[..] else {
-            return Err("the machine could not be looked at".into());
+            return Err("the description of this machine is incomplete".into());
         };
         let mib = |bytes: u64| bytes >> 20;
         Ok(format!(
             "# Benchmarks\n\n\
-             Written by `make bench`, which repeats them: everything below was measured in one run, on {date}.\n\n\
+             Written by `make bench`. Everything below was measured in one run, on {date}.\n\n\
              - Machine: {processor}, {cores} cores, {memory}, {system}. The image is read from memory; bundles and images are written to its disk.\n\
-             - Data: an ext4 image of {size} MiB, {allocated} MiB of it data, of a Debian 12 root file system with a kernel and \
-             compilers, {files} files (`scripts/bench-image`). The 9 GiB are the same file system, grown.\n\
+             - Data: an ext4 image of {size} MiB with {allocated} MiB of data, made from a Debian 12 root file system with a kernel and \
+             compilers, {files} files (`scripts/bench-image`). The image of 9 GiB is the same file system, enlarged.\n\
              - A, the older suite's pipeline: `tar -chS | tee >(openssl sha1) | gzip -9 | openssl enc -aes-128-cbc`, then `split` and \
-             `openssl sha1` of each part. E, the same with `pigz` (level 6, both cores). A backwards: `cat | openssl enc -d | gunzip | \
-             tee >(openssl sha1) | tar -x`.\n\
-             - Ours at 2 threads and level 6 where nothing else is said; the best of three runs, the older suite's pipeline once. After \
-             each unbundling the image's SHA-256 is compared. Ours syncs what it writes to the disk, the pipelines do not.\n\
-             - Rsync's way, by which the older suite copies a volume: `dd`, `mkfs.ext4`, `rsync -rlpgoD -t -r -S -l -X`, `umount`; the \
-             volume is the image, mounted, `-P none`. After each copy of ours, `rsync -naHAXi` finds no difference. The million files are \
-             in a thousand folders, every twentieth with a second name elsewhere.\n\
+             `openssl sha1` of each part. E, the same with `pigz` (level 6, both cores). A backwards, to unbundle: `cat | openssl enc -d | \
+             gunzip | tee >(openssl sha1) | tar -x`.\n\
+             - Ours: these commands, with 2 threads and level 6 unless stated otherwise; the best of three runs. The older suite's pipeline \
+             runs once. After each unbundling the image's SHA-256 is compared. Ours syncs its files to the disk, the pipelines do not.\n\
+             - Rsync's way, as the older suite copies a volume: `dd`, `mkfs.ext4`, `rsync -rlpgoD -t -r -S -l -X`, `umount`. The volume is \
+             the mounted image, with `-P none`. After each of our copies, `rsync -naHAXi` finds no difference. The million files are in a \
+             thousand folders; every twentieth has a second name in another folder.\n\
              - Transfers: 100 parts of 10 MiB, to an S3 server on this machine (`s3s-fs`) through a proxy that adds 30 ms to every round \
-             trip and holds each connection to 20 MB/s; client, proxy and server share the cores. Ours with its default of 8 files at \
-             a time, and with `--parallel 1`; it verifies every digest before and after, and syncs. `aws s3 cp --recursive` \
-             (bench/requirements.txt) with its default of 10 requests at a time. After each, all files are compared.\n\n\
+             trip and limits each connection to 20 MB/s; client, proxy and server share the cores. Ours transfers 8 files at a time, its \
+             default, or one with `--parallel 1`; it verifies every digest before and after, and syncs. `aws s3 cp --recursive` \
+             (bench/requirements.txt) uses its default of 10 requests at a time. All files are compared afterwards.\n\n\
              ![Seconds for bundling and unbundling](benchmarks.svg)\n\n{table}",
             size = mib(self.data.size),
             allocated = mib(self.data.allocated),
@@ -296,15 +296,15 @@ impl Report {
     /// What the plot shows.
     pub fn bars(&self) -> Vec<Bar> {
         vec![
-            ("bundling", "A: gzip -9", self.a_bundle.wall),
-            ("bundling", "E: pigz", self.e_bundle.wall),
+            ("bundling", "A: gzip -9", self.gzip_bundle.wall),
+            ("bundling", "E: pigz", self.pigz_bundle.wall),
             ("bundling", "ours, 1 thread", self.ours_one.wall),
             ("bundling", "ours, 2 threads", self.ours_two.wall),
-            ("unbundling", "A backwards", self.a_back.wall),
+            ("unbundling", "A backwards", self.gzip_back.wall),
             (
                 "unbundling",
                 "ours, of A's bundle",
-                self.ours_back_of_a.wall,
+                self.ours_back_of_gzip.wall,
             ),
             ("unbundling", "ours, of our bundle", self.ours_back.wall),
             ("copying a volume", "rsync's way", self.older_copy.wall),
