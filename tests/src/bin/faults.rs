@@ -73,15 +73,15 @@ fn runs_on_busy_volumes(seed: u64) {
 
 fn text(report: &Report, killed: usize, seed: u64, seconds: u64) -> String {
     format!(
-        "Written by `make faults` on {}, in {seconds} s. {} system calls were made to fail (`strace -f -e inject=…`) or were met by \
-         SIGTERM or SIGKILL, with the sweeper and without. Exit code 0 came with the right result alone. With any other the older state was \
-         there (in a bucket: no manifest, or that of a whole bundle), or the error said that the result is complete. No private folder but \
-         those to resume, no mount, loop device or process stayed; what a kill without the sweeper left, or could not be removed, was gone \
-         after the next run. Nothing panicked or hung.\n\n{}\n\
-         In {ROUNDS} rounds three runs of one name published in one folder at the same time, and {killed} of them were killed meanwhile: the \
-         last run that ended with 0 had its whole bundle there. {BUSY_RUNS} images were made of volumes (ext4, xfs and btrfs in turn) while \
-         programs made, removed, renamed and swapped files of every kind on them: what nobody touched was the same in the image. \
-         `AMI_FAULTS_SEED={seed}` repeats all of it.\n",
+        "Written by `make faults` on {}, in {seconds} s. {} system calls were made to fail (`strace -f -e inject=…`), or were interrupted by \
+         SIGTERM or SIGKILL, with and without the sweeper. Exit code 0 always came with the right result. With any other exit code, the \
+         older state was unchanged (in a bucket: no manifest, or that of a whole bundle), or the error said that the result is complete. \
+         No mount, loop device, process or private folder stayed, except folders to resume from; what a kill without the sweeper left, or \
+         could not be removed, was gone after the next run. Nothing panicked or hung.\n\n{}\n\
+         In {ROUNDS} rounds, three runs published bundles of one name in one folder at the same time, and {killed} of these runs were \
+         killed: the folder always had the whole bundle of the last run that ended with 0. {BUSY_RUNS} images were made of volumes (ext4, \
+         xfs and btrfs in turn) while programs created, removed, renamed and swapped files of every kind on them: every file that nobody \
+         touched was the same in the image. `AMI_FAULTS_SEED={seed}` repeats all of it.\n",
         machine(),
         report.injections(),
         report.table()
