@@ -1,18 +1,17 @@
-//! The journal of a publication: which files take which names, and which older ones make way.
+//! The journal of a publication: which files take which names, and which older files make way.
 //!
-//! It is text, one item a line, fields divided by a space; names are hex, moments `SECONDS.NANOSECONDS` or `-`:
+//! It is text with one item on each line. Fields are separated by a space; names are in hex, times are `SECONDS.NANOSECONDS` or `-`:
 //!
 //! | line | fields |
 //! |---|---|
 //! | `ec2-ami-tools journal 2` | first |
-//! | `folder` | inode and birth of the private folder that it lies in |
-//! | `old` | size, time of change, name of an older file, which goes to `old.N` in the private folder; N counts these lines from 0 |
-//! | `new` | inode, size, time of change, birth, name in the private folder, name in the destination; the last one completes all |
+//! | `folder` | inode and time of birth of the private folder that contains the journal |
+//! | `old` | size, time of change and name of an older file, which moves to `old.N` in the private folder; N counts these lines from 0 |
+//! | `new` | inode, size, time of change, time of birth, name in the private folder, name in the destination; the last one completes the publication |
 //! | `end` | last |
 //!
-//! A journal may be somebody else's work: whoever can write to the destination may put a folder there. So it counts only in the
-//! very folder that it was written in, and can move nothing but what it can name the inode and birth of, or what lies in that
-//! folder.
+//! A journal may be forged: anyone who can write to the destination can put a folder there. So a journal counts only in the folder in
+//! which it was written, and it can move only files whose inode and time of birth it names, or files in that folder.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -23,10 +22,10 @@ use crate::names;
 /// Its name in the private folder.
 pub(crate) const JOURNAL: &str = "journal";
 
-/// Its name until it is whole.
+/// Its name until it is complete.
 pub(crate) const UNFINISHED: &str = "journal.new";
 
-/// The largest in bytes that is read. A file takes some 200 bytes, and a manifest of the largest size names fewer than 300,000.
+/// The size limit in bytes. A file takes some 200 bytes, and the largest manifest names fewer than 300,000 files.
 pub(crate) const LARGEST: usize = 64 << 20;
 
 const HEAD: &str = "ec2-ami-tools journal 2";

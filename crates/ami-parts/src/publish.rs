@@ -1,15 +1,15 @@
-//! Giving finished files their names, so that the destination holds the old ones or the new ones and never a mixture.
+//! Gives finished files their names, so that the destination holds either the old files or the new ones, never a mixture.
 //!
-//! With the [turn](crate::turn), after everything that was begun and not ended has been [settled](crate::recovery):
+//! A run takes the [turn](crate::turn) and [settles](crate::recovery) every unfinished publication. Then:
 //!
-//! | step | what a kill, or a power cut, from here on leads to |
+//! | step | effect of a kill or a power cut after it |
 //! |---|---|
-//! | 1. the journal is written in the private folder; both folders synced | all is put back |
-//! | 2. older manifests move into the private folder; synced | |
-//! | 3. the other older files do; synced | |
-//! | 4. the new files take their names, where nothing has them, in order; synced | |
-//! | 5. the last one, the manifest, does; synced | the older files are removed |
-//! | 6. the journal is removed, then the older files | the private folder is removed |
+//! | 1. The journal is written in the private folder; both folders are synced. | everything is put back |
+//! | 2. Older manifests move into the private folder; synced. | |
+//! | 3. The other older files follow; synced. | |
+//! | 4. The new files take their names in order, replacing nothing; synced. | |
+//! | 5. The last one, the manifest, takes its name; synced. | the older files are removed |
+//! | 6. The journal is removed, then the older files. | the private folder is removed |
 
 use std::io;
 use std::path::PathBuf;
@@ -30,12 +30,12 @@ pub struct NewFile {
     pub staged: String,
     /// The name that it gets in the destination.
     pub target: String,
-    /// Whether a file that has that name is replaced; else it is an error.
+    /// Whether an existing file of that name is replaced. If not, it is an error.
     pub may_replace: bool,
 }
 
 impl NewFile {
-    /// A file that replaces what has its name.
+    /// A file that replaces an existing one of its name.
     pub fn replacing(staged: impl Into<String>, target: impl Into<String>) -> Self {
         Self {
             staged: staged.into(),
@@ -44,7 +44,7 @@ impl NewFile {
         }
     }
 
-    /// A file whose name nothing may have.
+    /// A file whose name must be free.
     pub fn fresh(staged: impl Into<String>, target: impl Into<String>) -> Self {
         Self {
             may_replace: false,
@@ -53,9 +53,8 @@ impl NewFile {
     }
 }
 
-/// Publishes files, which are synced, in this order, the last one when the others are in place for good. Files of the bundle
-/// `retired` that get no successor are removed. Gives the folders where older files of interrupted runs are that could not be put
-/// back.
+/// Publishes synced files in this order; the last one takes its name when the others are in place for good. Files of the bundle `retired`
+/// that have no successor are removed. Returns the folders with older files of interrupted runs that could not be put back.
 ///
 /// `wait` is called while another run has the turn.
 pub(crate) fn publish<F: Folder>(

@@ -1,6 +1,6 @@
-//! What becomes of a publication that was begun and not ended: forward if its last file has its name, else back.
+//! Completes an unfinished publication if its last file has its name, and otherwise undoes it.
 //!
-//! It touches only files that still are the ones that the journal names, and can itself be cut off anywhere and done again.
+//! Recovery touches only files that are still those that the journal names. It can be interrupted anywhere and repeated.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,16 +11,16 @@ use crate::folder::{Folder, place, take};
 use crate::journal::{JOURNAL, Journal, LARGEST};
 use crate::private;
 
-/// What was done about a publication.
+/// The result of settling a publication.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// There was none.
     Nothing,
     /// It is complete.
     Forward,
-    /// All is as it was before.
+    /// Everything is as it was before.
     Back,
-    /// Somebody else's files have names of older ones, which are kept in this folder.
+    /// Other files have taken names of older files, which are kept in this folder.
     Saved(PathBuf),
 }
 
@@ -37,7 +37,7 @@ impl Settled {
     }
 }
 
-/// Settles the publication that was begun from the private folder `folder`, called `name`. Needs the turn.
+/// Settles the publication that was begun from the private folder `folder`, called `name`. The caller must have the turn.
 pub(crate) fn settle<F: Folder>(destination: &F, folder: &F, name: &str) -> Result<Settled, Error> {
     let Some(journal) = read(folder)? else {
         return Ok(Settled::Nothing);

@@ -1,12 +1,13 @@
-//! One run at a time changes the names in a destination.
+//! Only one run at a time changes the names in a destination: the one that has the turn.
 //!
-//! The turn is no lock on the destination, which everybody who can open it can take and hold for ever. Each private folder whose run
-//! wants the turn has a folder `turn` in it, and who has the turn holds the locks of all of these, its own included. Private
-//! folders have mode 0700 and random names: nobody else can open or foresee one. Runs of different users do not wait for each other.
+//! A lock on the destination itself would not do: anyone who can open the folder could take it and hold it for ever. Instead, a run that
+//! wants the turn makes a folder `turn` in its private folder. The run that has the turn holds the locks of all these folders, including its
+//! own. Private folders have mode 0700 and random names, so nobody else can open or predict one. Runs of different users do not wait for
+//! each other.
 //!
-//! Two cannot have it at once: each made its `turn` before it looked for those of the others, so that the later one of the two has
-//! seen that of the earlier one. They are locked in the order of their names, and nobody waits while holding one: of several that
-//! try at the same time, the first one comes through.
+//! Two runs cannot have the turn at once: each made its `turn` before it looked for those of the others, so the later one has seen that of
+//! the earlier one. The folders are locked in the order of their names, and no run waits while it holds one; so of several runs that try
+//! at the same time, one succeeds.
 
 use std::io;
 
@@ -18,7 +19,7 @@ use crate::private::{Private, open_ours};
 /// The folder in a private folder that stands for its run.
 pub(crate) const TURN: &str = "turn";
 
-/// How often it is looked again who else is there, before the caller has a rest.
+/// How often the other runs are looked up again before the caller pauses.
 const LOOKS: usize = 10;
 
 /// The right to change names in a destination, until it is dropped.
@@ -34,7 +35,7 @@ struct Held<F> {
     turn: F,
 }
 
-/// Takes the turn; `wait` is called while another run has it, and its error ends that.
+/// Takes the turn. `wait` is called while another run has it; an error from `wait` ends the attempt.
 pub(crate) fn take_turn<F: Folder>(
     private: &Private<F>,
     mut wait: impl FnMut() -> Result<(), Error>,
@@ -47,7 +48,7 @@ pub(crate) fn take_turn<F: Folder>(
     }
 }
 
-/// Takes the turn if nobody has it.
+/// Takes the turn if no other run has it.
 pub(crate) fn try_turn<F: Folder>(private: &Private<F>) -> Result<Option<Turn<F>>, Error> {
     private.is_there()?;
     match private.folder.make(TURN) {
