@@ -146,9 +146,9 @@ impl Checks {
         context: &Context,
     ) -> Result<bool, Failure> {
         let parts = BundleFiles::named(&contents.parts, folder);
-        let verify = |part: &PartFile| part.verify(|_| {});
-        let results = ami_parts::check_all(&parts, threads, context.interrupted(), verify)
-            .ok_or_else(Failure::interrupted)?;
+        let results =
+            ami_parts::check_all(&parts, threads, context.interrupted(), PartFile::verify)
+                .ok_or_else(Failure::interrupted)?;
         let count = results.len();
         let mut size = 0;
         let (mut missing, mut wrong) = (Vec::new(), Vec::new());

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use ami_files::LimitReader;
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, Statx, StatxFlags,
 };
@@ -213,10 +214,7 @@ impl Folder for Dir {
     fn read(&self, name: &str, most: usize) -> io::Result<Vec<u8>> {
         let file = self.open_file(name)?;
         let mut bytes = Vec::new();
-        let _ = file.take(most as u64 + 1).read_to_end(&mut bytes)?;
-        if bytes.len() > most {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
+        let _ = LimitReader::new(file, most as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 

@@ -3,30 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ami_files::FileError;
+
 /// An error of this crate. The cause, where there is one, is in [`std::error::Error::source`] only.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A system call failed on a file or folder.
-    #[error("cannot {operation} {path}", path = path.display())]
-    Io {
-        /// What was tried, as a verb: `write`, `rename`.
-        operation: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// The destination has run out of space.
-    #[error("no space left for {path}", path = path.display())]
-    NoSpace {
-        /// The file that could not be written.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    /// A system call failed on a file or folder, or the disk is full.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Something that is no plain file has the name of a part or manifest.
     #[error("{path} is in the way: it is not a plain file", path = path.display())]
     InTheWay {
@@ -105,32 +90,7 @@ pub enum Error {
 impl Error {
     /// Returns a function for `map_err` that says what was tried on which file.
     pub fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = shown(path);
-        move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::NoSpace { path, source }
-            }
-            _ => Self::Io {
-                operation,
-                path,
-                source,
-            },
-        }
-    }
-}
-
-/// The path to show for one that leads into an open folder of this process, as [`Staging::own_path`](crate::Staging::own_path)
-/// gives them; every other path as it is.
-pub fn shown(path: &Path) -> PathBuf {
-    let mut below = path
-        .strip_prefix("/proc/self/fd")
-        .unwrap_or(Path::new(""))
-        .iter();
-    let target = below
-        .next()
-        .map(|number| Path::new("/proc/self/fd").join(number).read_link());
-    match target {
-        Some(Ok(folder)) => folder.join(below.as_path()),
-        _ => path.to_owned(),
+        let on_file = FileError::new(operation, path);
+        move |source| Self::File(on_file(source))
     }
 }

@@ -1,40 +1,46 @@
-//! The parts of a bundle on disk: fixed-size pieces of a stream, their names and digests, and how they appear all at once.
+//! The parts of a bundle: where they go to and come from, their names and digests, and how files appear all at once.
 //!
 //! Not here: what the stream is (`ami-bundle`) and what the manifest says of it (`ami-manifest`).
 //!
-//! - [`Staging`]: a private folder in the destination; [`PartWriter`] fills it, [`Staging::publish`] gives its files their names.
-//! - [`PartReader`]: parts as one stream again, each checked before its bytes are used.
+//! - [`PartWriter`] cuts a stream into parts for a [`PartSink`]; [`StagedBundle`] is the sink that makes files of them.
+//! - [`PartSource`]: parts as one stream again, each checked before its bytes are used; [`PartFiles`] is the source that reads files.
+//! - [`Staging`]: a private folder in the destination; [`Staging::publish`] gives its files their names.
 //! - [`part_file_name`], [`manifest_file_name`]: what the files are called.
+//! - `conformance`, with the feature of that name: the tests that every sink and source must pass.
 //!
 //! ```
+//! use ami_parts::{PartSink, PartWriter, StagedBundle, Staging, Waiting};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?; let destination = folder.path();
-//! let staging = ami_parts::Staging::new(destination)?;
-//! let mut writer = ami_parts::PartWriter::new(&staging, ami_parts::PART_SIZE)?;
+//! let sink = StagedBundle::new(Staging::new(destination)?, "image", Waiting::silent())?;
+//! let mut writer = PartWriter::new(sink, "image", ami_parts::PART_SIZE, 1 << 30);
 //! writer.write(b"an encrypted stream")?;
-//! let mut files = writer.finish()?.of_bundle("image");
-//! staging.write("manifest", b"<manifest/>", 0o666)?;
-//! files.push(ami_parts::NewFile::replacing("manifest", "image.manifest.xml"));
-//! let _ = staging.publish(&files, Some("image"), ami_parts::Waiting::silent())?;
+//! let (sink, parts) = writer.finish()?;
+//! let _ = sink.publish(&parts, ("image.manifest.xml", b"<manifest/>"))?;
 //! assert!(destination.join("image.part.0").is_file());
 //! # Ok(()) }
 //! ```
 
 mod asking;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod cut;
 mod dir;
 mod error;
 mod folder;
 mod journal;
 mod legacy;
 mod names;
+mod part_files;
 mod private;
 mod publish;
-mod read;
 mod recovery;
+mod sink;
+mod source;
+mod staged_bundle;
 mod staging;
 mod turn;
 mod wait;
-mod write;
 
 #[cfg(test)]
 mod model;
@@ -47,12 +53,15 @@ mod rivals_test;
 #[doc(hidden)]
 pub use journal::fuzzing;
 
-pub use error::{Error, shown};
+pub use cut::{PART_SIZE, PartWriter};
+pub use error::Error;
 pub use names::{
     belongs_to_bundle, is_hidden, is_part_name, is_part_of, manifest_file_name, part_file_name,
 };
+pub use part_files::{PartFile, PartFiles, check_all};
 pub use publish::NewFile;
-pub use read::{PartFile, PartReader, check_all};
+pub use sink::{PartDigest, PartSink, WrittenPart};
+pub use source::PartSource;
+pub use staged_bundle::{PublishedBundle, StagedBundle};
 pub use staging::{Prepared, Staging, replaced_files, sweep_after};
 pub use wait::Waiting;
-pub use write::{PART_SIZE, PartWriter, StagedPart, StagedParts};

@@ -165,7 +165,7 @@ impl Staging {
     /// Makes a new file in the private folder, with the permissions that the umask leaves of `mode`.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::NoSpace`].
+    /// [`Error::File`].
     pub fn create(&self, name: &str, mode: u32) -> Result<File, Error> {
         let folder = &self.private.folder;
         folder
@@ -176,7 +176,7 @@ impl Staging {
     /// Writes a new file in the private folder and syncs it.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::NoSpace`].
+    /// [`Error::File`].
     pub fn write(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), Error> {
         let path = self.path().join(name);
         let mut file = self.create(name, mode)?;
@@ -187,7 +187,7 @@ impl Staging {
     /// Removes a file of the private folder, if it is there.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::File`].
     pub fn discard(&self, name: &str) -> Result<(), Error> {
         match self.private.folder.remove(name) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -219,7 +219,7 @@ impl Staging {
     /// Gives a file of the private folder its name in the destination, where nothing may have that name.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::Io`]; [`Error::NotSynced`], then the file has its name.
+    /// [`Error::Exists`]; [`Error::File`]; [`Error::NotSynced`], then the file has its name.
     pub fn give_name(&self, file: &str, name: &str) -> Result<PathBuf, Error> {
         let (folder, destination) = (&self.private.folder, &self.private.destination);
         let path = destination.path().join(name);
@@ -235,7 +235,7 @@ impl Staging {
     /// Gives a file of the private folder its name in the destination, in the place of the file, or empty folder, that has it.
     ///
     /// # Errors
-    /// [`Error::InTheWay`] names a folder with files; [`Error::Io`]; [`Error::NotSynced`], then the file has its name.
+    /// [`Error::InTheWay`] names a folder with files; [`Error::File`]; [`Error::NotSynced`], then the file has its name.
     pub fn replace(&self, file: &str, name: &str) -> Result<PathBuf, Error> {
         let (folder, destination) = (&self.private.folder, &self.private.destination);
         let path = destination.path().join(name);
@@ -269,7 +269,7 @@ impl Staging {
     ///
     /// # Errors
     /// Nothing has changed after [`Error::Exists`], [`Error::InTheWay`], [`Error::DotFile`], [`Error::Changed`], [`Error::Busy`],
-    /// [`Error::Interrupted`], [`Error::Io`] and [`Error::NoSpace`]; all is published after [`Error::NotSynced`]; after
+    /// [`Error::Interrupted`] and [`Error::File`]; all is published after [`Error::NotSynced`]; after
     /// [`Error::NotPutBack`] older files are where it says.
     pub fn publish(
         &self,
@@ -354,7 +354,7 @@ pub fn sweep_after(destination: File, name: &str) -> Result<(), Error> {
 /// The files of an older bundle of that name, which publishing replaces or removes.
 ///
 /// # Errors
-/// [`Error::InTheWay`] names a folder that has such a name; [`Error::Io`] when the destination cannot be read.
+/// [`Error::InTheWay`] names a folder that has such a name; [`Error::File`] when the destination cannot be read.
 pub fn replaced_files(destination: &Path, bundle: &str) -> Result<Vec<PathBuf>, Error> {
     let folder = Dir::named(destination).map_err(Error::io("read", destination))?;
     let found = publish::files_of_bundle(&folder, bundle)?;

@@ -93,7 +93,7 @@ impl Error {
     }
 
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = ami_parts::shown(path);
+        let path = ami_files::shown(path);
         move |source| Self::Io {
             operation,
             path,

@@ -62,8 +62,7 @@ impl Fingerprint {
     /// # Errors
     /// The part is missing, damaged or cannot be read.
     pub fn of_part(part: &PartFile) -> Result<Self, ami_parts::Error> {
-        let mut md5 = Md5::new();
-        let size = part.verify(|bytes| md5.update(bytes))?;
+        let (size, md5) = part.verify_with(Md5::new())?;
         Ok(Self {
             size,
             md5: md5.finalize().into(),

@@ -1,10 +1,8 @@
 use std::fs;
-use std::num::NonZeroU64;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::write::{PartWriter, StagedParts};
 
 fn entries(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(folder)
@@ -40,19 +38,24 @@ fn old_bundle(folder: &Path) {
     }
 }
 
-fn staged(folder: &Path) -> (Staging, StagedParts) {
+fn staged(folder: &Path) -> Staging {
     let staging = Staging::new(folder).unwrap();
-    let mut writer = PartWriter::new(&staging, NonZeroU64::new(5).unwrap()).unwrap();
-    writer.write(b"new 0new 1").unwrap();
-    let parts = writer.finish().unwrap();
-    staging.write("manifest", b"new manifest", 0o666).unwrap();
-    (staging, parts)
+    for (name, text) in [
+        ("part.0", "new 0"),
+        ("part.1", "new 1"),
+        ("manifest", "new manifest"),
+    ] {
+        staging.write(name, text.as_bytes(), 0o666).unwrap();
+    }
+    staging
 }
 
-fn files_of(parts: &StagedParts) -> Vec<NewFile> {
-    let mut files = parts.of_bundle("x");
-    files.push(NewFile::replacing("manifest", "x.manifest.xml"));
-    files
+fn files() -> [NewFile; 3] {
+    [
+        NewFile::replacing("part.0", "x.part.0"),
+        NewFile::replacing("part.1", "x.part.1"),
+        NewFile::replacing("manifest", "x.manifest.xml"),
+    ]
 }
 
 /// A kept folder, opened or made.
@@ -280,12 +283,12 @@ fn a_destination_that_is_not_there_is_an_error_that_names_it() {
 fn a_new_bundle_takes_the_place_of_a_longer_one() {
     let folder = tempfile::tempdir().unwrap();
     old_bundle(folder.path());
-    let (staging, parts) = staged(folder.path());
+    let staging = staged(folder.path());
     let mut replaced = replaced_files(folder.path(), "x").unwrap();
     replaced.sort();
     let names = ["x.manifest.xml", "x.part.00", "x.part.01", "x.part.11"];
     assert_eq!(replaced, names.map(|name| folder.path().join(name)));
-    let saved = staging.publish(&files_of(&parts), Some("x"), Waiting::silent());
+    let saved = staging.publish(&files(), Some("x"), Waiting::silent());
     assert!(saved.unwrap().is_empty());
     drop(staging);
     let expected = [
@@ -306,8 +309,8 @@ fn a_folder_with_a_parts_name_is_refused_and_nothing_is_touched() {
         replaced_files(folder.path(), "x"),
         Err(Error::InTheWay { .. })
     ));
-    let (staging, parts) = staged(folder.path());
-    let result = staging.publish(&files_of(&parts), Some("x"), Waiting::silent());
+    let staging = staged(folder.path());
+    let result = staging.publish(&files(), Some("x"), Waiting::silent());
     assert!(matches!(result, Err(Error::InTheWay { .. })), "{result:?}");
     drop(staging);
     assert_eq!(entries(folder.path()), ["x.part.7"]);
@@ -317,7 +320,7 @@ fn a_folder_with_a_parts_name_is_refused_and_nothing_is_touched() {
 fn a_dot_file_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(".bashrc"), "mine").unwrap();
-    let (staging, _) = staged(folder.path());
+    let staging = staged(folder.path());
     let files = [
         NewFile::replacing("part.0", ".bashrc"),
         NewFile::replacing("manifest", "x.manifest.xml"),

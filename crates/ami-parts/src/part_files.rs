@@ -6,15 +6,16 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ami_files::{DigestReader, read_some};
 use ami_pool::Pool;
+use sha1::digest::Update;
 use sha1::{Digest, Sha1};
 
 use crate::error::Error;
+use crate::source::PartSource;
 
 /// Parts up to this size (bytes) are held in memory whole; larger ones, which other bundlers may have cut, are read twice.
 const WHOLE: u64 = 16 * 1024 * 1024;
-
-const STEP: usize = 1024 * 1024;
 
 /// Where a part is and the SHA-1 that it must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +26,11 @@ pub struct PartFile {
     pub digest: [u8; 20],
 }
 
-/// Reads one part after the other as one stream.
+/// The parts of a bundle in files.
 #[derive(Debug)]
-pub struct PartReader {
+pub struct PartFiles {
     parts: std::vec::IntoIter<PartFile>,
     current: Option<Open>,
-    bytes_read: u64,
 }
 
 #[derive(Debug)]
@@ -42,29 +42,25 @@ struct Open {
 #[derive(Debug)]
 enum Bytes {
     Whole { data: Vec<u8>, position: usize },
-    Again { file: File, digest: Sha1 },
+    Again(DigestReader<File, Sha1>),
 }
 
-impl PartReader {
-    /// A reader of these parts in this order.
+impl PartFiles {
+    /// These parts in this order.
     pub fn new(parts: Vec<PartFile>) -> Self {
         Self {
             parts: parts.into_iter(),
             current: None,
-            bytes_read: 0,
         }
     }
+}
 
-    /// How many bytes [`read`](Self::read) has given.
-    pub fn bytes_read(&self) -> u64 {
-        self.bytes_read
-    }
+impl PartSource for PartFiles {
+    type Error = Error;
 
-    /// Fills the beginning of `buffer` with the next bytes of the stream and says how many; 0 at the end.
-    ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::Digest`] or [`Error::Io`], each naming the part.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+    /// [`Error::Missing`], [`Error::Digest`] or [`Error::File`], each naming the part.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         loop {
             let current = match &mut self.current {
                 Some(current) => current,
@@ -75,7 +71,6 @@ impl PartReader {
             };
             let count = current.read(buffer)?;
             if count > 0 || buffer.is_empty() {
-                self.bytes_read += count as u64;
                 return Ok(count);
             }
             if let Some(finished) = self.current.take() {
@@ -87,22 +82,19 @@ impl PartReader {
 
 impl Open {
     fn verified(part: PartFile) -> Result<Self, Error> {
-        let (mut file, size) = open(&part.path)?;
+        let (file, size) = open(&part.path)?;
         let bytes = if size <= WHOLE {
             let mut data = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-            let _ = (&mut file)
+            let _ = file
                 .take(WHOLE + 1)
                 .read_to_end(&mut data)
                 .map_err(Error::io("read", &part.path))?;
             part.expect(Sha1::digest(&data).into())?;
             Bytes::Whole { data, position: 0 }
         } else {
-            part.expect(digest_of(&mut file, &part.path, |_| {})?.0)?;
+            let _ = part.verify()?;
             let (file, _) = open(&part.path)?;
-            Bytes::Again {
-                file,
-                digest: Sha1::new(),
-            }
+            Bytes::Again(DigestReader::new(file, Sha1::new()))
         };
         Ok(Self { part, bytes })
     }
@@ -116,11 +108,8 @@ impl Open {
                 *position += count;
                 Ok(count)
             }
-            Bytes::Again { file, digest } => {
-                let count =
-                    retry(|| file.read(buffer)).map_err(Error::io("read", &self.part.path))?;
-                digest.update(&buffer[..count]);
-                Ok(count)
+            Bytes::Again(file) => {
+                read_some(file, buffer).map_err(Error::io("read", &self.part.path))
             }
         }
     }
@@ -129,22 +118,36 @@ impl Open {
     fn finish(self) -> Result<(), Error> {
         match self.bytes {
             Bytes::Whole { .. } => Ok(()),
-            Bytes::Again { digest, .. } => self.part.expect(digest.finalize().into()),
+            Bytes::Again(file) => self.part.expect(file.into_digest().finalize().into()),
         }
     }
 }
 
 impl PartFile {
-    /// Reads the whole file, compares its SHA-1 with the manifest's, and gives its size in bytes. All that is read is also passed
-    /// to `see`.
+    /// Reads the whole file, compares its SHA-1 with the manifest's, and gives its size in bytes.
     ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::Digest`] or [`Error::Io`].
-    pub fn verify(&self, see: impl FnMut(&[u8])) -> Result<u64, Error> {
-        let (mut file, _) = open(&self.path)?;
-        let (digest, size) = digest_of(&mut file, &self.path, see)?;
-        self.expect(digest)?;
+    /// [`Error::Missing`], [`Error::Digest`] or [`Error::File`].
+    pub fn verify(&self) -> Result<u64, Error> {
+        let (file, _) = open(&self.path)?;
+        let mut reader = DigestReader::new(file, Sha1::new());
+        let size = reader.exhaust().map_err(Error::io("read", &self.path))?;
+        self.expect(reader.into_digest().finalize().into())?;
         Ok(size)
+    }
+
+    /// The same, and adds all that is read to another digest.
+    ///
+    /// # Errors
+    /// As of [`verify`](Self::verify).
+    pub fn verify_with<D: Update>(&self, digest: D) -> Result<(u64, D), Error> {
+        let (file, _) = open(&self.path)?;
+        let file = DigestReader::new(file, Sha1::new());
+        let mut reader = DigestReader::new(file, digest);
+        let size = reader.exhaust().map_err(Error::io("read", &self.path))?;
+        let (file, digest) = reader.into_parts();
+        self.expect(file.into_digest().finalize().into())?;
+        Ok((size, digest))
     }
 
     fn expect(&self, found: [u8; 20]) -> Result<(), Error> {
@@ -153,8 +156,8 @@ impl PartFile {
         }
         Err(Error::Digest {
             path: self.path.clone(),
-            found: lower_hex(&found),
-            expected: lower_hex(&self.digest),
+            found: hex::encode(found),
+            expected: hex::encode(self.digest),
         })
     }
 }
@@ -181,41 +184,10 @@ fn open(path: &Path) -> Result<(File, u64), Error> {
     Ok((file, metadata.len()))
 }
 
-fn digest_of(
-    file: &mut File,
-    path: &Path,
-    mut see: impl FnMut(&[u8]),
-) -> Result<([u8; 20], u64), Error> {
-    let mut digest = Sha1::new();
-    let mut size = 0;
-    let mut buffer = vec![0; STEP];
-    loop {
-        let count = retry(|| file.read(&mut buffer)).map_err(Error::io("read", path))?;
-        if count == 0 {
-            return Ok((digest.finalize().into(), size));
-        }
-        digest.update(&buffer[..count]);
-        see(&buffer[..count]);
-        size += count as u64;
-    }
-}
-
-fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match read() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
-fn lower_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::{PartSources, StoredPart, check_source};
     use std::fs;
 
     fn part(folder: &Path, name: &str, bytes: &[u8]) -> PartFile {
@@ -227,55 +199,57 @@ mod tests {
         }
     }
 
-    fn read_all(reader: &mut PartReader) -> Result<Vec<u8>, Error> {
-        let mut all = Vec::new();
-        let mut buffer = vec![0; 700_001];
-        loop {
-            match reader.read(&mut buffer)? {
-                0 => return Ok(all),
-                count => all.extend_from_slice(&buffer[..count]),
-            }
+    struct InFiles(tempfile::TempDir);
+
+    impl PartSources for InFiles {
+        type Source = PartFiles;
+
+        fn source(&mut self, parts: &[StoredPart]) -> PartFiles {
+            let named = |(index, stored): (usize, &StoredPart)| {
+                let path = self.0.path().join(index.to_string());
+                let _ = fs::remove_file(&path);
+                if let Some(bytes) = &stored.bytes {
+                    fs::write(&path, bytes).unwrap();
+                }
+                PartFile {
+                    path,
+                    digest: stored.sha1,
+                }
+            };
+            PartFiles::new(parts.iter().enumerate().map(named).collect())
         }
     }
 
     #[test]
-    fn parts_of_any_size_come_back_as_one_stream() {
-        let folder = tempfile::tempdir().unwrap();
-        let large: Vec<u8> = (0..WHOLE as usize + 12_345)
-            .map(|i| (i / 7) as u8)
-            .collect();
-        let parts = vec![
-            part(folder.path(), "a", b"first"),
-            part(folder.path(), "empty", b""),
-            part(folder.path(), "large", &large),
-            part(folder.path(), "z", b"last"),
-        ];
-        let mut reader = PartReader::new(parts);
-        let expected = [b"first", &large[..], b"last"].concat();
-        assert!(read_all(&mut reader).unwrap() == expected);
-        assert_eq!(reader.bytes_read(), expected.len() as u64);
+    fn they_are_a_part_source() {
+        check_source(&mut InFiles(tempfile::tempdir().unwrap()));
     }
 
     #[test]
-    fn a_damaged_or_missing_part_is_named_before_its_bytes_are_given() {
+    fn a_damaged_or_missing_part_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let good = part(folder.path(), "good", b"good");
-        let large: Vec<u8> = vec![7; WHOLE as usize + 1];
-        for bytes in [&b"small"[..], &large] {
-            let bad = part(folder.path(), "bad", bytes);
-            fs::write(&bad.path, [bytes, b"!"].concat()).unwrap();
-            let mut reader = PartReader::new(vec![good.clone(), bad.clone()]);
-            let mut buffer = [0; 100];
-            assert_eq!(reader.read(&mut buffer).unwrap(), 4);
-            let error = reader.read(&mut buffer).unwrap_err();
+        assert_eq!(good.verify().unwrap(), 4);
+        let (size, digest) = good.verify_with(Sha1::new()).unwrap();
+        assert_eq!((size, digest.finalize().into()), (4, good.digest));
+
+        let bad = part(folder.path(), "bad", b"bad");
+        fs::write(&bad.path, b"bad!").unwrap();
+        let mut buffer = [0; 100];
+        for result in [
+            bad.verify(),
+            bad.verify_with(Sha1::new()).map(|(size, _)| size),
+            PartFiles::new(vec![bad.clone()])
+                .read(&mut buffer)
+                .map(|count| count as u64),
+        ] {
+            let error = result.unwrap_err();
             assert!(matches!(&error, Error::Digest { path, .. } if *path == bad.path));
-            assert!(matches!(bad.verify(|_| {}), Err(Error::Digest { .. })));
         }
-        assert_eq!(good.verify(|_| {}).unwrap(), 4);
         let missing = PartFile {
             path: folder.path().join("missing"),
             ..good
         };
-        assert!(matches!(missing.verify(|_| {}), Err(Error::Missing { .. })));
+        assert!(matches!(missing.verify(), Err(Error::Missing { .. })));
     }
 }
