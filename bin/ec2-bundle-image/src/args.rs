@@ -70,8 +70,7 @@ pub const DEFINITION: Definition = Definition {
 };
 
 fn advise(error: &(dyn Error + 'static)) -> Option<String> {
-    advice::of_bundles(error, Some("--destination"), Some("--prefix"))
-        .or_else(|| advice::of_manifests(error))
+    advice::of_bundling(error).or_else(|| advice::of_manifests(error))
 }
 
 #[derive(Debug, clap::Args)]

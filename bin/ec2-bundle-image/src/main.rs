@@ -4,7 +4,8 @@ mod args;
 
 use std::process::ExitCode;
 
-use ami_cli::{BundlePlan, Context, Failure, Inheritance, OrExit, Source, exit};
+use ami_bundle::{Problems, check_size};
+use ami_cli::{Bundling, Context, Failure, InstanceMetadata, OrExit, Source, exit};
 
 use crate::args::{Arguments, DEFINITION};
 
@@ -14,22 +15,25 @@ fn main() -> ExitCode {
 
 fn bundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let path = arguments.image;
-    let architecture = context.architecture(arguments.bundle.arch.as_deref())?;
+    let options = &arguments.bundle;
+    let architecture = context.architecture(options.arch.as_deref())?;
     let metadata = std::fs::metadata(&path).or_exit(exit::OTHER)?;
     if metadata.is_file() {
-        BundlePlan::check_size(&path, metadata.len(), &arguments.bundle)?;
+        let checked = check_size(&path, metadata.len(), !options.no_size_checks);
+        checked.map_err(|problem| Failure::of_bundling(Problems::from(problem)))?;
     }
     context.say("Bundling image file...")?;
     context.warn_of_certificate(&arguments.identity.cert);
-    let plan = BundlePlan::new(
+    let bundling = Bundling::new(
         &path,
         architecture,
         &arguments.identity,
-        &arguments.bundle,
-        Inheritance::default(),
-    )?;
-    let source = Source::File(&path);
-    let report = plan.run(source, &arguments.running, &arguments.compression, context)?;
+        options,
+        &arguments.compression,
+        InstanceMetadata::default(),
+    );
+    let bundling = bundling.map_err(Failure::of_bundling)?;
+    let report = bundling.run(Source::File(&path), &arguments.running, context)?;
     let said = if context.is_json() {
         context.print_json(&report)
     } else {

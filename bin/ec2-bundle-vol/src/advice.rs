@@ -9,7 +9,7 @@ use ami_volume::{Error as E, Need, Package};
 pub fn advise(error: &(dyn Error + 'static)) -> Option<String> {
     advice::as_a(error)
         .and_then(of_imaging)
-        .or_else(|| advice::of_bundles(error, Some("--destination"), Some("--prefix")))
+        .or_else(|| advice::of_bundling(error))
         .or_else(|| advice::of_manifests(error))
 }
 

@@ -1,6 +1,7 @@
 //! What `--dry-run` does: it looks everything up, shows the plan, and lists every problem in it.
 
-use ami_cli::{BundlePlan, Context, Failure, Inheritance, check_architecture, exit};
+use ami_bundle::Problems;
+use ami_cli::{Bundling, Context, Failure, InstanceMetadata, check_architecture, exit};
 use ami_volume::Survey;
 
 use crate::args::Arguments;
@@ -40,12 +41,12 @@ fn bundling_problems(
     let architecture = arguments.bundle.arch.as_deref().unwrap_or("x86_64");
     let mut problems = Vec::new();
     problems.extend(check_architecture(architecture).err());
-    let inheritance = match inheritance::read(arguments, context) {
-        Ok(inheritance) => inheritance,
+    let metadata = match inheritance::read(arguments, context) {
+        Ok(metadata) => metadata,
         Err(failure) if failure.is_interruption() => return Err(failure),
         Err(failure) => {
             problems.push(failure);
-            Inheritance::default()
+            InstanceMetadata::default()
         }
     };
     if let Some(identity) = identity
@@ -53,9 +54,17 @@ fn bundling_problems(
     {
         let image = &request.request.image;
         let architecture = architecture.to_owned();
-        let options = &arguments.bundle;
-        let planned = BundlePlan::new(image, architecture, identity, options, inheritance);
-        problems.extend(planned.err());
+        let (options, compression) = (&arguments.bundle, &arguments.compression);
+        let planned = Bundling::new(
+            image,
+            architecture,
+            identity,
+            options,
+            compression,
+            metadata,
+        );
+        let found = planned.err().into_iter().flatten();
+        problems.extend(found.map(|problem| Failure::of_bundling(Problems::from(problem))));
     }
     Ok(problems)
 }

@@ -1,6 +1,6 @@
 //! What the manifest inherits from the instance.
 
-use ami_cli::{Context, Failure, Inheritance, OrExit, exit};
+use ami_cli::{Context, Failure, InstanceMetadata, OrExit, exit};
 
 use crate::args::Arguments;
 
@@ -11,9 +11,9 @@ use crate::args::Arguments;
 struct NoMetadata(#[source] ami_imds::Error);
 
 /// Asks the instance, unless nothing is to be inherited. Items that an option gives are not missed, but for kernel and RAM disk: of these the older suite says so anyway.
-pub fn read(arguments: &Arguments, context: &Context) -> Result<Inheritance, Failure> {
+pub fn read(arguments: &Arguments, context: &Context) -> Result<InstanceMetadata, Failure> {
     if arguments.no_inherit {
-        return Ok(Inheritance::default());
+        return Ok(InstanceMetadata::default());
     }
     let options = &arguments.bundle;
     let found = match ami_imds::InstanceMetadata::read(context.interrupted()) {
@@ -36,7 +36,7 @@ pub fn read(arguments: &Arguments, context: &Context) -> Result<Inheritance, Fai
     ];
     let mut ancestry = found.ancestor_ami_ids.unwrap_or_default();
     ancestry.extend(found.ami_id.filter(|id| !ancestry.contains(id)));
-    Ok(Inheritance {
+    Ok(InstanceMetadata {
         kernel_id: found.kernel_id,
         ramdisk_id: found.ramdisk_id,
         product_codes: found.product_codes,

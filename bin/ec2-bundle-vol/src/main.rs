@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ami_cli::{BundlePlan, BundleReport, Context, Failure, OrExit, Progress, Source, exit};
+use ami_cli::{BundleReport, Bundling, Context, Failure, OrExit, Progress, Source, exit};
 use ami_volume::{Error, Event, Made, Making, Plan};
 
 use crate::args::{Arguments, DEFINITION};
@@ -38,19 +38,21 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
     request.check_size()?;
     let architecture = context.architecture(arguments.bundle.arch.as_deref())?;
     request.check_image()?;
-    let inheritance = inheritance::read(&arguments, context)?;
+    let metadata = inheritance::read(&arguments, context)?;
     let (shown, request) = request.shown_and_request(&architecture);
     let image = shown.image.clone();
     let bundling = match &arguments.identity.identity {
         Some(identity) if !arguments.clone_only => {
             context.warn_of_certificate(&identity.cert);
-            Some(BundlePlan::new(
+            let bundling = Bundling::new(
                 &image,
                 architecture,
                 identity,
                 &arguments.bundle,
-                inheritance,
-            )?)
+                &arguments.compression,
+                metadata,
+            );
+            Some(bundling.map_err(Failure::of_bundling)?)
         }
         _ => None,
     };
@@ -84,7 +86,7 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
                 file: STAGED,
                 name: (!arguments.no_keep_image).then_some(name),
             };
-            Some(bundling.run(source, &arguments.running, &arguments.compression, context)?)
+            Some(bundling.run(source, &arguments.running, context)?)
         }
     };
     let complete = bundled

@@ -1,15 +1,15 @@
-//! Says of an EC2 bundle what holds and what does not.
+//! Checks an EC2 bundle and reports each result.
 
 mod args;
-mod checks;
+mod report;
 
 use std::process::ExitCode;
 
-use ami_cli::{Context, Failure, OrExit, exit};
-use ami_manifest::{Certificate, PrivateKey};
+use ami_bundle::{Running, VerifyRequest, verify_bundle};
+use ami_cli::{Context, Failure, Story, exit};
 
 use crate::args::{Arguments, DEFINITION};
-use crate::checks::Checks;
+use crate::report::Report;
 
 fn main() -> ExitCode {
     ami_cli::run(&DEFINITION, verify)
@@ -20,31 +20,34 @@ fn verify(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     if let Some(path) = &arguments.cert {
         context.warn_of_certificate(path);
     }
-    let certificate = arguments.cert.as_deref().map(Certificate::load);
-    let certificate = certificate.transpose().or_exit(exit::OTHER)?;
-    let key = arguments.privatekey.as_deref().map(PrivateKey::load);
-    let key = key.transpose().or_exit(exit::OTHER)?;
-    let folder = arguments.source.unwrap_or_else(|| match manifest.parent() {
+    let parts = arguments.source.unwrap_or_else(|| match manifest.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => ".".into(),
     });
-
-    let checks = Checks::run(
-        &manifest,
-        &folder,
-        certificate.as_ref(),
-        key.as_ref(),
-        arguments.running.threads(),
-        context,
-    )?;
+    let request = VerifyRequest {
+        manifest: manifest.clone(),
+        parts,
+        certificate: arguments.cert,
+        key: arguments.privatekey,
+    };
+    let story = Story::of_manifest(&manifest, context);
+    let checks = verify_bundle(
+        &request,
+        &Running {
+            threads: arguments.running.threads(),
+            events: &|event| story.tell(&event),
+            interrupted: context.interrupted(),
+        },
+    );
+    let report = Report::new(&checks.map_err(Failure::of_unbundling)?, context);
     if context.is_json() {
-        context.print_json(&checks)?;
+        context.print_json(&report)?;
     } else {
-        for line in checks.lines() {
+        for line in report.lines() {
             context.say(&line)?;
         }
     }
-    if checks.holds {
+    if report.holds {
         Ok(())
     } else {
         Err(Failure::silent(exit::OTHER))

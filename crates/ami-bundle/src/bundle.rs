@@ -1,7 +1,7 @@
 //! From an image to parts: tar, gzip, AES and cutting in one pass.
 
 use ami_manifest::BundleKey;
-use ami_parts::{PART_SIZE, PartWriter, StagedParts, Staging};
+use ami_parts::{PART_SIZE, PartSink, PartWriter, WrittenPart};
 use ami_pool::Pool;
 use crc32fast::Hasher as Crc32;
 use libdeflater::CompressionLvl;
@@ -18,32 +18,36 @@ use ami_image::{Extent, Image};
 
 /// What bundling found out on the way.
 #[derive(Debug)]
-pub struct Bundled {
-    /// The parts, staged.
-    pub parts: StagedParts,
+pub struct Bundled<S> {
+    /// Has the parts and is still to be published.
+    pub sink: S,
+    /// The parts in order.
+    pub parts: Vec<WrittenPart>,
     /// SHA-1 of the tar stream: the manifest's image digest.
     pub digest: [u8; 20],
     /// The image's size in bytes.
     pub size: u64,
 }
 
-/// Bundles `image` under `name` into parts in the private folder of `staging`.
+/// Bundles `image` under `name` into parts for `sink`.
 ///
 /// # Errors
-/// [`Error::Name`]; [`Error::Image`] and [`Error::File`] for the image and the destination;
-/// [`Error::Interrupted`]. Parts that were staged go with `staging`.
-pub fn bundle(
+/// [`Error::Image`]; those of the sink; [`Error::Interrupted`].
+pub fn bundle<S: PartSink>(
     image: &Image,
     name: &str,
     level: Level,
     key: &BundleKey,
-    staging: &Staging,
+    sink: S,
     settings: &Settings<'_>,
-) -> Result<Bundled, Error> {
-    check_name(name)?;
+) -> Result<Bundled<S>, Error>
+where
+    S::Error: Into<Error>,
+{
     let mut source = TarSource::new(image, name, settings.progress);
     let mut join = Encrypt::new(key)?;
-    let mut sink = Store(PartWriter::new(staging, PART_SIZE)?);
+    let most = largest_bundle(image, name);
+    let mut store = Store(PartWriter::new(sink, name, PART_SIZE, most));
     let level: CompressionLvl = level.into();
     schedule::run(
         &Pool::new(settings.threads),
@@ -51,11 +55,13 @@ pub fn bundle(
         &mut source,
         || Packer::new(level),
         &mut join,
-        &mut sink,
+        &mut store,
     )?;
     image.check_unchanged()?;
+    let (sink, parts) = store.0.finish().map_err(Into::into)?;
     Ok(Bundled {
-        parts: sink.0.finish()?,
+        sink,
+        parts,
         digest: source.digest.finalize().into(),
         size: image.size(),
     })
@@ -67,38 +73,6 @@ pub fn largest_bundle(image: &Image, name: &str) -> u64 {
     let stream = head + image.data_size() + write::tail_size(head, image.data_size());
     let frame = gzip::HEADER.len() + gzip::trailer(0, 0).len() + CIPHER_BLOCK;
     Packer::bound(stream) + frame as u64
-}
-
-/// The longest name of a bundle in bytes: with `.manifest.xml`, or `.part.` and its digits, it must still be a file name.
-const MAX_NAME: usize = 255 - ".manifest.xml".len();
-
-/// Refuses names that cannot be a bundle's.
-///
-/// # Errors
-/// [`Error::Name`] says why.
-pub fn check_name(name: &str) -> Result<(), Error> {
-    let reason = if name.is_empty() {
-        "it is empty"
-    } else if name.starts_with(char::is_whitespace) {
-        // Readers of manifests take blanks off: its parts would not be found.
-        "it begins with a blank"
-    } else if name.contains('/') {
-        "it has a slash"
-    } else if name == "." || name == ".." {
-        "it is that of a folder"
-    } else if ami_parts::is_hidden(name) {
-        "it begins with a dot, and no hidden file is ever made of a bundle"
-    } else if name.len() > MAX_NAME {
-        "it is too long"
-    } else if name.chars().any(char::is_control) {
-        "it has a control character"
-    } else {
-        return Ok(());
-    };
-    Err(Error::Name {
-        name: name.to_owned(),
-        reason,
-    })
 }
 
 /// The image as a tar stream, in chunks, and its SHA-1.
@@ -239,45 +213,15 @@ impl Join for Encrypt {
     }
 }
 
-struct Store(PartWriter);
+struct Store<S>(PartWriter<S>);
 
-impl Sink for Store {
+impl<S: PartSink> Sink for Store<S>
+where
+    S::Error: Into<Error>,
+{
     type In = Vec<u8>;
 
     fn take(&mut self, encrypted: Vec<u8>) -> Result<(), Error> {
-        Ok(self.0.write(&encrypted)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_cannot_be_a_bundles_are_refused() {
-        for name in ["a", "-x", "it's", "a b;c", "ü.img", &"n".repeat(MAX_NAME)] {
-            check_name(name).unwrap();
-        }
-        for name in [
-            "",
-            "a/b",
-            ".",
-            "..",
-            ".img",
-            "a\nb",
-            "a\0",
-            &"n".repeat(MAX_NAME + 1),
-        ] {
-            assert!(check_name(name).is_err(), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn finding_25h_names_that_would_be_read_as_others_are_refused() {
-        for name in [" ", "\u{a0}", "\u{2003}", " a", "\u{a0}a", "\t"] {
-            let said = check_name(name).unwrap_err().to_string();
-            assert!(said.contains("it begins with a blank"), "{said}");
-        }
-        check_name("a ").unwrap();
+        self.0.write(&encrypted).map_err(Into::into)
     }
 }

@@ -3,24 +3,27 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
+use crate::plan::Problems;
+
 /// An error of this crate. The cause, where there is one, is in [`std::error::Error::source`] only.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read or written, or a part is not what it should be.
     #[error(transparent)]
-    File(#[from] ami_parts::Error),
+    File(ami_parts::Error),
     /// The image cannot be read, or changed meanwhile.
     #[error(transparent)]
     Image(#[from] ami_image::Error),
-    /// The image's name cannot stand in a manifest.
-    #[error("the name {name:?} cannot be a bundle's: {reason}")]
-    Name {
-        /// The name as given.
-        name: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    /// A manifest, key or certificate cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ami_manifest::Error),
+    /// What was asked for cannot be bundled.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// A source or sink of another crate failed.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
     /// A compressed chunk did not come back as it went in.
     #[error(
         "compressing the image went wrong at byte {offset} of the tar stream ({reason}): the memory or the processor may be faulty"
@@ -147,6 +150,15 @@ pub enum StreamError {
 impl From<StreamError> for Error {
     fn from(error: StreamError) -> Self {
         Self::Stream(error)
+    }
+}
+
+impl From<ami_parts::Error> for Error {
+    fn from(error: ami_parts::Error) -> Self {
+        match error {
+            ami_parts::Error::Interrupted => Self::Interrupted,
+            error => Self::File(error),
+        }
     }
 }
 

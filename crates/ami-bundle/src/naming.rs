@@ -17,13 +17,13 @@ pub struct Naming {
 }
 
 impl Naming {
-    /// That of the bundle whose manifest is in this file: `NAME.manifest.xml`, else it has no name.
-    pub fn of_manifest(manifest: &Path, sources: Vec<PathBuf>) -> Self {
+    /// That of the bundle whose manifest is in this file: `NAME.manifest.xml`, else it has no name. There are no sources yet.
+    pub fn of_manifest(manifest: &Path) -> Self {
         let file = manifest.file_name().and_then(|name| name.to_str());
         let bundle = file.and_then(|file| file.strip_suffix(".manifest.xml"));
         Self {
             bundle: bundle.map(str::to_owned),
-            sources,
+            sources: Vec::new(),
         }
     }
 
@@ -70,7 +70,11 @@ mod tests {
         symlink("nowhere", path("dangling")).unwrap();
         let sources = vec![path("pk.pem")];
         let target = |manifest: &str, name: &str| {
-            Naming::of_manifest(manifest.as_ref(), sources.clone()).target(folder.path(), name)
+            let naming = Naming {
+                sources: sources.clone(),
+                ..Naming::of_manifest(manifest.as_ref())
+            };
+            naming.target(folder.path(), name)
         };
         assert_eq!(
             target("/m/a.img.manifest.xml", "a.img").unwrap(),

@@ -2,7 +2,7 @@
 
 use ami_image::{Description, ImageSink, Nowhere};
 use ami_manifest::BundleKey;
-use ami_parts::{PartFile, PartReader};
+use ami_parts::PartSource;
 use ami_pool::Pool;
 use sha1::{Digest, Sha1};
 
@@ -39,53 +39,58 @@ impl Expected {
     }
 }
 
-/// Unbundles parts, given in order, into `sink` and gives what the finished image is known by.
+/// Unbundles the parts of `source` into `sink` and gives what the finished image is known by.
 ///
 /// The sink is finished only when everything has been checked: every part's SHA-1, gzip's CRC-32 and length, the tar stream's SHA-1,
 /// the image's size.
 ///
 /// # Errors
-/// [`Error::File`] for a part; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for what is in the parts; those of the sink;
+/// Those of the source; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for what is in the parts; those of the sink;
 /// [`Error::Interrupted`].
-pub fn unbundle<I: ImageSink>(
-    parts: Vec<PartFile>,
+pub fn unbundle<P: PartSource, I: ImageSink>(
+    source: P,
     expected: &Expected,
     key: &BundleKey,
     sink: I,
     settings: &Settings<'_>,
 ) -> Result<I::Finished, Error>
 where
-    Error: From<I::Error>,
+    P::Error: Into<Error>,
+    I::Error: Into<Error>,
 {
-    let (_, sink) = run(parts, expected, key, sink, settings)?;
-    Ok(sink.finish()?)
+    let (_, sink) = run(source, expected, key, sink, settings)?;
+    sink.finish().map_err(Into::into)
 }
 
 /// Checks everything that [`unbundle`] checks, and writes nothing; gives the image's name.
 ///
 /// # Errors
 /// As [`unbundle`], but for the sink.
-pub fn verify_stream(
-    parts: Vec<PartFile>,
+pub fn verify_stream<P: PartSource>(
+    source: P,
     expected: &Expected,
     key: &BundleKey,
     settings: &Settings<'_>,
-) -> Result<String, Error> {
-    let (member, Nowhere) = run(parts, expected, key, Nowhere, settings)?;
+) -> Result<String, Error>
+where
+    P::Error: Into<Error>,
+{
+    let (member, Nowhere) = run(source, expected, key, Nowhere, settings)?;
     Ok(member.name)
 }
 
-fn run<I: ImageSink>(
-    parts: Vec<PartFile>,
+fn run<P: PartSource, I: ImageSink>(
+    source: P,
     expected: &Expected,
     key: &BundleKey,
     sink: I,
     settings: &Settings<'_>,
 ) -> Result<(Member, I), Error>
 where
-    Error: From<I::Error>,
+    P::Error: Into<Error>,
+    I::Error: Into<Error>,
 {
-    let mut source = Decrypt::new(parts, key, settings.progress)?;
+    let mut source = Decrypt::new(source, key, settings.progress)?;
     let guesses = Guesses::default();
     let mut join = Gunzip::new(&guesses);
     let mut untar = Untar {
@@ -134,7 +139,7 @@ struct Bounded<I> {
 
 impl<I: ImageSink> Receiver for Bounded<I>
 where
-    Error: From<I::Error>,
+    I::Error: Into<Error>,
 {
     fn begin(&mut self, member: &Member) -> Result<(), Error> {
         // The image's size, or what some bundlers write there, that of the tar stream: no more data than that either way.
@@ -145,23 +150,23 @@ where
                 None => StreamError::TarField("size").into(),
             });
         }
-        self.sink.begin(&Description {
+        let description = Description {
             name: member.name.clone(),
             size: member.size,
             mode: member.mode,
             mtime: member.mtime,
-        })?;
-        Ok(())
+        };
+        self.sink.begin(&description).map_err(Into::into)
     }
 
     fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        Ok(self.sink.write(offset, bytes)?)
+        self.sink.write(offset, bytes).map_err(Into::into)
     }
 }
 
 /// Reads, checks and decrypts the parts and cuts the stream where chunks may end.
-struct Decrypt<'a> {
-    reader: PartReader,
+struct Decrypt<'a, P> {
+    parts: P,
     progress: &'a (dyn Fn(u64) + Sync),
     /// `None` when the stream has ended.
     cipher: Option<StreamCipher>,
@@ -169,14 +174,13 @@ struct Decrypt<'a> {
     cutter: Cutter,
 }
 
-impl<'a> Decrypt<'a> {
-    fn new(
-        parts: Vec<PartFile>,
-        key: &BundleKey,
-        progress: &'a (dyn Fn(u64) + Sync),
-    ) -> Result<Self, Error> {
+impl<'a, P: PartSource> Decrypt<'a, P>
+where
+    P::Error: Into<Error>,
+{
+    fn new(parts: P, key: &BundleKey, progress: &'a (dyn Fn(u64) + Sync)) -> Result<Self, Error> {
         Ok(Self {
-            reader: PartReader::new(parts),
+            parts,
             progress,
             cipher: Some(StreamCipher::decrypt(key)?),
             read_buffer: vec![0; STEP],
@@ -189,7 +193,8 @@ impl<'a> Decrypt<'a> {
         let Some(cipher) = &mut self.cipher else {
             return Ok(false);
         };
-        let count = self.reader.read(&mut self.read_buffer)?;
+        let read = self.parts.read(&mut self.read_buffer);
+        let count = read.map_err(Into::into)?;
         (self.progress)(count as u64);
         let pending = self.cutter.pending();
         if count > 0 {
@@ -201,7 +206,10 @@ impl<'a> Decrypt<'a> {
     }
 }
 
-impl Source for Decrypt<'_> {
+impl<P: PartSource> Source for Decrypt<'_, P>
+where
+    P::Error: Into<Error>,
+{
     type Item = Piece;
 
     fn next(&mut self) -> Result<Option<Piece>, Error> {
@@ -225,7 +233,7 @@ struct Untar<I> {
 
 impl<I: ImageSink> Sink for Untar<I>
 where
-    Error: From<I::Error>,
+    I::Error: Into<Error>,
 {
     type In = Vec<u8>;
 

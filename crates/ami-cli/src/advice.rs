@@ -5,6 +5,8 @@
 
 use std::error::Error;
 
+use ami_files::FileError;
+
 /// The error as one of this type, boxed or not.
 pub fn as_a<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let boxed = || error.downcast_ref::<Box<E>>().map(|error| &**error);
@@ -22,7 +24,7 @@ pub fn of_files(
 ) -> Option<String> {
     use ami_parts::Error as E;
     let advice = match as_a::<E>(error)? {
-        E::NoSpace { .. } => of_no_space(folder),
+        E::File(FileError::NoSpace { .. }) => of_no_space(folder),
         E::InTheWay { .. } => match name {
             Some(name) => format!("move it, or choose another {name}"),
             None => "move it".to_owned(),
@@ -33,7 +35,40 @@ pub fn of_files(
     Some(advice)
 }
 
-/// What to do about errors of bundling and unbundling, those of files included.
+/// What to do about errors of bundling, in the commands that have [`BundleOptions`](crate::BundleOptions).
+pub fn of_bundling(error: &(dyn Error + 'static)) -> Option<String> {
+    use ami_bundle::{Error as E, Problem, Problems};
+    let (folder, name) = ("--destination", "--prefix");
+    let problems = match as_a::<E>(error) {
+        Some(E::Problems(problems)) => Some(problems),
+        _ => as_a::<Problems>(error),
+    };
+    let problem = match problems {
+        Some(problems) => problems.first(),
+        None => as_a::<Problem>(error),
+    };
+    match problem {
+        Some(problem) => of_problem(problem, folder, name),
+        None => of_bundles(error, Some(folder), Some(name)),
+    }
+}
+
+fn of_problem(problem: &ami_bundle::Problem, folder: &str, name: &str) -> Option<String> {
+    use ami_bundle::Problem as P;
+    match problem {
+        P::NameNotUtf8(_) => Some(format!("give one with {name}")),
+        P::Name { .. } => Some(format!("choose one with {name}")),
+        P::Space { .. } => Some(format!(
+            "free some, choose another folder with {folder}, or try all the same with --no-size-checks"
+        )),
+        P::WouldReplace(_) => Some(format!("choose another {name} or {folder}")),
+        P::Folder(error) => of_files(error, Some(folder), Some(name)),
+        P::Manifest(error) => of_manifests(error),
+        _ => None,
+    }
+}
+
+/// What to do about errors of bundles that are written or taken apart, those of files and manifests included.
 ///
 /// `folder` is the option for the folder that is written to; `name` the one for the bundle's name, where it can be chosen.
 pub fn of_bundles(
@@ -47,8 +82,8 @@ pub fn of_bundles(
     };
     match error {
         E::File(error) => of_files(error, folder, name),
-        E::Name { .. } => name.map(|name| format!("choose one with {name}")),
         E::Image(error) => of_images(error, folder),
+        E::Manifest(error) => of_manifests(error),
         E::InTheWay { .. } | E::Exists { .. } => Some(match folder {
             Some(folder) => format!("move it, or choose another folder with {folder}"),
             None => "move it".to_owned(),
@@ -65,7 +100,7 @@ fn of_images(error: &ami_image::Error, folder: Option<&str>) -> Option<String> {
     use ami_image::Error as E;
     match error {
         E::Changed { .. } => Some("stop what writes to it, and bundle it again".to_owned()),
-        E::File(ami_files::FileError::NoSpace { .. }) => Some(of_no_space(folder)),
+        E::File(FileError::NoSpace { .. }) => Some(of_no_space(folder)),
         _ => None,
     }
 }
@@ -110,10 +145,7 @@ mod tests {
     #[test]
     fn files_are_advised_on_with_the_commands_own_options() {
         use ami_parts::Error as E;
-        let no_space = || E::NoSpace {
-            path: path(),
-            source: io::ErrorKind::StorageFull.into(),
-        };
+        let no_space = || E::io("write", &path())(io::ErrorKind::StorageFull.into());
         let in_the_way = || E::InTheWay { path: path() };
         let busy = || E::Busy { path: path() };
         let missing = || E::Missing { path: path() };
@@ -157,16 +189,11 @@ mod tests {
     #[test]
     fn bundles_are_advised_on_with_the_commands_own_options() {
         use ami_bundle::Error as E;
-        let name = E::Name {
-            name: "..".to_owned(),
-            reason: "it is that of a folder",
-        };
         let changed = E::Image(ami_image::Error::Changed {
             path: path(),
             what: "it was written to",
         });
         for (error, with_options, without) in [
-            (name, Some("choose one with --cn"), None),
             (
                 E::InTheWay { path: path() },
                 Some("move it, or choose another folder with --directory"),
@@ -192,6 +219,57 @@ mod tests {
             assert_eq!(of_bundles(&error, FOLDER, NAME).as_deref(), with_options);
             assert_eq!(of_bundles(&error, None, None).as_deref(), without);
         }
+    }
+
+    #[test]
+    fn problems_are_advised_on_with_the_options_of_bundles() {
+        use ami_bundle::{Error as E, Problem as P, Problems};
+        let name = || P::Name {
+            name: "..".to_owned(),
+            reason: "it is that of a folder",
+        };
+        let space = || P::Space {
+            folder: path(),
+            free: 1,
+            needed: 2,
+        };
+        let no_advice = || P::Empty(path());
+        let kinds: [(&dyn Fn() -> P, _); 6] = [
+            (&name, Some("choose one with --prefix")),
+            (&|| P::NameNotUtf8(path()), Some("give one with --prefix")),
+            (
+                &space,
+                Some(
+                    "free some, choose another folder with --destination, or try all the same with --no-size-checks",
+                ),
+            ),
+            (
+                &|| P::WouldReplace(path()),
+                Some("choose another --prefix or --destination"),
+            ),
+            (
+                &|| P::Folder(ami_parts::Error::InTheWay { path: path() }),
+                Some("move it, or choose another --prefix"),
+            ),
+            (&no_advice, None),
+        ];
+        for (kind, advice) in kinds {
+            assert_eq!(of_bundling(&kind()).as_deref(), advice);
+            let problems = Problems::from(kind());
+            assert_eq!(of_bundling(&problems).as_deref(), advice);
+            let error = E::Problems(problems);
+            assert_eq!(of_bundling(&error).as_deref(), advice);
+        }
+        let exists = E::Exists { path: path() };
+        assert_eq!(
+            of_bundling(&exists).as_deref(),
+            Some("move it, or choose another folder with --destination")
+        );
+        let in_the_way = ami_parts::Error::InTheWay { path: path() };
+        assert_eq!(
+            of_bundling(&in_the_way).as_deref(),
+            Some("move it, or choose another --prefix")
+        );
     }
 
     #[test]

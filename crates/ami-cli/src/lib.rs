@@ -7,11 +7,10 @@
 //! - [`IdentityOptions`], [`IdentityIfNeeded`], [`BundleOptions`], [`RunningOptions`], [`CompressionOptions`]: groups of options.
 //! - [`Context`]: status lines, questions, interruption. [`Progress`]: a bar on a terminal.
 //! - [`Failure`], [`OrExit`], [`exit`]: how a command ends when it does not end well. [`advice`]: what to do about errors of libraries.
-//! - [`BundlePlan`]: bundling an image file, from its checks to its status lines. [`ec2_certificate()`]: where EC2's certificate is.
+//! - [`Bundling`]: bundling an image, from the options to the status lines. [`Story`]: what a story tells while it runs. [`ec2_certificate()`]: where EC2's certificate is.
 
 pub mod advice;
 mod architecture;
-mod bundle_files;
 mod bundling;
 mod certificate;
 mod context;
@@ -29,12 +28,12 @@ mod process;
 mod progress;
 mod prompt;
 mod run;
+mod story;
 mod sweeper;
 pub mod values;
 
 pub use architecture::check_architecture;
-pub use bundle_files::BundleFiles;
-pub use bundling::{BundlePlan, BundleReport, Inheritance, Source};
+pub use bundling::{BundleReport, Bundling, InstanceMetadata, Source};
 pub use context::Context;
 pub use definition::{Advise, Definition};
 pub use ec2_certificate::{NotFound, ec2_certificate};
@@ -46,3 +45,4 @@ pub use print::{counted, shown_path};
 pub use progress::Progress;
 pub use prompt::Answer;
 pub use run::{COMPATIBLE_VERSION, OWN_VERSION, run, run_without_arguments};
+pub use story::Story;

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use ami_bundle::Level;
 use clap::ArgAction::SetTrue;
 use clap::error::Error;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -150,6 +151,6 @@ impl RunningOptions {
 #[derive(Debug, Clone, Args)]
 pub struct CompressionOptions {
     /// 1 (fastest) to 12 (smallest)
-    #[arg(long, value_name = "LEVEL", default_value = "6", value_parser = values::level, add = New, help_heading = RUNNING)]
-    pub compression_level: u8,
+    #[arg(long, value_name = "LEVEL", default_value_t = Level::default(), value_parser = values::level, add = New, help_heading = RUNNING)]
+    pub compression_level: Level,
 }

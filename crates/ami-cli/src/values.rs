@@ -6,6 +6,8 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use ami_bundle::Level;
+
 /// The most threads that may be asked for.
 const MOST_THREADS: usize = 256;
 
@@ -114,12 +116,15 @@ pub(crate) fn threads(value: &str) -> Result<NonZeroUsize, String> {
 }
 
 /// A compression level.
-pub(crate) fn level(value: &str) -> Result<u8, String> {
-    value
-        .parse()
-        .ok()
-        .filter(|level| (1..=12).contains(level))
-        .ok_or_else(|| "a number from 1 (fastest) to 12 (smallest) is needed.".to_owned())
+pub(crate) fn level(value: &str) -> Result<Level, String> {
+    let level = value.parse().ok().and_then(Level::new);
+    level.ok_or_else(|| {
+        format!(
+            "a number from {} (fastest) to {} (smallest) is needed.",
+            Level::FASTEST,
+            Level::SMALLEST
+        )
+    })
 }
 
 #[cfg(test)]
@@ -177,7 +182,8 @@ mod tests {
         for text in ["0", "257", "-1", "two", ""] {
             assert!(threads(text).is_err(), "{text}");
         }
-        assert_eq!((level("1"), level("12")), (Ok(1), Ok(12)));
+        assert_eq!(level("1"), Ok(Level::FASTEST));
+        assert_eq!(level("12"), Ok(Level::SMALLEST));
         for text in ["0", "13", "x"] {
             assert!(level(text).is_err(), "{text}");
         }

@@ -108,7 +108,7 @@ impl Landing {
         let files: Vec<PartFile> = indices.iter().map(file).collect();
         let checked = in_background(move |interrupted| {
             let threads = available_parallelism().unwrap_or(NonZeroUsize::MIN);
-            let is_whole = |part: &PartFile| part.verify(|_| {}).is_ok();
+            let is_whole = |part: &PartFile| part.verify().is_ok();
             ami_parts::check_all(&files, threads, interrupted, is_whole)
         });
         let whole = checked.await?.ok_or(Error::Interrupted)?;

@@ -4,21 +4,17 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use ami_bundle::Expected;
 use ami_manifest::{BundleContents, Part};
 use ami_parts::PartFile;
 
-use crate::context::Context;
-use crate::failure::one_line;
+use crate::unbundle::Expected;
 
 /// A bundle's parts on disk, and what must come out of them.
 #[derive(Debug)]
 pub struct BundleFiles {
     /// The parts in order.
     pub parts: Vec<PartFile>,
-    /// The sum of their sizes in bytes, as they are.
-    pub size: u64,
-    /// What the manifest says of the image.
+    /// What the manifest says of the image, and the sum of the parts' sizes as they are.
     pub expected: Expected,
 }
 
@@ -52,26 +48,12 @@ impl BundleFiles {
         }
         Ok(Self {
             parts,
-            size,
             expected: Expected {
                 digest: contents.digest.0,
                 size: contents.size,
                 bundled_size: size,
             },
         })
-    }
-}
-
-impl Context {
-    /// Warns of what the manifest at `path` lacks, though its bundle can be read without.
-    pub fn warn_of_lacks(&self, path: &Path, contents: &BundleContents) {
-        for lack in &contents.lacks {
-            let lack = one_line(lack);
-            self.warn(&format!(
-                "The manifest {} is incomplete: {lack}.",
-                path.display()
-            ));
-        }
     }
 }
 

@@ -1,0 +1,81 @@
+//! The story of bundling an image: a plan becomes parts and their manifest.
+
+use std::path::Path;
+
+use ami_image::Image;
+use ami_manifest::{Part, Sha1Digest};
+use ami_parts::{PartSink, WrittenPart};
+
+use crate::bundle::bundle;
+use crate::error::Error;
+use crate::events::Running;
+use crate::plan::BundlePlan;
+
+/// A bundle that has been made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundledImage<P> {
+    /// What the sink gave: where the bundle is.
+    pub published: P,
+    /// The parts in order.
+    pub parts: Vec<WrittenPart>,
+    /// The image's size in bytes.
+    pub size: u64,
+    /// The sum of the parts' sizes in bytes.
+    pub bundled_size: u64,
+    /// SHA-1 of the tar stream.
+    pub digest: [u8; 20],
+}
+
+/// Bundles the image at `path` into the sink that `open` gives, which is asked for one when nothing is found to be wrong.
+///
+/// `folder` is where the sink writes to, if that is a folder: its space is checked, and that nothing is replaced that the bundle is made
+/// of.
+///
+/// # Errors
+/// [`Error::Problems`] before anything is made. [`Error::Image`], those of the sink, [`Error::Manifest`], [`Error::Interrupted`]: nothing is
+/// left behind then, unless the sink's error says that the bundle is complete.
+pub fn bundle_image<S: PartSink>(
+    plan: BundlePlan,
+    path: &Path,
+    folder: Option<&Path>,
+    open: impl FnOnce() -> Result<S, S::Error>,
+    running: &Running<'_>,
+) -> Result<BundledImage<S::Published>, Error>
+where
+    S::Error: Into<Error>,
+{
+    let image = Image::open(path)?;
+    plan.check(&image, folder, running.events)?;
+    let BundlePlan {
+        name,
+        key,
+        bundle_key,
+        mut manifest,
+        level,
+        ..
+    } = plan;
+    let sink = open().map_err(Into::into)?;
+    let bundled = running.pipeline(image.data_size(), |settings| {
+        bundle(&image, &name, level, &bundle_key, sink, settings)
+    })?;
+    let parts = bundled.parts;
+    let bundled_size = parts.iter().map(|part| part.digest.size).sum();
+    manifest.image.digest = Sha1Digest(bundled.digest);
+    manifest.image.size = bundled.size;
+    manifest.image.bundled_size = bundled_size;
+    let of_manifest = |part: &WrittenPart| Part {
+        filename: part.name.clone(),
+        digest: Sha1Digest(part.digest.sha1),
+    };
+    manifest.image.parts = parts.iter().map(of_manifest).collect();
+    let xml = manifest.to_signed_xml(&key)?;
+    let manifest_name = ami_parts::manifest_file_name(&name);
+    let published = bundled.sink.publish(&parts, (&manifest_name, &xml));
+    Ok(BundledImage {
+        published: published.map_err(Into::into)?,
+        parts,
+        size: bundled.size,
+        bundled_size,
+        digest: bundled.digest,
+    })
+}
