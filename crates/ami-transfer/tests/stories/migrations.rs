@@ -98,12 +98,12 @@ fn a_manifest_is_migrated_only_if_the_user_continues() {
         "BootImagesRemoved { ids: [\"aki-1a2b3c4d\", \"ari-5e6f7a8b\"] }".to_owned(),
         "Continue?".to_owned(),
     ];
-    observer.answers.replace(vec![false]);
+    observer.answers.borrow_mut().push(false);
     assert!(matches!(migrate(), Err(Error::Declined)));
     assert_eq!(observer.told(), told);
     assert!(read(&manifest) == read(&case.join(before)) && !backup.exists());
 
-    observer.answers.replace(vec![true]);
+    observer.answers.borrow_mut().push(true);
     let migrated = migrate().unwrap();
     assert_eq!(observer.told(), told);
     assert_eq!((migrated.kernel_id, migrated.ramdisk_id), (None, None));

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 /// Remembers what it is told, and gives the answers that it has been given.
 #[derive(Default)]
 pub struct Recorder {
-    told: RefCell<Vec<String>>,
+    pub told: RefCell<Vec<String>>,
     /// To questions, the next one last.
     pub answers: RefCell<Vec<bool>>,
     /// Ends the story when an event begins so.

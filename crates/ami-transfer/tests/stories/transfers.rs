@@ -157,14 +157,14 @@ fn a_deletion_asks_first_and_begins_with_the_manifest() {
     let (scene, observer) = (Scene::new(), Recorder::default());
     let _ = block_on(upload(&scene.upload("bucket.one"), &observer)).unwrap();
     let _ = observer.told();
-    observer.answers.replace(vec![false]);
+    observer.answers.borrow_mut().push(false);
     let deleted = block_on(delete(&scene.delete("bucket.one"), &observer)).unwrap();
     let shown = format!("ToDelete {{ files: {:?} }}", all_files());
     assert_eq!(observer.told(), [shown.clone(), "Delete?".to_owned()]);
     assert_eq!(deleted, Deleted::default());
     assert_eq!(scene.stored("bucket.one"), all_files());
 
-    observer.answers.replace(vec![true]);
+    observer.answers.borrow_mut().push(true);
     let request = Delete {
         deletes_bucket: false,
         ..scene.delete("bucket.one")
