@@ -70,6 +70,10 @@ pub const ADDED: &[(&str, &str)] = &[
         "Keys on the command line are warned of",
         "Others on this machine can see the keys",
     ),
+    (
+        "A certificate of yours that has expired, or is not valid yet, is warned of on standard error",
+        "WARNING: the certificate ",
+    ),
 ];
 
 /// Lines on standard error that are not said here. Each reason is a line of docs/compatibility.md.

@@ -1,4 +1,4 @@
-//! Prints the version. As in the older suite, arguments do not matter.
+//! Prints the version. As in the older suite, arguments are ignored.
 
 use std::process::ExitCode;
 
@@ -10,8 +10,8 @@ const DEFINITION: Definition = Definition {
     usage: "",
     notice: None,
     description: &[
-        "Prints the release of the older suite whose behaviour these commands have, and the date of the manifest's format, on the \
-         first line, which scripts read; then what these commands are and their own version. Arguments do not matter.",
+        "Prints, on the first line, the older suite's release whose behaviour these commands have and the date of the manifest format, \
+         which scripts read; then what these commands are and their own version. Arguments are ignored.",
     ],
     exit_codes: &[("0", "Always.")],
     files: &[],

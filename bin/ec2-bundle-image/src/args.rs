@@ -14,19 +14,19 @@ pub const DEFINITION: Definition = Definition {
     usage: "-c CERT -k KEY -u ACCOUNT -i IMAGE [OPTIONS]",
     notice: None,
     description: &[
-        "Compresses and encrypts a disk image, cuts the result into parts of 10 MiB, and writes a signed manifest: the form in \
-         which EC2 takes instance store-backed AMIs. It works on all processors at once and needs no space but that of the bundle.",
+        "Compresses and encrypts a disk image, splits the result into parts of 10 MiB, and writes a signed manifest: the format of \
+         instance store-backed AMIs. It uses all processors, and needs space for the bundle only.",
         "The bundle is NAME.manifest.xml and NAME.part.0, NAME.part.1 and so on, where NAME is the image's file name or --prefix. \
-         They appear all at once when the bundle is complete; an older bundle of that name is replaced then. If anything fails, or \
+         They appear together when the bundle is complete, and replace an older bundle of that name. If anything fails, or \
          the command is interrupted, nothing is left behind and the older bundle stays as it was.",
-        "The bundle is encrypted with a random key, which the manifest holds twice: for EC2's certificate and for yours. Your private \
+        "The bundle is encrypted with a random key, which the manifest contains twice: encrypted for EC2's certificate and for yours. Your private \
          key signs the manifest. EC2's certificates come with AWS's own tools; fetch-ec2-certificates, in share/ec2-ami-tools where this is installed, installs them.",
-        "Options may be cut to a prefix that fits no other. The last one of an option that is given twice counts, except for -B.",
+        "Options may be abbreviated to an unambiguous prefix. If an option is given twice, the last one counts, except for -B.",
     ],
     exit_codes: &[
         (
             "0",
-            "The bundle is complete; or a question was answered with no, and nothing was done.",
+            "The bundle is complete; or you answered a question with no, and nothing was done.",
         ),
         (
             "1",

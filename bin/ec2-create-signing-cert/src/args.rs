@@ -15,20 +15,20 @@ const LONGEST_NAME: usize = 64;
 
 pub const DEFINITION: Definition = Definition {
     name: "ec2-create-signing-cert",
-    summary: "makes the key and certificate that EC2 bundles are signed with",
+    summary: "makes a key and certificate to sign EC2 bundles with",
     usage: "[-d DIR] [--days N] [--bits 2048|3072|4096] [--cn NAME]",
     notice: None,
     description: &[
         "Makes an RSA private key, pk-NAME.pem, which only you can read, and a certificate for it, cert-NAME.pem, signed with SHA-256. No \
          file is overwritten.",
-        "Whoever has the private key can read every bundle that is made with it; who has lost it cannot read them any more. Keep a copy \
-         where it is safe, and out of the images: ec2-bundle-vol leaves *.pem out.",
-        "EC2 knows a certificate when its account does: upload it with `aws iam upload-signing-certificate`.",
+        "Anyone who has the private key can read every bundle that is made with it, and nobody can without it. Keep a copy in a safe \
+         place, and out of images: ec2-bundle-vol leaves *.pem out.",
+        "EC2 accepts a certificate that is registered with your account: upload it with `aws iam upload-signing-certificate`.",
     ],
     exit_codes: &[
-        ("0", "Key and certificate are there."),
+        ("0", "The key and the certificate are complete."),
         ("1", "The command line is wrong."),
-        ("2", "A file of the name is there already."),
+        ("2", "A file of the same name exists already."),
         ("254", "Any other failure: the folder cannot be written."),
         ("255", "Interrupted."),
     ],
@@ -65,7 +65,7 @@ pub struct Arguments {
     /// The key's size
     #[arg(long, value_name = "BITS", default_value = "2048", value_parser = bits, help_heading = KEY)]
     pub bits: u32,
-    /// Whose it is; also part of the files' names
+    /// The certificate's common name, and part of the file names
     #[arg(long, value_name = "NAME", default_value = "ec2-ami-tools", value_parser = name, help_heading = KEY)]
     pub cn: String,
 }

@@ -1,4 +1,4 @@
-//! Makes the key and certificate that EC2 bundles are signed with.
+//! Makes a key and certificate to sign EC2 bundles with.
 
 mod args;
 
@@ -15,7 +15,7 @@ use crate::args::{Arguments, DEFINITION};
 const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 
-/// The files' names in the private folder.
+/// The names of the files in the private folder.
 const KEY: &str = "key";
 const CERTIFICATE: &str = "certificate";
 

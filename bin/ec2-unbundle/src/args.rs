@@ -10,21 +10,21 @@ const BUNDLE: &str = "The bundle and its image";
 
 pub const DEFINITION: Definition = Definition {
     name: "ec2-unbundle",
-    summary: "makes the disk image of an EC2 bundle again",
+    summary: "restores the disk image of an EC2 bundle",
     usage: "-k KEY -m MANIFEST [OPTIONS]",
     notice: None,
     description: &[
         "Decrypts and decompresses the parts of a bundle into the disk image that was bundled. It reads bundles of every version of \
          the older suite and of other bundlers, and manifests of every version.",
         "Every part's digest is checked before the part is used, then the checksum of the compressed data, the digest of the whole and \
-         the image's size. Only then the image gets its name; if anything fails, or the command is interrupted, nothing is left behind. \
+         the image's size. Only then does the image get its name; if anything fails, or the command is interrupted, nothing is left behind. \
          With --cert the manifest's signature is checked first.",
-        "The image is called as it was when it was bundled. It replaces a file of that name only if the manifest is called after it: \
-         NAME.manifest.xml for the image NAME. Its permissions are those that it had, as far as the umask allows, without execute bits. \
-         Its holes come back as holes.",
+        "The image has the name that it had when it was bundled. It replaces a file of that name only if the manifest is named after it: \
+         NAME.manifest.xml for the image NAME. It has its old permissions, as far as the umask allows, without execute bits. Holes are \
+         restored as holes.",
     ],
     exit_codes: &[
-        ("0", "The image is there, and is what was bundled."),
+        ("0", "The image is complete and exactly what was bundled."),
         ("1", "The command line is wrong."),
         (
             "254",
@@ -53,13 +53,13 @@ fn advise(error: &(dyn Error + 'static)) -> Option<String> {
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The private key that the bundle was made with
+    /// The private key that belongs to the bundle's certificate
     #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, add = Order(3), help_heading = BUNDLE)]
     pub privatekey: PathBuf,
     /// The bundle's manifest
     #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, add = Order(1), help_heading = BUNDLE)]
     pub manifest: PathBuf,
-    /// The folder that has the parts
+    /// The folder with the parts
     #[arg(short = 's', long, value_name = "DIR", default_value = ".", value_parser = values::existing_folder, help_heading = BUNDLE)]
     pub source: PathBuf,
     /// The folder for the image

@@ -10,21 +10,22 @@ const BUNDLE: &str = "The bundle";
 
 pub const DEFINITION: Definition = Definition {
     name: "ec2-verify-bundle",
-    summary: "says of an EC2 bundle what holds and what does not",
+    summary: "checks an EC2 bundle and reports each result",
     usage: "-m MANIFEST [OPTIONS]",
     notice: None,
     description: &[
         "Checks a bundle without writing anything. Always: that the manifest is well formed, that every part is there, that the parts \
          have the size that the manifest says, and that each has its digest. With --cert: that the manifest was signed by the owner of \
          that certificate. With --privatekey: that the parts decrypt and decompress to exactly the image that was bundled.",
-        "It prints a line for each check: ok, FAILED and why, or not checked and what it would take.",
+        "It prints a line for each check: ok, FAILED and why, or not checked and what it needs. Of a certificate it prints the subject, the \
+         size of its key and until when it is valid.",
     ],
     exit_codes: &[
-        ("0", "All that could be checked holds."),
+        ("0", "Every check that could be made passed."),
         ("1", "The command line is wrong."),
         (
             "254",
-            "Something does not hold, or a key or certificate cannot be used.",
+            "A check failed, or a key or certificate cannot be used.",
         ),
         ("255", "Interrupted."),
     ],
@@ -52,7 +53,7 @@ pub struct Arguments {
     /// The bundle's manifest
     #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, add = Order(1), help_heading = BUNDLE)]
     pub manifest: PathBuf,
-    /// The folder that has the parts [default: the manifest's]
+    /// The folder with the parts [default: the manifest's]
     #[arg(short = 's', long, value_name = "DIR", value_parser = values::existing_folder, help_heading = BUNDLE)]
     pub source: Option<PathBuf>,
     /// Check that the owner of this certificate signed the manifest

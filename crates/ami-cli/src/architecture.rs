@@ -1,14 +1,14 @@
-//! The architecture in the manifest: given, asked for, or the machine's.
+//! The architecture in the manifest: from the command line, from the user, or that of the machine.
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::prompt;
 
-/// What EC2's instance store-backed images can be.
+/// The architectures of EC2's instance store-backed images.
 const SUPPORTED: [&str; 2] = ["i386", "x86_64"];
 
 impl Context {
-    /// Settles the architecture as the older suite does: asks for one that is missing, and whether one that EC2 does not know is meant.
+    /// Settles the architecture as the older suite does: asks for one that is missing, and for confirmation of one that EC2 does not know.
     ///
     /// # Errors
     /// No answer in time, an interruption, or a "no", which ends the command with exit code 0.
@@ -44,7 +44,7 @@ pub fn check_architecture(architecture: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The machine's architecture in EC2's words.
+/// The machine's architecture, as EC2 names it.
 fn machine() -> &'static str {
     let machine = rustix::system::uname();
     match machine.machine().to_bytes() {

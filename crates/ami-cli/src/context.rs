@@ -1,4 +1,4 @@
-//! What a command's story needs of its surroundings.
+//! What a command needs from its surroundings.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::print::{print_line, print_text, tell_line};
 use crate::prompt::{self, Answer};
 use crate::sweeper::Sweeper;
 
-/// A command's surroundings: how it speaks, whether it may ask, and who cleans up if it is killed.
+/// A command's surroundings: how it prints, whether it may ask, and what cleans up if it is killed.
 #[derive(Debug)]
 pub struct Context {
     pub(crate) batch: bool,
@@ -25,7 +25,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whoever raises `interrupted` wants the command to end.
+    /// The command ends early when `interrupted` is raised.
     pub(crate) fn new(
         definition: &Definition,
         batch: bool,
@@ -50,8 +50,8 @@ impl Context {
         self.make(Prepared::new(destination)?)
     }
 
-    /// Makes a private folder in `destination`, or finds it again, that the next run of this `id` can go on with. `None`: another
-    /// run has it now.
+    /// Makes or reopens the private folder of this `id` in `destination`, which the next run of the same `id` can resume. `None`:
+    /// another run is using it.
     ///
     /// # Errors
     /// The destination cannot be read or written.
@@ -75,7 +75,7 @@ impl Context {
     /// # Errors
     /// The destination cannot be read or written.
     pub fn make_swept(&self, prepared: Prepared) -> Result<Staging, ami_parts::Error> {
-        // The sweeper first: from the beginning there is somebody who knows of the folder.
+        // The sweeper first, so that the folder is never without one.
         if let Some(sweeper) = Sweeper::start(&prepared) {
             let sweepers = self.sweepers.lock();
             sweepers
@@ -85,7 +85,7 @@ impl Context {
         prepared.make(self.waiting())
     }
 
-    /// Says where older files are that could not be put back.
+    /// Warns of folders with older files that could not be put back.
     pub fn warn_of_saved(&self, folders: &[PathBuf]) {
         for folder in folders {
             self.warn(&format!(
@@ -95,7 +95,7 @@ impl Context {
         }
     }
 
-    /// How this command waits for others: it says so, and can be interrupted.
+    /// How this command waits for other runs: with a message, until it is interrupted.
     pub fn waiting(&self) -> Waiting<'_> {
         Waiting {
             interrupted: &self.interrupted,
@@ -128,13 +128,12 @@ impl Context {
         print_text(&format!("{text}\n"))
     }
 
-    /// Prints a warning on standard error. It is one line, like every status line: what is in it that a terminal would obey, or
-    /// that would end the line, is shown as an escape.
+    /// Prints a warning on standard error. Like every status line it is one line: control characters are escaped.
     pub fn warn(&self, line: &str) {
         tell_line(line);
     }
 
-    /// An error, its causes and what this command's user can do about them, on one line.
+    /// An error, its causes and this command's advice, on one line.
     pub fn explained(&self, error: &(dyn Error + 'static)) -> String {
         advised_line(error, self.advise)
     }
@@ -144,7 +143,7 @@ impl Context {
         bare_line(failure, self.advise)
     }
 
-    /// Asks whether to go on in spite of a warning, unless nothing may be asked.
+    /// Asks whether to continue in spite of a warning, unless nothing may be asked.
     ///
     /// # Errors
     /// The user declined, or did not answer.
@@ -155,15 +154,15 @@ impl Context {
         prompt::confirm_to_go_on(&self.interrupted)
     }
 
-    /// Asks a yes-or-no question, even where else nothing may be asked.
+    /// Asks a yes-or-no question, even with `--batch`.
     ///
     /// # Errors
-    /// Standard input or output cannot be used; it was interrupted.
+    /// Standard input or output cannot be used; an interruption.
     pub fn confirm(&self, question: &str) -> Result<Answer, Failure> {
         prompt::confirm(question, &self.interrupted)
     }
 
-    /// Whether nothing may be asked that has a default.
+    /// Whether questions that have a default must not be asked.
     pub fn is_batch(&self) -> bool {
         self.batch
     }

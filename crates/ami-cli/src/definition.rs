@@ -1,4 +1,4 @@
-//! A command's one definition, of which its parser, help, manual page and completions are made.
+//! A command's definition: the one source of its parser, help, manual page and completions.
 
 use std::error::Error;
 
@@ -14,24 +14,24 @@ use crate::options::CommonOptions;
 /// not one of its causes: it is reached through its variant.
 pub type Advise = fn(&(dyn Error + 'static)) -> Option<String>;
 
-/// What is said of a command besides its options.
+/// A command's texts, besides those of its options.
 #[derive(Debug, Clone, Copy)]
 pub struct Definition {
     /// The command's name.
     pub name: &'static str,
-    /// What it does, in a line, without a full stop.
+    /// What it does, in one line without a full stop.
     pub summary: &'static str,
-    /// What follows the name in the usage line.
+    /// What follows its name in the usage line.
     pub usage: &'static str,
-    /// What `--help` says before anything else.
+    /// What `--help` prints first.
     pub notice: Option<&'static str>,
     /// Paragraphs of the manual.
     pub description: &'static [&'static str],
-    /// Exit codes and when they are used.
+    /// Exit codes and their meanings.
     pub exit_codes: &'static [(&'static str, &'static str)],
-    /// Files and variables, and what they are for.
+    /// Files and environment variables, and their purposes.
     pub files: &'static [(&'static str, &'static str)],
-    /// What an example does, and its command line.
+    /// Examples: what each does, and its command line.
     pub examples: &'static [(&'static str, &'static str)],
     /// Related commands.
     pub see_also: &'static [&'static str],
@@ -40,7 +40,7 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// A command of which nothing is said.
+    /// A command without texts.
     #[cfg(test)]
     pub(crate) const EMPTY: Self = Self {
         name: "",
@@ -76,7 +76,7 @@ impl Definition {
             .term_width(80)
     }
 
-    /// What `--help` shows behind the options.
+    /// What `--help` prints after the options.
     pub(crate) fn examples_text(&self) -> String {
         let examples = self.examples.iter();
         let examples = examples.map(|(what, line)| format!("\n  {what}:\n    {line}\n"));

@@ -1,20 +1,20 @@
-//! Where EC2's certificate is.
+//! Finds EC2's certificate.
 //!
-//! EC2 of a region reads only bundles that are encrypted for that region's certificate. Most regions share one; those of another
-//! partition of AWS, and some newer ones, have their own.
+//! In each region EC2 reads only bundles that are encrypted for that region's certificate. Most regions share one; other partitions of
+//! AWS, and some newer regions, have their own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use ami_region::Partition;
 
-/// The folder below `/`, or below the older suite's home, that has the certificates.
+/// The folder of the certificates, below `/` or the older suite's home.
 const FOLDER: &str = "etc/ec2/amitools";
 
-/// Where Amazon Linux has the older suite.
+/// The older suite's home on Amazon Linux.
 const AMAZON_LINUX_HOME: &str = "/opt/aws/amitools/ec2";
 
-/// What most regions share.
+/// The certificate that most regions share.
 const COMMON: &str = "cert-ec2.pem";
 
 /// Regions of the commercial partition that are known to have a certificate of their own: those of which ec2-ami-tools 1.5.19 has one.
@@ -41,19 +41,19 @@ const WITH_THEIR_OWN: [&str; 11] = [
     .only_for.as_ref().map(|region| format!(", and EC2 in {region} reads no bundle for another certificate")).unwrap_or_default()
 )]
 pub struct NotFound {
-    /// The names that it could have.
+    /// The file names that were looked for.
     pub files: Vec<String>,
-    /// The folders.
+    /// The folders that were searched.
     pub looked_in: Vec<String>,
     /// The region, if it is known not to share the common certificate.
     pub only_for: Option<String>,
 }
 
-/// How the certificates for a region are called, the most particular first.
+/// The file names of a region's certificates, the most specific first.
 struct Names {
-    /// That of the region alone.
+    /// That of this region alone.
     own: Option<String>,
-    /// Those that it shares with others.
+    /// Those that it shares with other regions.
     shared: &'static [&'static str],
 }
 
@@ -65,7 +65,7 @@ impl Names {
                 shared: &[COMMON],
             };
         };
-        // What is called otherwise is no region, and could lead to another folder.
+        // Any other text is not a region's name, and could lead to another folder.
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let own = region.chars().all(is_plain);
         Self {
@@ -87,11 +87,11 @@ impl Names {
 /// Finds the certificate: the one that was given, else the one for the region in `$EC2_AMITOOL_HOME`, `$EC2_HOME`, `/`, or Amazon
 /// Linux's place.
 ///
-/// `cert-ec2-REGION.pem` comes before what the region's partition of AWS has, and that before what most regions share. `variable` looks
-/// up an environment variable.
+/// A region's own `cert-ec2-REGION.pem` comes before its partition's certificate, and that before the one most regions share. `variable`
+/// looks up an environment variable.
 ///
 /// # Errors
-/// [`NotFound`] says where it looked and how to get it. A region that is known to have its own certificate gets no other.
+/// [`NotFound`]. A region that is known to have its own certificate gets no other.
 pub fn ec2_certificate(
     given: Option<&Path>,
     region: Option<&str>,
@@ -151,7 +151,7 @@ mod tests {
             Ok(path) if path.starts_with(home.path()) => {
                 Ok(path.file_name().unwrap().to_str().unwrap().to_owned())
             }
-            // A machine on which they are installed has what is missing here.
+            // A machine on which EC2's certificates are installed.
             Ok(path) => Err(vec![path.file_name().unwrap().to_str().unwrap().to_owned()]),
             Err(error) => Err(error.files),
         }
@@ -186,7 +186,7 @@ mod tests {
             found(Some("cn-northwest-1"), &without_cn).as_deref(),
             Ok("cert-ec2-cn-north-1.pem")
         );
-        // Not a region, and no way out of the folder.
+        // Not a region's name, and not a way out of the folder.
         assert_eq!(
             found(Some("x/../../y"), &["cert-ec2.pem"]).as_deref(),
             Ok("cert-ec2.pem")
@@ -221,7 +221,7 @@ mod tests {
             "EC2_HOME" => Some(second.path().into()),
             _ => None,
         };
-        // No region's name, so that no machine has its certificate.
+        // Not a region's name, so that no machine has its certificate.
         let region = Some("us-iso-test-1");
         let error = ec2_certificate(None, region, homes).unwrap_err();
         let folders = [

@@ -1,4 +1,4 @@
-//! How a command ends when it does not end well: what is printed and with which code it exits.
+//! How a command fails: what it prints, and its exit code.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -13,11 +13,11 @@ pub mod exit {
     pub const USAGE: u8 = 1;
     /// Reading the image or writing its bundle failed.
     pub const BUNDLING: u8 = 1;
-    /// A file that is needed on the way is not there.
+    /// A file that is needed is missing.
     pub const MISSING_FILE: u8 = 2;
-    /// What would be written is there already; of a backup or a key.
+    /// A backup or key that would be written exists already.
     pub const ALREADY_THERE: u8 = 2;
-    /// S3 failed, or the way there, or a local part is missing.
+    /// S3 or the network failed, or a local part is missing.
     pub const SERVICE: u8 = 3;
     /// A question was not answered in time.
     pub const TIMEOUT: u8 = 5;
@@ -25,9 +25,9 @@ pub mod exit {
     pub const NO_COUNTERPART: u8 = 6;
     /// EC2 has no such region.
     pub const UNKNOWN_REGION: u8 = 7;
-    /// The bucket is in another location than the one that was given.
+    /// The bucket is not in the location that was given.
     pub const LOCATION: u8 = 10;
-    /// The instance's metadata is not to be had.
+    /// The instance's metadata cannot be read.
     pub const NO_METADATA: u8 = 12;
     /// Anything else.
     pub const OTHER: u8 = 254;
@@ -42,7 +42,7 @@ pub struct Failure {
     pub(crate) message: Message,
 }
 
-/// Something failed when the result was there already.
+/// Something failed after the result was complete.
 #[derive(Debug, thiserror::Error)]
 #[error("{path} is complete, but what followed failed", path = .path.display())]
 struct AfterCompletion {
@@ -54,11 +54,11 @@ struct AfterCompletion {
 /// What is printed on standard error.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// The error, its causes and what to do about them on one line; then where to find help.
+    /// The error, its causes and the advice on one line; then where to find help.
     Usage(Box<dyn Error + Send + Sync>),
-    /// `ERROR:`, then the error, its causes and what to do about them on one line.
+    /// `ERROR:`, then the error, its causes and the advice on one line.
     Error(Box<dyn Error + Send + Sync>),
-    /// The text as it is.
+    /// The text alone.
     Plain(String),
     /// Each in its own way, in this order.
     All(Vec<Failure>),
@@ -77,7 +77,7 @@ impl Failure {
         }
     }
 
-    /// An option that is needed is not there.
+    /// A mandatory option is missing.
     pub fn missing(option: &str) -> Self {
         Self::usage(format!("missing mandatory parameter: --{option}"))
     }
@@ -87,7 +87,7 @@ impl Failure {
         Self::usage(format!("--{one} and --{other} may not both be provided"))
     }
 
-    /// An error, and the code to exit with.
+    /// An error, and the exit code for it.
     pub fn new(code: u8, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error = error.into();
         if let Some(ami_parts::Error::Interrupted) = error.downcast_ref() {
@@ -99,7 +99,7 @@ impl Failure {
         }
     }
 
-    /// Says that the result, whose main file is `complete`, is there all the same.
+    /// Adds that the result, whose main file is `complete`, is complete all the same.
     pub fn after(self, complete: &Path) -> Self {
         let message = match self.message {
             Message::Error(source) => Message::Error(Box::new(AfterCompletion {
@@ -141,7 +141,7 @@ impl Failure {
         }
     }
 
-    /// A line that is printed as it is.
+    /// A line without a prefix.
     pub(crate) fn plain(code: u8, text: impl Into<String>) -> Self {
         Self {
             code,
@@ -149,7 +149,7 @@ impl Failure {
         }
     }
 
-    /// The person does not want to go on, or it has all been said already.
+    /// Prints nothing: the user declined, or everything has been printed.
     pub fn silent(code: u8) -> Self {
         Self {
             code,
@@ -157,7 +157,7 @@ impl Failure {
         }
     }
 
-    /// What is to be printed on standard error: nothing, or lines that each end.
+    /// What is printed on standard error: nothing, or whole lines.
     pub(crate) fn text(&self, definition: &Definition) -> String {
         let command = definition.name;
         let advised = |error| advised_line(error, definition.advise);
@@ -191,12 +191,12 @@ pub(crate) fn bare_line(failure: &Failure, advise: Advise) -> String {
     }
 }
 
-/// An error and its causes on one line, in which nothing is left that a terminal would obey.
+/// An error and its causes on one line, with control characters escaped.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     visible(&joined(error)).into_owned()
 }
 
-/// As [`one_line`], followed by the first advice that there is for the error or one of its causes, from the outermost.
+/// As [`one_line`], followed by the first advice for the error or one of its causes, from the outermost.
 pub(crate) fn advised_line(error: &(dyn Error + 'static), advise: Advise) -> String {
     let mut text = joined(error);
     if let Some(advice) = chain(error).find_map(advise) {
@@ -216,9 +216,9 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// Says with which code a command exits if a step of it fails.
+/// Gives a failed step its exit code.
 pub trait OrExit<T> {
-    /// Makes a [`Failure`] with this code of an error.
+    /// Turns an error into a [`Failure`] with this exit code.
     ///
     /// # Errors
     /// The failure.

@@ -1,6 +1,6 @@
 //! SIGINT and SIGTERM raise a flag; whatever takes long looks at it, cleans up and ends.
 //!
-//! A second signal does no more than the first: what is being cleaned up is to be finished.
+//! A second signal does no more than the first: cleaning up is always finished.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -1,9 +1,9 @@
-//! Reads a command line as the older suite's parser (Ruby's OptionParser) does, into the one spelling that clap is given.
+//! Reads a command line as the older suite's parser (Ruby's OptionParser) does, and spells it in the one way that clap gets.
 //!
-//! - A long option may be cut to a prefix that fits no other, in either case, with `_` for `-`. The older suite's options come
+//! - A long option may be abbreviated to an unambiguous prefix, in either case, with `_` for `-`. The older suite's options come
 //!   first: an option that is new here never makes an old prefix ambiguous.
 //! - `--name value`, `--name=value`, `-nvalue`, `-n value`; flags of one letter may be joined. A value is taken even if it begins with `-`.
-//! - A letter that is no option is completed to a long option that begins with it. Here case counts: `-Y` is no beginning of `--yes`.
+//! - A letter that is not an option is completed to a long option that begins with it. Here case counts: `-Y` does not become `--yes`.
 //! - `--` ends the options. With POSIXLY_CORRECT, so does the first word.
 
 use std::ffi::{OsStr, OsString};
@@ -12,14 +12,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 /// An option as the lexer needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// The name behind the two hyphens.
+    /// The name after the two hyphens.
     pub(crate) long: String,
     pub(crate) short: Option<char>,
     pub(crate) takes_value: bool,
     pub(crate) shape: Shape,
     /// The older suite does not have it.
     pub(crate) is_new: bool,
-    /// Only the last value given is looked at, and none where only help or the version is wanted.
+    /// Only the last value counts, and none if only help or the version is wanted.
     pub(crate) is_checked_last: bool,
 }
 
@@ -32,12 +32,12 @@ pub enum Shape {
     TextOrNothing,
     /// An integer in Ruby's notation: decimal, `0x`, `0b`, octal after a `0`, with `_` between digits.
     Integer,
-    /// One of these, or a beginning that fits no other.
+    /// One of these, or an unambiguous prefix of one.
     OneOf(&'static [&'static str]),
 }
 
 impl Shape {
-    /// The value as it is passed on; `None` if it has not this shape.
+    /// The value as it is passed on; `None` if it does not have this shape.
     fn accept(self, value: OsString) -> Option<OsString> {
         match self {
             Self::Text => (!value.is_empty()).then_some(value),
@@ -78,18 +78,18 @@ fn integer(text: &str) -> Option<i64> {
     Some(if is_negative { -number } else { number })
 }
 
-/// A command line in one spelling.
+/// A command line, spelled in one way.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lexed {
-    /// `--name` or `--name=value`, with the whole name, in the order given.
+    /// `--name` or `--name=value`, with full names, in the order given.
     pub(crate) options: Vec<OsString>,
-    /// What belongs to no option.
+    /// Words that do not belong to an option.
     pub(crate) words: Vec<OsString>,
-    /// Why reading stopped, in the older suite's words. What came before it is in `options`.
+    /// Why reading stopped, in the older suite's words. `options` has what came before it.
     pub(crate) error: Option<String>,
 }
 
-/// Reads the arguments behind the command's name.
+/// Reads the arguments after the command's name.
 pub(crate) fn lex(
     known: &[Known],
     arguments: impl IntoIterator<Item = OsString>,
@@ -187,7 +187,7 @@ fn shorts(
     Ok(())
 }
 
-/// The first letter and what is behind it. What is not UTF-8 is a letter that no option has.
+/// The first letter and the rest. Bytes that are not UTF-8 are a letter that no option has.
 fn first_letter(bytes: &[u8]) -> Option<(char, &[u8])> {
     let chunk = bytes.utf8_chunks().next()?;
     let (letter, length) = match chunk.valid().chars().next() {
@@ -197,7 +197,7 @@ fn first_letter(bytes: &[u8]) -> Option<(char, &[u8])> {
     Some((letter, &bytes[length..]))
 }
 
-/// The option of this name, or the only one that begins with it. `typed` is what errors show.
+/// The option with this name, or the only one that begins with it. Errors show `typed`.
 fn complete<'k>(known: &'k [Known], name: &str, typed: &str) -> Result<&'k Known, String> {
     if let Some(exact) = known.iter().find(|option| option.long == name) {
         return Ok(exact);
@@ -217,7 +217,7 @@ fn complete<'k>(known: &'k [Known], name: &str, typed: &str) -> Result<&'k Known
 }
 
 impl Lexed {
-    /// Takes out values that nobody looks at, right or wrong.
+    /// Removes values that do not count, valid or not.
     pub(crate) fn drop_unread(&mut self, known: &[Known]) {
         let wanted = ["--help", "--manual", "--version"];
         let wants_text = self.options.iter().any(|o| wanted.iter().any(|w| o == w));

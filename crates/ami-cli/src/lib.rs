@@ -41,7 +41,7 @@ pub use failure::{Failure, OrExit, exit, one_line};
 pub use options::{
     BundleOptions, CompressionOptions, IdentityIfNeeded, IdentityOptions, RunningOptions,
 };
-pub use print::{counted, shown_path};
+pub use print::{counted, shown_path, visible};
 pub use progress::Progress;
 pub use prompt::Answer;
 pub use run::{COMPATIBLE_VERSION, OWN_VERSION, run, run_without_arguments};

@@ -1,4 +1,4 @@
-//! A command's manual page, as text and as roff, from its definition.
+//! A command's manual page as text and as roff, made from its definition.
 
 use clap::{Arg, Command};
 use roff::{Inline, Roff, bold, italic, roman};
@@ -8,7 +8,7 @@ use crate::definition::{Definition, takes_value};
 /// The width of the text in columns.
 const WIDTH: usize = 80;
 
-/// How far text is indented, and what belongs to a term, in columns: as man(7) does.
+/// The indent of text, and of a term's meaning, in columns: those of man(7).
 const INDENT: usize = 7;
 const DEEPER: usize = 14;
 
@@ -16,9 +16,9 @@ enum Block<'a> {
     Heading(&'a str),
     SubHeading(&'a str),
     Paragraph(Vec<Piece>),
-    /// A term and what is said of it.
+    /// A term and its meaning.
     Entry(Vec<Piece>, String),
-    /// A line that is not to be wrapped.
+    /// A line that is not wrapped.
     Literal(String),
 }
 
@@ -128,7 +128,7 @@ fn blocks<'a>(definition: &'a Definition, command: &'a Command) -> Vec<Block<'a>
     blocks
 }
 
-/// The options as help shows them: heading by heading, in the order in which the headings first come.
+/// The options in the order of help: by heading, in the order in which the headings first appear.
 fn arguments_by_heading(command: &Command) -> Vec<&Arg> {
     let mut arguments: Vec<&Arg> = command.get_arguments().collect();
     let headings: Vec<_> = arguments.iter().map(|a| a.get_help_heading()).collect();

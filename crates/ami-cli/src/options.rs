@@ -16,7 +16,7 @@ const KEYS: &str = "Keys and account";
 const IMAGE: &str = "The image and its bundle";
 const RUNNING: &str = "Performance and output";
 
-/// What every command has.
+/// Options that every command has.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CommonOptions {
     /// Print one JSON object in place of the status lines; asks nothing
@@ -51,18 +51,18 @@ pub struct IdentityOptions {
     /// Your AWS account: 12 digits, hyphens allowed
     #[arg(short = 'u', long, value_name = "ACCOUNT", value_parser = values::account, add = Order(4), help_heading = KEYS)]
     pub user: String,
-    /// EC2's certificate [default: looked for, see the manual]
+    /// EC2's certificate [default: searched for, see the manual]
     #[arg(long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
     pub ec2cert: Option<PathBuf>,
-    /// Where the bundle is to be used: some regions have a certificate of EC2's of their own
+    /// The region where the bundle will be used; some have their own EC2 certificate
     #[arg(long, value_name = "REGION", add = New, add = Shape::TextOrNothing, help_heading = KEYS)]
     pub region: Option<String>,
 }
 
-/// Who makes a bundle, where a run may make none: options of a flag that [lifts](crate::markers::LiftsMandatory) mandatory ones.
+/// The same for a command with a flag that [lifts](crate::markers::LiftsMandatory) mandatory options: some or all may be missing.
 #[derive(Debug, Clone)]
 pub struct IdentityIfNeeded {
-    /// The private key, which may be given alone.
+    /// The private key, which can be given alone.
     pub privatekey: Option<PathBuf>,
     /// All of it, if nothing mandatory is missing.
     pub identity: Option<IdentityOptions>,
@@ -92,7 +92,7 @@ impl FromArgMatches for IdentityIfNeeded {
     }
 }
 
-/// What a bundle is called, where it goes and what its manifest says.
+/// A bundle's name, its folder, and the contents of its manifest.
 #[derive(Debug, Clone, Args)]
 pub struct BundleOptions {
     /// The folder for the bundle
@@ -104,25 +104,25 @@ pub struct BundleOptions {
     /// x86_64 or i386 [default: asked for; the machine's with --batch]
     #[arg(short = 'r', long, value_name = "ARCH", help_heading = IMAGE)]
     pub arch: Option<String>,
-    /// The kernel to start the image with
+    /// The kernel to boot the image with
     #[arg(long, value_name = "AKI", add = Shape::TextOrNothing, help_heading = IMAGE)]
     pub kernel: Option<String>,
-    /// The RAM disk to start the image with
+    /// The RAM disk to boot the image with
     #[arg(long, value_name = "ARI", add = Shape::TextOrNothing, help_heading = IMAGE)]
     pub ramdisk: Option<String>,
-    /// Block devices: VIRTUAL=DEVICE,…; may be given more than once
+    /// Block devices: VIRTUAL=DEVICE,…; may be repeated
     #[arg(short = 'B', long, value_name = "MAPPING", value_parser = values::mapping, action = clap::ArgAction::Append, help_heading = IMAGE)]
     pub block_device_mapping: Option<Vec<Mapping>>,
     /// A product code
     #[arg(long, value_name = "CODE", help_heading = IMAGE)]
     pub productcodes: Option<String>,
-    /// Bundle images over 10 GiB, and where space may not suffice
+    /// Allow images over 10 GiB, and possibly too little free space
     #[arg(long, action = SetTrue, help_heading = IMAGE)]
     pub no_size_checks: bool,
 }
 
 impl BundleOptions {
-    /// All `-B` in one: the last entry for a name counts. `None` if there was none.
+    /// All `-B` combined: the last entry for a name counts. `None`: there is none.
     pub fn mapping(&self) -> Option<Mapping> {
         let given = self.block_device_mapping.as_ref()?;
         let entries = given.iter().flat_map(|Mapping(map)| map.clone());
@@ -130,16 +130,16 @@ impl BundleOptions {
     }
 }
 
-/// How the pipeline runs and reports.
+/// How the work is done.
 #[derive(Debug, Clone, Args)]
 pub struct RunningOptions {
-    /// How many threads share the work [default: one a processor]
+    /// How many threads to use [default: one per processor]
     #[arg(long, value_name = "N", value_parser = values::threads, add = New, help_heading = RUNNING)]
     threads: Option<NonZeroUsize>,
 }
 
 impl RunningOptions {
-    /// The number that was given, or that of the processors that this process may use.
+    /// The number that was given, or the number of processors that this process may use.
     pub fn threads(&self) -> NonZeroUsize {
         self.threads
             .or_else(|| std::thread::available_parallelism().ok())

@@ -1,4 +1,4 @@
-//! From a command line to a command's options.
+//! Parses a command line into a command's options.
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use crate::lexer::{self, Lexed};
 use crate::markers::{LiftsMandatory, Mandatory, Order};
 use crate::options::CommonOptions;
 
-/// What was asked for.
+/// What the user asked for.
 #[derive(Debug)]
 pub(crate) enum Parsed<O> {
     Version,
@@ -21,14 +21,14 @@ pub(crate) enum Parsed<O> {
     Run {
         options: O,
         common: CommonOptions,
-        /// What belonged to no option.
+        /// Words that do not belong to an option.
         words: Vec<OsString>,
     },
 }
 
-/// Reads the arguments behind the command's name.
+/// Parses the arguments after the command's name.
 ///
-/// Errors come in the order of the arguments; a mandatory option that is missing comes after them, and not where only help is wanted.
+/// Errors come in the order of the arguments, then missing mandatory options, of which none is reported if only help is wanted.
 pub(crate) fn parse<O: Args>(
     definition: &Definition,
     arguments: impl IntoIterator<Item = OsString>,
@@ -44,7 +44,7 @@ pub(crate) fn parse<O: Args>(
         error,
     } = lexed;
     let named = std::iter::once(OsString::from(definition.name)).chain(options);
-    // A value that is wrong stands before what stopped the lexer.
+    // An invalid value comes before whatever stopped the lexer.
     let matches = command
         .try_get_matches_from_mut(named)
         .map_err(|error| Failure::usage(message(&error)))?;
@@ -105,7 +105,7 @@ fn message(error: &Error) -> String {
             format!("{option} has invalid value '{value}'{separator}{reason}")
         }
         ErrorKind::InvalidUtf8 => "invalid argument: it is not UTF-8".to_owned(),
-        // What follows its first line is the usage, which `--help` shows too.
+        // After its first line comes the usage, which `--help` prints too.
         _ => {
             let text = error.render().to_string();
             text.lines().next().unwrap_or_default().to_owned()

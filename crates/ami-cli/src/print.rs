@@ -1,8 +1,8 @@
-//! Everything that is printed for people goes through here.
+//! All text for people is printed here.
 //!
-//! Names of files, messages of servers and values of manifests are part of it, and whoever made them must not move the cursor of a
-//! terminal, turn the order of what is read or make a line of their own. So what comes from elsewhere is printed as part of one
-//! line, in which everything that a terminal would obey is shown as an escape ([`visible`]).
+//! It contains file names, servers' messages and values from manifests, whose authors must not be able to move a terminal's cursor,
+//! reverse the direction of text or add lines of their own. So such text is printed as part of one line, in which control characters are
+//! escaped ([`visible`]).
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
@@ -12,15 +12,15 @@ use std::path::Path;
 
 use crate::failure::{Failure, OrExit, exit};
 
-/// A number and what is counted, in the form for one or for more.
+/// A number and a noun, in the singular or plural.
 pub fn counted<C: Display + PartialEq + From<u8>>(count: C, one: &str, more: &str) -> String {
     let what = if count == C::from(1) { one } else { more };
     format!("{count} {what}")
 }
 
-/// Text of our own, of as many lines as it has, to standard output.
+/// Prints our own text, of any number of lines, on standard output.
 ///
-/// A reader that has gone away is no reason to give up a bundle that is half done.
+/// A reader that has gone away is not a reason to abandon a bundle half-way.
 pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
@@ -32,22 +32,22 @@ pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// A line to standard output, at once: scripts read the lines as they come.
+/// Prints a line on standard output at once: scripts read the lines as they come.
 pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
     print_text(&format!("{}\n", visible(line)))
 }
 
-/// A question to standard output, which is answered on the same line.
+/// Prints a question on standard output, which is answered on the same line.
 pub(crate) fn print_question(question: &str) -> Result<(), Failure> {
     print_text(&visible(question))
 }
 
-/// A line to standard error. Where that cannot be written, there is nobody to tell.
+/// Prints a line on standard error. If that fails, nobody can be told.
 pub(crate) fn tell_line(line: &str) {
     let _ = writeln!(io::stderr(), "{}", visible(line));
 }
 
-/// Standard error for a log, whose every write is a line.
+/// Standard error for a log, each of whose writes is a line.
 pub(crate) struct LogLines;
 
 impl Write for LogLines {
@@ -62,8 +62,8 @@ impl Write for LogLines {
     }
 }
 
-/// A line in which nothing is left that a terminal would obey or a reader of lines would end one at.
-pub(crate) fn visible(line: &str) -> Cow<'_, str> {
+/// A line without characters that a terminal would obey or that would end the line: they are escaped.
+pub fn visible(line: &str) -> Cow<'_, str> {
     if !line.contains(is_obeyed) {
         return Cow::Borrowed(line);
     }
@@ -78,7 +78,7 @@ pub(crate) fn visible(line: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// A path with its bytes that are no UTF-8 as escapes (`\xe9`), so that two of them do not look alike.
+/// A path whose bytes that are not UTF-8 are escaped (`\xe9`), so that no two paths look alike.
 pub fn shown_path(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
@@ -91,7 +91,7 @@ pub fn shown_path(path: &Path) -> String {
     text
 }
 
-/// Control characters (C0 but for the tab, DEL, C1), the separators of lines and paragraphs, and what changes the direction of
+/// Control characters (C0 except the tab, DEL, C1), line and paragraph separators, and characters that change the direction of
 /// text (Unicode standard annex 9, table "Explicit directional formatting characters").
 fn is_obeyed(c: char) -> bool {
     match c {

@@ -1,5 +1,5 @@
-//! A progress bar on a terminal; nothing anywhere else, and nothing with `--batch`: what runs a command so may give it a terminal all
-//! the same, and reads its status lines (`ssh -tt`).
+//! A progress bar on a terminal. There is none elsewhere, and none with `--batch`: a script may give a command a terminal (`ssh -tt`)
+//! and read its status lines all the same.
 
 use std::io::{IsTerminal, Write};
 
@@ -8,14 +8,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::context::Context;
 use crate::print::counted;
 
-/// Up a line and down again: to the beginning of the same line on the screen, and of a new one in what the terminal is sent.
+/// Up a line and down again: the same line on the screen, but the beginning of a new line in the output.
 const NEW_LINE_IN_PLACE: &[u8] = b"\x1b[A\n";
 
-/// A bar of bytes. It goes away when it is dropped.
+/// A bar of bytes, which is removed when it is dropped.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// A bar up to `total` bytes, if standard error is a terminal and somebody is there to see it.
+    /// A bar up to `total` bytes, if standard error is a terminal and `--batch` was not given.
     pub fn bytes(context: &Context, total: u64) -> Self {
         let target = if std::io::stderr().is_terminal() && !context.is_batch() {
             ProgressDrawTarget::stderr()
@@ -31,7 +31,7 @@ impl Progress {
         Self(bar)
     }
 
-    /// A bar up to `total` bytes of so many files.
+    /// A bar up to `total` bytes in `files` files.
     pub fn files(context: &Context, total: u64, files: u64) -> Self {
         let progress = Self::bytes(context, total);
         let files = counted(files, "file", "files");
@@ -44,24 +44,24 @@ impl Progress {
         progress
     }
 
-    /// Notes how many files are done.
+    /// Sets how many files are done.
     pub fn set_files(&self, done: u64) {
         if !self.0.is_hidden() {
             self.0.set_message(done.to_string());
         }
     }
 
-    /// Notes that `count` more bytes are done.
+    /// Adds `count` bytes.
     pub fn add(&self, count: u64) {
         self.0.inc(count);
     }
 
-    /// Notes that `count` bytes are done in all.
+    /// Sets the number of bytes that are done.
     pub fn set(&self, count: u64) {
         self.0.set_position(count);
     }
 
-    /// Prints something while the bar is out of the way, at the beginning of a line.
+    /// Removes the bar while `print` prints, at the beginning of a line.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         if !self.is_shown() {
             return print();
@@ -72,7 +72,7 @@ impl Progress {
         })
     }
 
-    /// Takes the bar away: what it shows is complete.
+    /// Removes the bar: everything is done.
     pub fn clear(&self) {
         if self.is_shown() {
             self.0.finish_and_clear();
@@ -85,9 +85,9 @@ impl Progress {
     }
 }
 
-/// Where a terminal's output is read by a script, the codes that took the bar away must not stand before a status line.
+/// If a script reads a terminal's output, the codes that removed the bar must not come before a status line.
 fn begin_line() {
-    // Where that cannot be written, there is no bar either.
+    // If that fails, there is no bar either.
     let _ = std::io::stderr().write_all(NEW_LINE_IN_PLACE);
 }
 

@@ -1,4 +1,4 @@
-//! Questions: asked on standard output, answered on standard input within half a minute.
+//! Questions on standard output, answered on standard input within half a minute.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,14 +14,14 @@ use crate::print::print_question;
 /// How long the older suite waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What was answered to a yes-or-no question.
+/// The answer to a yes-or-no question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// An answer that begins with `y` or `Y`.
+    /// It begins with `y` or `Y`.
     Yes,
-    /// Any other, or the end of input.
+    /// Any other answer, or the end of input.
     No,
-    /// None in half a minute.
+    /// No answer within half a minute.
     None,
 }
 
@@ -50,17 +50,17 @@ pub(crate) fn ask(
     }
 }
 
-/// Asks a yes-or-no question. Blanks around the answer do not count.
+/// Asks a yes-or-no question. Blanks around the answer are ignored.
 pub(crate) fn confirm(question: &str, interrupted: &AtomicBool) -> Result<Answer, Failure> {
     print_question(question)?;
     let answer = read_line(interrupted)?;
     Ok(answer.map_or(Answer::None, |answer| Answer::of(answer.trim())))
 }
 
-/// Asks whether to go on in spite of a warning; fails, silently and with exit code 0, if not.
+/// Asks whether to continue in spite of a warning; if not, fails silently with exit code 0.
 pub(crate) fn confirm_to_go_on(interrupted: &AtomicBool) -> Result<(), Failure> {
     print_question("Are you sure you want to continue? [y/N]")?;
-    // Here the older suite looks at the first column.
+    // Here the older suite does not ignore leading blanks.
     match read_line(interrupted)?.map_or(Answer::None, |answer| Answer::of(&answer)) {
         Answer::Yes => Ok(()),
         Answer::No => Err(Failure::silent(0)),
@@ -75,8 +75,8 @@ fn timed_out(what: &str) -> Failure {
     )
 }
 
-/// Reads up to a newline or the end of input, and not a byte further: the next question has the next line. `None`: neither came
-/// in time.
+/// Reads up to a newline or the end of input, and not a byte further: the next line answers the next question. `None`: neither
+/// came in time.
 fn read_line(interrupted: &AtomicBool) -> Result<Option<String>, Failure> {
     let stdin = io::stdin();
     let deadline = Instant::now() + PATIENCE;

@@ -21,17 +21,17 @@ use crate::print::{LogLines, print_text};
 use crate::process;
 use crate::sweeper;
 
-/// The release of the older suite whose behaviour and manifests these commands have; scripts read it.
+/// The older suite's release whose behaviour and manifests these commands have; scripts read it.
 pub const COMPATIBLE_VERSION: &str = "1.5.7 20071010";
 
 /// What these commands are, and their own version.
 pub const OWN_VERSION: &str = concat!("EC2 AMI tools in Rust, version ", env!("CARGO_PKG_VERSION"));
 
-/// Prints what `make dist` needs: the man page or a shell's completions. It is no option: it counts only as the first argument,
-/// written out.
+/// Prints what `make dist` needs: the man page or a shell's completions. It is not an option: it counts only as the first argument,
+/// in full.
 const DUMP: &str = "--dump";
 
-/// Runs a command: reads its arguments, answers help and version, runs its story, prints how it failed, and gives its exit code.
+/// Runs a command: parses its arguments, prints help or the version, or runs its story; prints its failure and returns its exit code.
 pub fn run<O: Args>(
     definition: &Definition,
     story: impl FnOnce(O, &Context) -> Result<(), Failure>,
@@ -43,7 +43,7 @@ pub fn run<O: Args>(
     })
 }
 
-/// Runs a command to which its arguments do not matter.
+/// Runs a command that ignores its arguments.
 pub fn run_without_arguments(
     definition: &Definition,
     story: impl FnOnce(&Context) -> Result<(), Failure>,
@@ -54,7 +54,7 @@ pub fn run_without_arguments(
     })
 }
 
-/// None of its own.
+/// No options of its own.
 #[derive(Args)]
 struct NoOptions {}
 
@@ -81,7 +81,7 @@ fn finish(
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Where that cannot be written, the exit code says it.
+            // If that fails, there is still the exit code.
             let _ = std::io::stderr().write_all(failure.text(definition).as_bytes());
             ExitCode::from(failure.code)
         }
@@ -150,16 +150,16 @@ fn dump(definition: &Definition, mut command: Command, format: &OsString) -> Res
     print_text(&String::from_utf8_lossy(&script))
 }
 
-/// Only what this suite says itself: libraries say more than anybody wants to read, and might say what nobody should.
+/// Logs only what this suite itself logs: libraries log too much, and possibly secrets.
 fn log_to_stderr() {
     let own = ["ami_", "ec2_"].map(|begin| (begin, LevelFilter::DEBUG));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| LogLines)
-        // Its colours would be told as what they are.
+        // Colours would be escaped.
         .with_ansi(false)
         .without_time()
         .with_target(false)
         .with_filter(Targets::from_iter(own));
-    // There is no other: this is called once.
+    // This fails only if there is another one; this is called once.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
 }

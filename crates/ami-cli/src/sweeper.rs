@@ -1,8 +1,8 @@
-//! A second process that outlives this one if it is killed, and then clears away what it left.
+//! A second process that cleans up if this one is killed.
 //!
-//! `kill -9` leaves nobody to clean up. The sweeper is this same program, waiting at a pipe that only this process holds: when the
-//! pipe ends without a word, it waits until the process is gone, and then takes away what it had begun. Where even the sweeper is
-//! killed, the next run does the same.
+//! After `kill -9` a process cannot clean up. The sweeper is the same program, waiting at a pipe whose other end only this process has:
+//! if the pipe closes without a word, the sweeper waits until the process is gone, and then removes what it left. If the sweeper is
+//! killed too, the next run cleans up.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,28 +16,28 @@ use std::time::Duration;
 use ami_parts::Prepared;
 use tracing::debug;
 
-/// Makes this program a sweeper, as the first argument, written out; then come the process that it waits for and the name of the
-/// private folder. Its standard output is the destination, as a descriptor: a path may lead elsewhere by then.
+/// As the first argument, in full, makes this program a sweeper; then come the process that it waits for and the name of the private
+/// folder. Its standard output is the open destination: a path may lead elsewhere by then.
 pub(crate) const ARGUMENT: &str = "--sweep-after-me";
 
-/// What the pipe says where there is nothing to be done.
+/// What is written to the pipe if there is nothing to clean up.
 const ALL_WELL: &[u8] = b"all well";
 
-/// How often it is looked whether a process is gone: its files are closed one after the other.
+/// How often to check whether a process is gone: its files are closed one after the other.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// How many moments a sweeper has to end when all is well, before it is killed. It may be stopped, or not have heard.
+/// How many moments a sweeper has to end if there is nothing to clean up, before it is killed. It may be stopped.
 const PATIENCE: u32 = 2000;
 
-/// The waiting process. When it is dropped, it ends.
+/// The waiting process, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Sweeper(Child);
 
 impl Sweeper {
-    /// Starts one for a private folder that is still to be made. Without one, a killed run's files wait for the next run.
+    /// Starts one for a private folder that is about to be made. If it cannot be started, a killed run's files stay until the next run.
     pub(crate) fn start(prepared: &Prepared) -> Option<Self> {
         let destination = prepared.destination().ok()?;
-        // Not the file's path: it may have been replaced since.
+        // Not the program's path: the file may have been replaced since.
         let mut command = Command::new("/proc/self/exe");
         let spawned = command
             .args([ARGUMENT, &std::process::id().to_string(), prepared.name()])
@@ -45,7 +45,7 @@ impl Sweeper {
             .stdin(Stdio::piped())
             .stdout(destination)
             .stderr(Stdio::null())
-            // Ctrl-C is for this process, which cleans up by itself.
+            // Ctrl-C is for the first process, which cleans up itself.
             .process_group(0)
             .spawn();
         match spawned {
@@ -58,14 +58,14 @@ impl Sweeper {
     }
 
     fn has_ended(&mut self) -> bool {
-        // What cannot be waited for is no child of this process.
+        // A process that cannot be waited for is not a child of this one.
         !matches!(self.0.try_wait(), Ok(None))
     }
 }
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
-        // A sweeper that has gone does not matter.
+        // The sweeper may be gone already.
         let _ = self.0.stdin.take().map(|mut pipe| pipe.write_all(ALL_WELL));
         for _ in 0..PATIENCE {
             if self.has_ended() {
@@ -78,7 +78,7 @@ impl Drop for Sweeper {
     }
 }
 
-/// A sweeper's life.
+/// What a sweeper does.
 pub(crate) fn wait_and_sweep(arguments: &[OsString]) {
     let [_, process, folder] = arguments else {
         return;
@@ -90,17 +90,17 @@ pub(crate) fn wait_and_sweep(arguments: &[OsString]) {
         return;
     };
     let mut said = Vec::new();
-    // What cannot be read is as good as the end.
+    // An error counts as the end.
     let _ = std::io::stdin().lock().read_to_end(&mut said);
     if said == ALL_WELL {
         return;
     }
-    // It may have been killed before this process looked at anything. While it lives, all is in its hands.
+    // As long as the first process lives, it cleans up itself. It may have been killed before this one started.
     while rustix::process::getppid()
         .is_some_and(|parent| parent.to_string() == process.to_string_lossy())
     {
         sleep(MOMENT);
     }
-    // There is nobody left to be told.
+    // Nobody is left who could be told.
     let _ = ami_parts::sweep_after(File::from(destination), folder);
 }

@@ -18,7 +18,7 @@ use crate::keys::{PrivateKey, failed_to, read};
 /// The most characters of a subject that are kept: whoever made the certificate can have written a book.
 const LONGEST_SUBJECT: usize = 200;
 
-/// An X.509 certificate with an RSA key. That it has expired is never an error: EC2's own has.
+/// An X.509 certificate with an RSA key. An expired one is never an error: EC2's own has expired.
 pub struct Certificate {
     key: Rsa<Public>,
     info: Option<CertificateInfo>,
@@ -28,7 +28,7 @@ impl Certificate {
     /// Reads a certificate in PEM or DER, with whatever else is in the file.
     ///
     /// # Errors
-    /// [`Error::Read`]; [`Error::Certificate`] for what is no certificate with an RSA key.
+    /// [`Error::Read`]; [`Error::Certificate`] if it is not a certificate with an RSA key.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let bytes = read(path, |problem| Error::Certificate {
             path: path.to_owned(),
@@ -40,7 +40,7 @@ impl Certificate {
         })
     }
 
-    /// Takes a certificate from a file's contents.
+    /// Reads a certificate from a file's contents.
     ///
     /// # Errors
     /// Says what it is instead.
@@ -71,7 +71,7 @@ impl Certificate {
         self.info.as_ref()
     }
 
-    /// Whose it is, if it can be read and says so.
+    /// Its subject, if it has one that can be read.
     pub fn subject(&self) -> Option<&str> {
         self.info().and_then(CertificateInfo::subject)
     }
@@ -117,11 +117,11 @@ pub struct CertificateInfo {
 /// Whether a certificate is valid at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
-    /// Its time has not come.
+    /// It is not valid yet.
     NotYet,
-    /// It is.
+    /// It is valid.
     Valid,
-    /// Its time is over.
+    /// It has expired.
     Expired,
 }
 
@@ -144,7 +144,7 @@ impl CertificateInfo {
         })
     }
 
-    /// Whose it is, as `O=Example, CN=web`; it may hold any characters. `None` if there is nothing, or nothing that is text.
+    /// Its subject, as `O=Example, CN=web`, in which there can be any characters. `None` if it is empty or not text.
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
     }

@@ -1,6 +1,6 @@
-//! What of a manifest is needed to take its bundle apart, whoever wrote it.
+//! The contents of a manifest that unbundling needs, whoever wrote it.
 //!
-//! Other bundlers leave out what only EC2 or a new manifest needs, as the older suite's `ec2-unbundle` never looked at it.
+//! Other bundlers leave out what only EC2 or a new manifest needs, because the older suite's `ec2-unbundle` never reads it.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::model::{Part, Sha1Digest, Version};
 use crate::read::{self, ParsedManifest, Signed};
 use crate::tree::{self, Element};
 
-/// A manifest's bundle: its parts, their key, what comes out of them.
+/// A manifest's bundle: its parts, their key, and the image.
 #[derive(Debug)]
 pub struct BundleContents {
     /// The manifest's format.
@@ -28,7 +28,7 @@ pub struct BundleContents {
     pub user_key: WrappedKey,
     /// The parts, in order.
     pub parts: Vec<Part>,
-    /// What a whole manifest has and this one has not, in the order of a manifest.
+    /// What this manifest lacks of a complete one, in the order of a manifest.
     pub lacks: Vec<Error>,
     signed: Signed,
 }
@@ -43,7 +43,7 @@ impl BundleContents {
         Self::parse(&bytes).map_err(in_file(path))
     }
 
-    /// Reads a manifest as [`ParsedManifest::parse`] does, but takes one that lacks what is not needed here.
+    /// Reads a manifest as [`ParsedManifest::parse`] does, but accepts one that lacks what unbundling does not need.
     ///
     /// # Errors
     /// Says what is wrong, and in which element.
@@ -70,7 +70,7 @@ impl BundleContents {
         })
     }
 
-    /// Refuses a manifest without a name, for commands that need it.
+    /// Refuses a manifest without a name, for commands that need one.
     ///
     /// # Errors
     /// [`Error::Manifest`] for the manifest at `path`.
@@ -104,7 +104,7 @@ fn missing(element: &str) -> Error {
     }
 }
 
-/// Whether it has a child of that name with some text.
+/// Whether it has a child of this name with some text.
 fn has(parent: &Element<'_>, name: &str) -> bool {
     parent.all(name).any(|found| !found.text.trim().is_empty())
 }

@@ -9,7 +9,7 @@ use openssl::error::ErrorStack;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file could not be read.
+    /// A file cannot be read.
     #[error("cannot read {path}", path = path.display())]
     Read {
         /// The file.
@@ -27,13 +27,13 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
-    /// The manifest is larger than any manifest is.
+    /// The manifest is larger than any real one.
     #[error("it is larger than {limit} bytes, which no manifest is")]
     TooLarge {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The manifest has more elements than any manifest has.
+    /// The manifest has more elements than any real one.
     #[error("it has more than {limit} elements and attributes, which no manifest has")]
     TooManyElements {
         /// The limit.
@@ -42,48 +42,48 @@ pub enum Error {
     /// The text is not well-formed XML.
     #[error("it is not well-formed XML: {0}")]
     Xml(String),
-    /// The text has a document type declaration, which manifests do not have and which can hide attacks.
+    /// The text has a document type declaration, which manifests do not have and which can be used for attacks.
     #[error("it has a document type declaration (DOCTYPE), which is refused")]
     DocType,
     /// The manifest is encrypted.
     #[error("it is encrypted")]
     IsEncrypted,
     /// The root element is not `manifest`.
-    #[error("it is no manifest: its root element is {0:?}")]
+    #[error("it is not a manifest: its root element is {0:?}")]
     NoManifest(String),
-    /// An element is not there.
+    /// An element is missing.
     #[error("the element {element} is missing")]
     Missing {
         /// Its path, as `image/digest`.
         element: String,
     },
-    /// An element stands twice where one is expected.
-    #[error("the element {element} stands there twice")]
+    /// An element appears twice where one is expected.
+    #[error("the element {element} appears twice")]
     Twice {
         /// Its path.
         element: String,
     },
-    /// An element's text, or an attribute, is not what it can be.
+    /// An element's text, or an attribute, is invalid.
     #[error("{element} is {found:?}: it should be {expected}")]
     Invalid {
         /// Its path.
         element: String,
-        /// What stands there, shortened.
+        /// What it says, shortened.
         found: String,
-        /// What could stand there.
+        /// What it could say.
         expected: &'static str,
     },
-    /// The manifest's format is not known here.
+    /// The manifest's version cannot be read.
     #[error(
         "its version is {found:?}, which is {reason}: versions 3, 20070829 and 2007-10-10 are read"
     )]
     Version {
-        /// What stands there, shortened.
+        /// What it says, shortened.
         found: String,
         /// Why it is not read.
         reason: &'static str,
     },
-    /// A text holds a character that XML cannot.
+    /// A text has a character that XML cannot contain.
     #[error("{element} would hold the control character {character:?}, which a manifest cannot")]
     ControlCharacter {
         /// The element's path.
@@ -121,16 +121,16 @@ pub enum Error {
         /// The key's file.
         key: PathBuf,
     },
-    /// The bundle's key cannot be decrypted with this private key.
+    /// This private key cannot decrypt the bundle's key.
     #[error("the bundle was not made for this private key")]
     WrongKey,
-    /// The signature is not that of the certificate's owner over this text.
+    /// The signature is not the certificate owner's signature of this text.
     #[error(transparent)]
     Signature(#[from] SignatureError),
     /// An encrypted manifest is damaged, or of an unknown kind.
     #[error("the encrypted manifest cannot be decrypted: {0}")]
     Encrypted(&'static str),
-    /// OpenSSL failed where only a lack of memory or randomness can make it.
+    /// OpenSSL failed, which only a lack of memory or randomness can cause here.
     #[error("OpenSSL failed to {operation}")]
     OpenSsl {
         /// What was tried.
@@ -145,10 +145,10 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyProblem {
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("it is empty")]
     Empty,
-    /// It is larger than any key file is.
+    /// It is larger than any real key file.
     #[error("it is too large to be one")]
     TooLarge,
     /// It is something else.
@@ -169,7 +169,7 @@ pub enum KeyProblem {
     /// It is locked.
     #[error("it is locked with a passphrase")]
     Locked,
-    /// It is of another kind than RSA.
+    /// It is not an RSA key.
     #[error("it is not an RSA key: bundles can only be made with RSA keys")]
     NotRsa,
 }
@@ -184,13 +184,13 @@ pub enum SignatureError {
     /// It is not hexadecimal.
     #[error("the manifest's signature is damaged: it is not hexadecimal")]
     NotHex,
-    /// It does not hold.
+    /// It is wrong.
     #[error(
         "the manifest's signature does not hold: the manifest was changed after it was signed, or signed with another key{}",
         .subject.as_ref().map(|subject| format!(" than that of {subject:?}")).unwrap_or_default()
     )]
     DoesNotHold {
-        /// Whose certificate it was checked with, if that says so.
+        /// The subject of the certificate that it was checked with, if it has one.
         subject: Option<String>,
     },
 }

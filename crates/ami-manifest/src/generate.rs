@@ -28,12 +28,12 @@ pub struct NewIdentity {
     pub certificate: Vec<u8>,
     /// SHA-256 of the certificate's DER form, in hex.
     pub fingerprint: String,
-    /// When the certificate ends, as in `Nov 19 12:00:00 2036 GMT`.
+    /// Until when the certificate is valid, as in `Nov 19 12:00:00 2036 GMT`.
     pub not_after: String,
 }
 
 impl NewIdentity {
-    /// Makes an RSA key of so many bits, and a certificate that is good for so many days from now.
+    /// Makes an RSA key of so many bits, and a certificate that is valid for `days` days from now.
     ///
     /// # Errors
     /// [`Error::OpenSsl`]: also for a name of more than 64 bytes (RFC 5280, `ub-common-name`).

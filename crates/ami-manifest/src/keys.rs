@@ -23,7 +23,7 @@ impl PrivateKey {
     /// Reads a key in PEM or DER, PKCS#1 or PKCS#8, with whatever else is in the file.
     ///
     /// # Errors
-    /// [`Error::Read`]; [`Error::PrivateKey`] for what is no RSA private key or is locked with a passphrase (none is asked for).
+    /// [`Error::Read`]; [`Error::PrivateKey`] if it is not an RSA private key or is locked with a passphrase (nobody is asked for it).
     pub fn load(path: &Path) -> Result<Self, Error> {
         let bytes = read(path, |problem| Error::PrivateKey {
             path: path.to_owned(),
@@ -55,7 +55,7 @@ impl PrivateKey {
         })
     }
 
-    /// Takes a key from a file's contents.
+    /// Reads a key from a file's contents.
     ///
     /// # Errors
     /// Says what it is instead.
@@ -94,7 +94,7 @@ impl PrivateKey {
     }
 
     /// Decrypts a PKCS#1 v1.5 cryptogram; `None` if it was not made for this key. Newer versions of OpenSSL then give random bytes
-    /// instead, so that the caller has to check what it gets (draft-irtf-cfrg-rsa-guidance, implicit rejection).
+    /// instead, so the caller must check the result (draft-irtf-cfrg-rsa-guidance, implicit rejection).
     pub(crate) fn decrypt(&self, cryptogram: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let rsa = self.as_rsa()?;
         let mut plain = Zeroizing::new(vec![0; rsa.size() as usize]);

@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 use crate::bundle_key::WrappedKey;
 
-/// What a manifest says, in whatever version it says it.
+/// What a manifest of any version says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// The format it was read from. What is written is always [`Version::V20071010`].
+    /// The version it was read from. [`Version::V20071010`] is what is written.
     pub version: Version,
-    /// What made it.
+    /// The program that made it.
     pub bundler: Bundler,
-    /// What the instance is to be like.
+    /// What an instance needs.
     pub machine: MachineConfiguration,
     /// The image and its parts.
     pub image: Image,
@@ -42,7 +42,7 @@ pub struct Bundler {
 }
 
 impl Default for Bundler {
-    /// The older suite's last release: EC2 and scripts know these values, so bundles made here carry them.
+    /// The older suite's last release: EC2 and scripts know these values, so new bundles have them.
     fn default() -> Self {
         Self {
             name: "ec2-ami-tools".to_owned(),
@@ -52,7 +52,7 @@ impl Default for Bundler {
     }
 }
 
-/// What an instance is to be like.
+/// What an instance of the image needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineConfiguration {
     /// `x86_64` or `i386`, as EC2 names them.

@@ -1,4 +1,4 @@
-//! Reading a manifest: three versions, whatever white space, quotes, comments and order its XML has.
+//! Reads manifests of three versions, with any white space, quotes, comments and order of elements.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,10 +12,10 @@ use crate::error::{Error, SignatureError, shortened};
 use crate::model::{Bundler, Image, MachineConfiguration, Manifest, Part, Sha1Digest, Version};
 use crate::tree::{self, Element};
 
-/// The largest manifest that is read, in bytes: that of a bundle of 100,000 parts, or 1 TB.
+/// The largest manifest that is read, in bytes: enough for 100,000 parts, or 1 TB.
 pub const LARGEST: u64 = 16 << 20;
 
-/// A manifest that was read, and what is needed to check its signature.
+/// A manifest, and what is needed to check its signature.
 #[derive(Debug, Clone)]
 pub struct ParsedManifest {
     /// What it says.
@@ -23,10 +23,10 @@ pub struct ParsedManifest {
     signed: Signed,
 }
 
-/// What a manifest's signature is over, and the signature.
+/// The signed bytes of a manifest, and its signature.
 #[derive(Debug, Clone)]
 pub(crate) struct Signed {
-    /// The bytes that are signed, as they stood in the text.
+    /// The bytes that are signed, as they are in the text.
     bytes: Vec<u8>,
     /// The signature's text.
     signature: Option<String>,
@@ -41,7 +41,7 @@ impl ParsedManifest {
         Self::load_bytes(path).map(|(parsed, _)| parsed)
     }
 
-    /// Reads the manifest in a file, and gives the file's bytes too.
+    /// Reads the manifest in a file, and returns the file's bytes too.
     ///
     /// # Errors
     /// As of [`load`](Self::load).
@@ -54,7 +54,7 @@ impl ParsedManifest {
         Ok((parsed, bytes))
     }
 
-    /// The bytes of a manifest's file, or as many as are enough to see that it is too large for one.
+    /// The bytes of a manifest's file; of one that is too large, enough to see that it is.
     ///
     /// # Errors
     /// [`Error::Read`].
@@ -292,7 +292,7 @@ pub(crate) fn wrapped_key(image: &Element<'_>, key: &str, iv: &str) -> Result<Wr
     })
 }
 
-/// The parts in the order of their indices. A missing index is 0, and so is one that is no number, as in the older suite.
+/// The parts in the order of their indices. An index that is missing or not a number is 0, as in the older suite.
 pub(crate) fn parts(element: &Element<'_>) -> Result<Vec<Part>, Error> {
     const PATH: &str = "image/parts/part/";
     let invalid = |index: &str, expected| Error::Invalid {
@@ -325,7 +325,7 @@ pub(crate) fn parts(element: &Element<'_>) -> Result<Vec<Part>, Error> {
             element: "image/parts/part".to_owned(),
         });
     }
-    // As many indices as parts, all different and all less than their number: none is missing.
+    // There are as many indices as parts, all different and below their number: none is missing.
     Ok(parts.into_iter().flatten().collect())
 }
 

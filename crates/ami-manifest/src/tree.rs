@@ -1,7 +1,7 @@
-//! A manifest's XML as a tree of elements that know where in the text they stand.
+//! A manifest's XML as a tree of elements that know their place in the text.
 //!
-//! No document types, no entities but XML's own five and character references: nothing in a manifest can make its reading reach
-//! for other files or grow. How many elements and attributes there are is limited too: each takes more memory than its text has bytes.
+//! There are no document types, and no entities but XML's own five and character references: a manifest cannot make its reader open
+//! other files or use memory without limit. The number of elements and attributes is limited too: each takes more memory than its text.
 
 use std::ops::Range;
 
@@ -11,13 +11,13 @@ use quick_xml::events::{BytesStart, Event};
 
 use crate::error::{Error, shortened};
 
-/// How deep elements may be nested; a manifest's own are five deep.
+/// How deep elements can be nested; those of a manifest are five deep.
 const DEEPEST: usize = 32;
 
-/// The most elements and attributes of a manifest together: a part has three and two, so there is room for 100,000 parts and more.
+/// The limit on elements and attributes together: a part has three and two, so there is room for more than 100,000 parts.
 pub(crate) const MOST_NODES: usize = 600_000;
 
-/// The most attributes of an element; a manifest's own have one. They are compared with each other.
+/// The limit on attributes of an element; those of a manifest have one. They are compared with each other.
 const MOST_ATTRIBUTES: usize = 32;
 
 /// An element.
@@ -32,7 +32,7 @@ pub(crate) struct Element<'t> {
     pub(crate) span: Range<usize>,
 }
 
-/// Reads a whole document and gives its root element.
+/// Reads a whole document and returns its root element.
 pub(crate) fn parse(text: &str) -> Result<Element<'_>, Error> {
     let mut reader = Reader::from_str(text);
     reader.config_mut().check_comments = true;
@@ -115,7 +115,7 @@ fn element<'t>(
     if *nodes > MOST_NODES {
         return Err(Error::TooManyElements { limit: MOST_NODES });
     }
-    // Behind the `<`.
+    // After the `<`.
     let name = start + 1..start + 1 + tag.name().into_inner().len();
     Ok(Element {
         name: text.get(name).unwrap_or_default(),
@@ -188,7 +188,7 @@ impl<'t> Element<'t> {
         })
     }
 
-    /// The text of the one child of that name, which is not empty.
+    /// The text, which is not empty, of the only child of this name.
     pub(crate) fn text_of(&self, name: &str, path: &str) -> Result<String, Error> {
         let child = self.one(name, path)?;
         match child.text.trim() {

@@ -1,4 +1,4 @@
-//! Writing a manifest of version 2007-10-10, byte for byte as the older suite does: one line, no white space, single quotes.
+//! Writes manifests of version 2007-10-10, byte for byte as the older suite does: one line, no white space, single quotes.
 
 use std::fmt::{self, Display, Write};
 
@@ -10,7 +10,7 @@ impl Manifest {
     /// The manifest's text, signed with `key`. Whatever version it was read from, it is written as 2007-10-10.
     ///
     /// # Errors
-    /// [`Error::ControlCharacter`] for text that XML cannot hold; [`Error::OpenSsl`].
+    /// [`Error::ControlCharacter`] for text that XML cannot contain; [`Error::OpenSsl`].
     pub fn to_signed_xml(&self, key: &PrivateKey) -> Result<Vec<u8>, Error> {
         self.refuse_control_characters()?;
         let machine = Text::of(|text| text.machine_configuration(&self.machine));
@@ -161,7 +161,7 @@ impl Text {
         self.element("image", |text| {
             text.leaf("name", &image.name);
             text.leaf("user", &image.user);
-            // EC2 insists that it comes here.
+            // EC2 requires it to be here.
             text.leaf("type", &image.image_type);
             if let Some(name) = &image.kernel_name {
                 text.leaf("kernel_name", name);

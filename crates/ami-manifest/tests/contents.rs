@@ -42,7 +42,7 @@ const LACKING: &[(&str, &str)] = &[
     ),
     (
         "other-root",
-        "it is no manifest: its root element is \"manifesto\"",
+        "it is not a manifest: its root element is \"manifesto\"",
     ),
 ];
 

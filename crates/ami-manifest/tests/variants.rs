@@ -79,7 +79,7 @@ const VARIANTS: &[(&str, Outcome)] = &[
     ("format3", Reads(HOLDS)),
     (
         "html",
-        Refused("it is no manifest: its root element is \"html\""),
+        Refused("it is not a manifest: its root element is \"html\""),
     ),
     ("image-text-changed", Reads(NO)),
     ("image-with-attribute", Reads(NO)),
@@ -174,12 +174,12 @@ const VARIANTS: &[(&str, Outcome)] = &[
     ),
     (
         "other-root",
-        Refused("it is no manifest: its root element is \"manifesto\""),
+        Refused("it is not a manifest: its root element is \"manifesto\""),
     ),
     ("plain", Reads(HOLDS)),
     (
         "prefix-namespace",
-        Refused("it is no manifest: its root element is \"m:manifest\""),
+        Refused("it is not a manifest: its root element is \"m:manifest\""),
     ),
     ("pretty-signed-crlf-as-lf", Reads(NO)),
     ("pretty-signed-crlf", Reads(HOLDS)),
@@ -187,7 +187,7 @@ const VARIANTS: &[(&str, Outcome)] = &[
     ("pretty", Reads(NO)),
     (
         "second-image-element",
-        Refused("the element image stands there twice"),
+        Refused("the element image appears twice"),
     ),
     ("shell-filename", Reads(NO)),
     ("signature-empty", Reads("has no signature")),

@@ -335,7 +335,7 @@ const LACKING: &[(&str, &str)] = &[
     ),
     (
         "other-root",
-        "it is no manifest: its root element is \"manifesto\"",
+        "it is not a manifest: its root element is \"manifesto\"",
     ),
     ("missing-name", "the element image/name is missing"),
 ];
