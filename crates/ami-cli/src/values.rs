@@ -1,4 +1,4 @@
-//! Option values: how their text is read and what is said of text that is none.
+//! Option values: how they are parsed, and why text is refused.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use ami_bundle::Level;
 
-/// The most threads that may be asked for.
+/// The most threads that can be asked for.
 const MOST_THREADS: usize = 256;
 
-/// A file that is there.
+/// A file that exists.
 ///
 /// # Errors
 /// The reason, for the user.
@@ -19,7 +19,7 @@ pub fn existing_file(value: &str) -> Result<PathBuf, String> {
     existing(value, fs::Metadata::is_file)
 }
 
-/// An image: a file or a block device that is there.
+/// An image: a file or block device that exists.
 ///
 /// # Errors
 /// The reason, for the user.
@@ -27,7 +27,7 @@ pub fn image_file(value: &str) -> Result<PathBuf, String> {
     existing(value, |m| m.is_file() || m.file_type().is_block_device())
 }
 
-/// A program that is there and may be run; a name without a slash is a file in the working directory.
+/// A file that exists and can be executed; a name without a slash is a file in the working directory.
 ///
 /// # Errors
 /// The reason, for the user.
@@ -48,7 +48,7 @@ fn existing(value: &str, is_right: impl FnOnce(&fs::Metadata) -> bool) -> Result
     }
 }
 
-/// A folder that is there.
+/// A folder that exists.
 ///
 /// # Errors
 /// The reason, for the user.
@@ -61,7 +61,7 @@ pub fn existing_folder(value: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// An account: twelve digits, hyphens between them taken out.
+/// An account: twelve digits, without the hyphens between them.
 pub(crate) fn account(value: &str) -> Result<String, String> {
     let digits = value.replace('-', "");
     if digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -89,7 +89,7 @@ pub fn prefix(value: &str) -> Result<String, String> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping(pub BTreeMap<String, String>);
 
-/// `NAME=DEVICE,…`. As in the older suite a second `=` ends the device, and commas at the end do not count.
+/// `NAME=DEVICE,…`. As in the older suite a second `=` ends the device, and commas at the end are ignored.
 pub(crate) fn mapping(value: &str) -> Result<Mapping, String> {
     let is_word = |word: &str| !word.is_empty() && !word.contains(char::is_whitespace);
     let mut entries = BTreeMap::new();
@@ -106,7 +106,7 @@ pub(crate) fn mapping(value: &str) -> Result<Mapping, String> {
     Ok(Mapping(entries))
 }
 
-/// How many threads.
+/// A number of threads.
 pub(crate) fn threads(value: &str) -> Result<NonZeroUsize, String> {
     value
         .parse()
