@@ -72,7 +72,7 @@ fn every_file_of_tests_is_part_of_its_program() {
     programs.extend(folders.filter(|folder| folder.is_dir()));
     for folder in programs {
         let found = forgotten(&folder, &folder.join("main.rs"));
-        assert_eq!(found, [PathBuf::new(); 0]);
+        assert_eq!(found, Vec::<PathBuf>::new());
     }
 }
 
@@ -97,7 +97,7 @@ fn with_tests(folder: &Path) -> Vec<PathBuf> {
 fn no_command_has_tests_that_nobody_runs() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for folder in ["bin", "bench/src", "tests/src/bin", "tests/s3-server/src"] {
-        assert_eq!(with_tests(&workspace.join(folder)), [PathBuf::new(); 0]);
+        assert_eq!(with_tests(&workspace.join(folder)), Vec::<PathBuf>::new());
     }
 }
 
