@@ -25,6 +25,10 @@ const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 /// Six hours, the longest that a token lives.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
+/// Where the service names the instance's role (EC2 user guide, "Retrieve security credentials from instance metadata"): the SDK makes a
+/// URL of what is answered there, and panics if that is none.
+const ROLE: &str = "/iam/security-credentials";
+
 const MADE_UP: &str = "imdsv1";
 
 #[derive(Debug)]
@@ -56,7 +60,12 @@ impl HttpConnector for FallbackConnector {
             if request.headers().get(TOKEN) == Some(MADE_UP) {
                 let _ = request.headers_mut().remove(TOKEN);
             }
-            return self.0.call(request);
+            let is_role = request.uri().contains(ROLE);
+            let answer = self.0.call(request);
+            return match is_role {
+                true => HttpConnectorFuture::new(async move { role(answer.await?).await }),
+                false => answer,
+            };
         }
         let answer = self.0.call(request);
         HttpConnectorFuture::new(async move {
@@ -83,6 +92,35 @@ fn has_no_tokens(status: StatusCode) -> bool {
     status.is_client_error() || status.as_u16() == 501
 }
 
+/// The name of a role without blanks around it, and credentials as they are; anything else is not found.
+async fn role(response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    let body = ByteStream::new(response.into_body()).collect().await;
+    let bytes = body
+        .map_err(|error| ConnectorError::io(error.into()))?
+        .into_bytes();
+    match std::str::from_utf8(&bytes).map(str::trim) {
+        Ok(text) if text.starts_with('{') || is_role(text) => answer(200, text),
+        _ => {
+            debug!("what came is not the name of a role");
+            answer(404, "")
+        }
+    }
+}
+
+/// IAM user guide, "IAM and AWS STS quotas": letters, digits and `+=,.@_-`.
+fn is_role(text: &str) -> bool {
+    let is_fit = |b: u8| b.is_ascii_alphanumeric() || b"+=,.@_-".contains(&b);
+    !text.is_empty() && text.bytes().all(is_fit)
+}
+
+fn answer(status: u16, text: &str) -> Result<HttpResponse, ConnectorError> {
+    let status = StatusCode::try_from(status).map_err(|e| ConnectorError::other(e.into(), None))?;
+    Ok(HttpResponse::new(status, SdkBody::from(text)))
+}
+
 async fn with_lifetime(response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
     let lifetime = response.headers().get(TTL);
     let lifetime = lifetime.and_then(|seconds| seconds.trim().parse().ok());
@@ -101,9 +139,23 @@ async fn with_lifetime(response: HttpResponse) -> Result<HttpResponse, Connector
 }
 
 fn token(text: &str, lifetime: Duration) -> Result<HttpResponse, ConnectorError> {
-    let ok = StatusCode::try_from(200).map_err(|e| ConnectorError::other(e.into(), None))?;
-    let mut response = HttpResponse::new(ok, SdkBody::from(text));
+    let mut response = answer(200, text)?;
     let seconds = lifetime.as_secs().to_string();
     let _ = response.headers_mut().insert(TTL, seconds);
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_not_the_name_of_a_role() {
+        for text in ["role", "A-Role_1+=,.@x"] {
+            assert!(is_role(text), "{text}");
+        }
+        for text in ["", "<html>", "a b", "a/b", "one\ntwo", "r\u{f6}le"] {
+            assert!(!is_role(text), "{text}");
+        }
+    }
 }
