@@ -26,7 +26,7 @@ const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
 /// Where the service names the instance's role (EC2 user guide, "Retrieve security credentials from instance metadata"): the SDK makes a
-/// URL of what is answered there, and panics if that is none.
+/// URL of what is answered there, and panics if that is none. What is below these folders are credentials.
 const ROLE: &str = "/iam/security-credentials";
 
 const MADE_UP: &str = "imdsv1";
@@ -60,7 +60,7 @@ impl HttpConnector for FallbackConnector {
             if request.headers().get(TOKEN) == Some(MADE_UP) {
                 let _ = request.headers_mut().remove(TOKEN);
             }
-            let is_role = request.uri().contains(ROLE);
+            let is_role = request.uri().contains(ROLE) && request.uri().ends_with('/');
             let answer = self.0.call(request);
             return match is_role {
                 true => HttpConnectorFuture::new(async move { role(answer.await?).await }),
@@ -92,7 +92,7 @@ fn has_no_tokens(status: StatusCode) -> bool {
     status.is_client_error() || status.as_u16() == 501
 }
 
-/// The name of a role without blanks around it, and credentials as they are; anything else is not found.
+/// The name of a role without blanks around it; anything else is not found.
 async fn role(response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
     if !response.status().is_success() {
         return Ok(response);
@@ -102,7 +102,7 @@ async fn role(response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
         .map_err(|error| ConnectorError::io(error.into()))?
         .into_bytes();
     match std::str::from_utf8(&bytes).map(str::trim) {
-        Ok(text) if text.starts_with('{') || is_role(text) => answer(200, text),
+        Ok(text) if is_role(text) => answer(200, text),
         _ => {
             debug!("what came is not the name of a role");
             answer(404, "")
