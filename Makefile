@@ -31,7 +31,7 @@ help: ## list these targets
 build-programs = $(BUILD) build --workspace --release --locked $(addprefix --bin ,$(1))
 
 build: ## build the commands
-	$(call build-programs,$(COMMANDS))
+	$(call build-programs,$(COMMANDS) fetch-ec2-certificates)
 
 test: ## install what the tests need, as root, and run everything
 	scripts/install-prerequisites build test

@@ -440,7 +440,7 @@ fn what_a_bundle_is_made_of_is_not_replaced_by_it() {
     assert_eq!(
         result.stderr,
         format!(
-            "ERROR: {} has the name of one of the bundle's own files, which would replace it: \
+            "ERROR: {} has the name of one of the bundle's own files, which would replace it; \
              choose another --prefix or --destination\n",
             image.display()
         )

@@ -1,11 +1,14 @@
-//! `scripts/fetch-ec2-certificates` installs EC2's certificates and no others.
+//! `fetch-ec2-certificates` installs EC2's certificates and no others.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
 
 use end_to_end::same::assert_same_bytes;
-use end_to_end::{Outcome, folder, names, outcome, shell};
+use end_to_end::{Outcome, command_path, folder, names, outcome, shell};
 
 const FILES: [&str; 3] = [
     "cert-ec2.pem",
@@ -14,7 +17,7 @@ const FILES: [&str; 3] = [
 ];
 
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/fetch-ec2-certificates")
+    command_path("fetch-ec2-certificates")
 }
 
 fn fetch(script: &Path, zip: &Path, directory: &Path) -> Outcome {
@@ -61,20 +64,27 @@ fn fingerprint(path: &Path) -> String {
     printed.split_once('=').unwrap().1.to_owned()
 }
 
-/// A copy of the script for which the certificates of these files in `folder` are the known ones.
+/// The fingerprints that the program knows, of [`FILES`].
+const KNOWN: [&str; 3] = [
+    "F5:70:7A:ED:B5:42:51:79:8F:6B:BC:C1:A1:0A:9C:FD:1F:21:FC:69:90:9E:A1:27:63:19:AA:2F:09:8E:47:90",
+    "49:56:F9:66:C8:A0:E7:5D:22:B9:B2:34:42:95:94:64:46:8F:20:A6:76:01:0C:E8:23:B4:59:92:E1:22:F7:A9",
+    "84:80:E2:B6:0A:0E:51:3C:32:2E:04:60:1F:81:A5:FF:67:A9:CA:D5:53:89:92:5C:6C:B6:ED:6D:01:89:AA:09",
+];
+
+/// A copy of the program for which the certificates of these files in `folder` are the known ones: the fingerprints in it are replaced.
 fn knowing(files: &[&str], folder: &Path, copy: PathBuf) -> PathBuf {
-    let mut text = fs::read_to_string(script()).unwrap();
-    for file in files {
-        let begin = format!("{file} ");
-        let line = text.lines().find(|line| line.starts_with(&begin));
-        let line = line.unwrap().to_owned();
-        text = text.replace(
-            &line,
-            &format!("{file} {}", fingerprint(&folder.join(file))),
-        );
+    // Another process writes it: a program that this one has open for writing while it starts others might not be started.
+    let mut script = format!("cp '{}' '{}'\n", script().display(), copy.display());
+    for (file, known) in FILES.iter().zip(KNOWN) {
+        if files.contains(file) {
+            let new = fingerprint(&folder.join(file));
+            script.push_str(&format!(
+                "grep -qaF '{known}' '{copy}' && sed -i 's/{known}/{new}/' '{copy}'\n",
+                copy = copy.display()
+            ));
+        }
     }
-    fs::write(&copy, &text).unwrap();
-    let _ = shell(&format!("chmod +x '{}'", copy.display()), Path::new("/"));
+    let _ = shell(&script, Path::new("/"));
     copy
 }
 
@@ -110,7 +120,7 @@ fn made_up_certificates_are_refused_and_nothing_is_installed() {
     assert!(names(&work.path().join("tmp")).is_empty());
 }
 
-/// The real certificates are not here: a copy of the script that knows the made-up ones' fingerprints installs those.
+/// The real certificates are not here: a copy of the program that knows the made-up ones' fingerprints installs those.
 #[test]
 fn certificates_with_the_known_fingerprints_are_installed() {
     let work = folder();
@@ -356,4 +366,55 @@ python3 make.py"#,
         );
         assert!(!directory.exists());
     }
+}
+
+/// The zip comes over HTTPS only, through the proxy that the environment names, from a server whose certificate is trusted.
+#[test]
+fn the_zip_is_downloaded_from_aws_only() {
+    let work = folder();
+    let directory = work.path().join("installed");
+    let fetch = |proxy: &str| {
+        outcome(
+            Command::new(script())
+                .arg("--directory")
+                .arg(&directory)
+                .stdin(Stdio::null())
+                .env_remove("NO_PROXY")
+                .env_remove("no_proxy")
+                .env("HTTPS_PROXY", proxy),
+        )
+    };
+    // A proxy that answers by itself, and none at all.
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = refusing.local_addr().unwrap();
+    let asked = thread::spawn(move || {
+        let (mut client, _) = refusing.accept().unwrap();
+        let mut request = [0; 1024];
+        let length = client.read(&mut request).unwrap();
+        client
+            .write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    let result = fetch(&format!("http://{address}"));
+    let said = "fetch-ec2-certificates: https://s3.amazonaws.com/ec2-downloads/ec2-ami-tools.zip could not be downloaded: ";
+    assert!(
+        result.code == 1 && result.stderr.starts_with(said),
+        "{}",
+        result.stderr
+    );
+    assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
+    assert!(
+        asked
+            .join()
+            .unwrap()
+            .starts_with("CONNECT s3.amazonaws.com:443 ")
+    );
+    let result = fetch(&format!("http://{address}"));
+    assert!(
+        result.code == 1 && result.stderr.starts_with(said),
+        "{}",
+        result.stderr
+    );
+    assert!(!directory.exists());
 }

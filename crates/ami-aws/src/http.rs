@@ -45,25 +45,39 @@ pub struct Clients {
 /// # Errors
 /// [`Error::CertificateFile`], [`Error::Tls`].
 pub fn clients() -> Result<Clients, Error> {
-    let context = TlsContext::builder()
-        .with_trust_store(trust_store()?)
-        .build()
-        .map_err(|error| Error::Tls(error.to_string()))?;
+    let context = tls_context()?;
     let client = Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut builder = Connector::builder().proxy_config(ProxyConfig::from_env());
-        let _ = builder.set_connector_settings(settings.cloned());
-        if let Some(components) = components {
-            let _ = builder.set_sleep_impl(components.sleep_impl());
-        }
-        builder
-            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-            .tls_context(context.clone())
-            .build()
+        connector(settings, components, context.clone())
     });
     Ok(Clients {
         answers: Limited::answers(client.clone(), MOST),
         objects: Limited::errors(client),
     })
+}
+
+/// A connector through the proxy that the environment names.
+pub(crate) fn connector(
+    settings: Option<&HttpConnectorSettings>,
+    components: Option<&RuntimeComponents>,
+    context: TlsContext,
+) -> Connector {
+    let mut builder = Connector::builder().proxy_config(ProxyConfig::from_env());
+    let _ = builder.set_connector_settings(settings.cloned());
+    if let Some(components) = components {
+        let _ = builder.set_sleep_impl(components.sleep_impl());
+    }
+    builder
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .tls_context(context)
+        .build()
+}
+
+/// TLS that trusts the right roots.
+pub(crate) fn tls_context() -> Result<TlsContext, Error> {
+    let builder = TlsContext::builder().with_trust_store(trust_store()?);
+    builder
+        .build()
+        .map_err(|error| Error::Tls(error.to_string()))
 }
 
 fn trust_store() -> Result<TrustStore, Error> {

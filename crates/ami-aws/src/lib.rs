@@ -5,12 +5,14 @@
 //! - [`verdict()`]: which errors are permanent and which may pass; a service can add to the table.
 //! - [`ServiceError`], [`RequestError`]: what a service says, and what else is in the way.
 //! - [`EndpointSettings`]: the servers and kinds of endpoints that the environment and profiles name.
+//! - [`document()`]: one document over HTTPS, without credentials.
 //! - [`is_region`], [`Partition`]: names of regions, and what they are part of.
 //!
 //! Not here: the services themselves (`ami-s3`, `ami-ec2`).
 
 mod aws;
 mod credentials;
+mod document;
 mod endpoint;
 mod error;
 mod http;
@@ -22,6 +24,7 @@ mod verdict;
 pub use ami_region::{DEFAULT_REGION, Partition, is_region};
 pub use aws::Aws;
 pub use credentials::Identity;
+pub use document::{DocumentError, document};
 pub use endpoint::{ConfiguredEndpoint, EndpointKind, EndpointSettings};
 pub use error::Error;
 pub use http::{Clients, clients};
