@@ -33,7 +33,7 @@ const SMALL: [&str; 5] = [
     "ec2-unbundle",
     "ec2-verify-bundle",
 ];
-const SMALL_SIZE: u64 = 6_200_000;
+const SMALL_SIZE: u64 = 6_000_000;
 
 /// The C library of Amazon Linux 1, RHEL 7 and Ubuntu 14.04 at the least.
 const GLIBC: (u32, u32) = (2, 17);
