@@ -1,9 +1,13 @@
 //! The parallel inflater: gives what an ordinary one gives, and an error where that does.
+//!
+//! With one exception: flate2 refuses codes that RFC 1951 reserves even where no data uses them, and libdeflate does not. So data
+//! that flate2 refuses may come out if gzip's trailer says that it is right.
 #![no_main]
 
 use std::io::Read;
 
 use ami_bundle::fuzzing::gunzip;
+use flate2::Crc;
 use flate2::bufread::MultiGzDecoder;
 use libfuzzer_sys::fuzz_target;
 
@@ -20,9 +24,29 @@ fuzz_target!(|stream: &[u8]| {
     }
     match (gunzip(stream), read) {
         (Ok(ours), Ok(_)) => assert!(ours == expected),
-        // flate2 takes what follows a member for another one; zeros there are padding.
-        (Ok(ours), Err(_)) => assert!(stream.ends_with(&[0]) && ours.starts_with(&expected)),
+        (Ok(ours), Err(_)) => assert!(ours.starts_with(&expected) && is_proven(stream, &ours)),
         (Err(error), Ok(_)) => panic!("flate2 reads what is refused here: {error}"),
         (Err(_), Err(_)) => {}
     }
 });
+
+/// Whether the stream ends in the trailer of the last of these bytes. Zeros may follow it as padding, which flate2 takes for
+/// another member.
+fn is_proven(stream: &[u8], bytes: &[u8]) -> bool {
+    let zeros = stream.iter().rev().take_while(|&&byte| byte == 0).count();
+    (0..=zeros).any(|padding| {
+        let Some((crc, length)) = stream[..stream.len() - padding]
+            .last_chunk::<8>()
+            .and_then(|trailer| trailer.split_first_chunk::<4>())
+        else {
+            return false;
+        };
+        let length = u32::from_le_bytes(length.try_into().expect("four bytes are left"));
+        let Some(start) = bytes.len().checked_sub(length as usize) else {
+            return false;
+        };
+        let mut expected = Crc::new();
+        expected.update(&bytes[start..]);
+        expected.sum() == u32::from_le_bytes(*crc)
+    })
+}
