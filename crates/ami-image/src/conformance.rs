@@ -52,8 +52,10 @@ fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i % 251) as u8 + 1).collect()
 }
 
-/// Sizes with pieces of data at their offsets; everything else is a hole.
-fn examples() -> Vec<(usize, Vec<(usize, Vec<u8>)>)> {
+/// A size with pieces of data at their offsets; everything else is a hole.
+type Example = (usize, Vec<(usize, Vec<u8>)>);
+
+fn examples() -> Vec<Example> {
     let steps = |length: usize, step: usize| {
         let all = pattern(length);
         let pieces = all.chunks(step).enumerate();

@@ -53,7 +53,7 @@ impl Default for Bundler {
 }
 
 /// What an instance of the image needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MachineConfiguration {
     /// `x86_64` or `i386`, as EC2 names them.
     pub architecture: String,

@@ -379,7 +379,8 @@ impl PartSink for MemorySink {
 /// Parts in memory.
 #[derive(Debug)]
 pub struct MemorySource {
-    parts: std::vec::IntoIter<StoredPart>,
+    /// The next is the last.
+    parts: Vec<StoredPart>,
     current: io::Cursor<Vec<u8>>,
 }
 
@@ -388,7 +389,7 @@ impl PartSources for Memory {
 
     fn source(&mut self, parts: &[StoredPart]) -> MemorySource {
         MemorySource {
-            parts: parts.to_vec().into_iter(),
+            parts: parts.iter().rev().cloned().collect(),
             current: io::Cursor::default(),
         }
     }
@@ -403,7 +404,7 @@ impl PartSource for MemorySource {
             if count > 0 || buffer.is_empty() {
                 return Ok(count);
             }
-            let Some(part) = self.parts.next() else {
+            let Some(part) = self.parts.pop() else {
                 return Ok(0);
             };
             let bytes = part.bytes.ok_or(io::ErrorKind::NotFound)?;

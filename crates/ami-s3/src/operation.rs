@@ -75,7 +75,7 @@ pub(crate) struct Attempt {
 
 /// Why a try failed.
 pub(crate) struct AttemptError {
-    error: Error,
+    error: Box<Error>,
     verdict: Verdict,
     retry_after: Option<Duration>,
     /// Where the answer says that the bucket is.
@@ -87,7 +87,7 @@ pub(crate) struct AttemptError {
 impl From<Error> for AttemptError {
     fn from(error: Error) -> Self {
         Self {
-            error,
+            error: Box::new(error),
             verdict: Verdict::Permanent,
             retry_after: None,
             redirect: None,
@@ -164,10 +164,10 @@ impl Attempt {
             retry_after,
             redirect,
             bucket_region,
-            error: Error::Request {
+            error: Box::new(Error::Request {
                 operation: self.operation.clone(),
                 error,
-            },
+            }),
         }
     }
 
@@ -226,12 +226,13 @@ impl Bucket {
             debug!("{}", failed.error);
             moved.undo();
             let AttemptError {
-                mut error,
+                error,
                 mut verdict,
                 retry_after,
                 redirect,
                 ..
             } = failed;
+            let mut error = *error;
             if let Some(redirect) = redirect
                 && redirects.fetch_add(1, Ordering::Relaxed) < MOST_REDIRECTS
             {
