@@ -4,7 +4,6 @@ use ami_manifest::BundleKey;
 use ami_parts::{PART_SIZE, PartSink, PartWriter, WrittenPart};
 use ami_pool::Pool;
 use crc32fast::Hasher as Crc32;
-use libdeflater::CompressionLvl;
 use sha1::{Digest, Sha1};
 
 use crate::cipher::{BLOCK as CIPHER_BLOCK, StreamCipher};
@@ -48,7 +47,6 @@ where
     let mut join = Encrypt::new(key)?;
     let most = largest_bundle(image, name);
     let mut store = Store(PartWriter::new(sink, name, PART_SIZE, most));
-    let level: CompressionLvl = level.into();
     schedule::run(
         &Pool::new(settings.threads),
         settings.interrupted,

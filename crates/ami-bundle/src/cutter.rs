@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::deflate::{CHUNK, Chunk, Packer};
     use crate::schedule::Work;
-    use libdeflater::CompressionLvl;
+    use crate::settings::Level;
 
     fn pieces(stream: &[u8], step: usize) -> Vec<usize> {
         let mut cutter = Cutter::default();
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_chunk_of_ours_is_never_smaller_than_the_smallest_piece() {
         for level in 1..=12 {
-            let mut packer = Packer::new(CompressionLvl::new(level).unwrap());
+            let mut packer = Packer::new(Level::new(level).unwrap());
             let chunk = Chunk {
                 offset: 0,
                 data: vec![0; CHUNK],

@@ -11,12 +11,13 @@ use libdeflater::{CompressionLvl, Compressor};
 use crate::error::Error;
 use crate::last_block;
 use crate::schedule::Work;
+use crate::settings::{Level, TURN};
 use crate::standalone::{MARK, MARKED_END, Standalone};
 use crate::zlib::{BlockWalker, LastBlock};
 
 /// How much of the stream is compressed by itself, in bytes. Larger chunks compress a little better; smaller ones
 /// take less memory and keep more threads busy.
-pub(crate) const CHUNK: usize = 1024 * 1024;
+pub(crate) const CHUNK: usize = 2 * 1024 * 1024;
 
 /// The end of an empty stored block, LEN and NLEN (RFC 1951, 3.2.4): a chunk's last bytes.
 pub(crate) const CHUNK_END: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
@@ -44,7 +45,8 @@ pub(crate) struct Packed {
 
 /// Compresses chunks; one a thread.
 pub(crate) struct Packer {
-    compressor: Compressor,
+    /// For the chunks in turn.
+    compressors: [Compressor; TURN],
     /// What a chunk is compressed into.
     buffer: Vec<u8>,
     standalone: Standalone,
@@ -54,9 +56,9 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    pub(crate) fn new(level: CompressionLvl) -> Self {
+    pub(crate) fn new(level: Level) -> Self {
         Self {
-            compressor: Compressor::new(level),
+            compressors: level.in_turn().map(Compressor::new),
             buffer: Vec::new(),
             standalone: Standalone::new(),
             walker: BlockWalker::new(),
@@ -115,10 +117,11 @@ impl Work for Packer {
             reason,
         };
         let data = &chunk.data;
-        let bound = self.compressor.deflate_compress_bound(data.len());
+        let number = chunk.offset / CHUNK as u64;
+        let compressor = &mut self.compressors[(number % TURN as u64) as usize];
+        let bound = compressor.deflate_compress_bound(data.len());
         self.buffer.resize(bound.max(self.buffer.len()), 0);
-        let size = self
-            .compressor
+        let size = compressor
             .deflate_compress(data, &mut self.buffer)
             .map_err(|_| wrong("the compressor's own bound was too small"))?;
         let mut deflated = Vec::with_capacity(size + JOINT + MARKED_END);
@@ -170,8 +173,8 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Read;
 
-    fn pack(level: i32, chunks: &[Vec<u8>]) -> Vec<u8> {
-        let mut packer = Packer::new(CompressionLvl::new(level).unwrap());
+    fn pack(level: u8, chunks: &[Vec<u8>]) -> Vec<u8> {
+        let mut packer = Packer::new(Level::new(level).unwrap());
         let mut stream = Vec::new();
         let mut offset = 0;
         for data in chunks {
@@ -251,7 +254,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn random_chunks_join(sizes in proptest::collection::vec((0usize..3000, 1u8..=255), 1..12), level in 1i32..=12) {
+        fn random_chunks_join(sizes in proptest::collection::vec((0usize..3000, 1u8..=255), 1..12), level in 1u8..=12) {
             let chunks: Vec<Vec<u8>> = sizes
                 .iter()
                 .map(|&(size, variety)| noise(size, size as u64 + 1).into_iter().map(|b| b % variety).collect())

@@ -58,7 +58,7 @@ impl Scene {
                 product_codes: Vec::new(),
             },
             ancestry: Vec::new(),
-            level: Level::FASTEST,
+            level: Level::new(Level::FASTEST).unwrap(),
             checks_sizes: true,
         }
     }

@@ -132,7 +132,7 @@ impl<'a> Bundling<'a> {
                 },
             },
             ancestry: metadata.ancestry,
-            level: compression.compression_level,
+            level: compression.compression_level.unwrap_or_default(),
             checks_sizes: !options.no_size_checks,
         })?;
         Ok(Self {

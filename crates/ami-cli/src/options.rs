@@ -150,7 +150,7 @@ impl RunningOptions {
 /// How hard a bundle is compressed.
 #[derive(Debug, Clone, Args)]
 pub struct CompressionOptions {
-    /// 1 (fastest) to 12 (smallest)
-    #[arg(long, value_name = "LEVEL", default_value_t = Level::default(), value_parser = values::level, add = New, help_heading = RUNNING)]
-    pub compression_level: Level,
+    /// 1 (fastest) to 12 (smallest) [default: 5 and 6 mixed]
+    #[arg(long, value_name = "LEVEL", value_parser = values::level, add = New, help_heading = RUNNING)]
+    pub compression_level: Option<Level>,
 }

@@ -182,8 +182,8 @@ mod tests {
         for text in ["0", "257", "-1", "two", ""] {
             assert!(threads(text).is_err(), "{text}");
         }
-        assert_eq!(level("1"), Ok(Level::FASTEST));
-        assert_eq!(level("12"), Ok(Level::SMALLEST));
+        assert_eq!(level("1"), Ok(Level::new(1).unwrap()));
+        assert_eq!(level("12"), Ok(Level::new(12).unwrap()));
         for text in ["0", "13", "x"] {
             assert!(level(text).is_err(), "{text}");
         }
