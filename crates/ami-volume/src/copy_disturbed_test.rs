@@ -214,13 +214,17 @@ fn finding_07_a_name_that_is_now_a_file_and_now_something_else_is_no_error() {
                 }
             }
         });
-        for round in 0..300 {
-            let target = folder.path().join(format!("target{round}"));
-            fs::create_dir(&target).unwrap();
-            let _ = copy_all(&source, &target, Vec::new(), 2).unwrap();
-        }
+        let copied: Result<Vec<Copied>, Error> = (0..300)
+            .map(|round| {
+                let target = folder.path().join(format!("target{round}"));
+                fs::create_dir(&target).unwrap();
+                copy_all(&source, &target, Vec::new(), 2)
+            })
+            .collect();
+        // Before anything is asserted: the other thread does not end by itself.
         done.store(true, Ordering::Relaxed);
         swapping.join().unwrap();
+        let _ = copied.unwrap();
     });
 }
 
