@@ -374,13 +374,13 @@ fn the_zip_is_downloaded_from_aws_only() {
     let work = folder();
     let directory = work.path().join("installed");
     let fetch = |proxy: &str| {
+        let mut command = Command::new(script());
+        let _ = end_to_end::isolate(&mut command);
         outcome(
-            Command::new(script())
+            command
                 .arg("--directory")
                 .arg(&directory)
                 .stdin(Stdio::null())
-                .env_remove("NO_PROXY")
-                .env_remove("no_proxy")
                 .env("HTTPS_PROXY", proxy),
         )
     };
