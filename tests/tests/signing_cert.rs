@@ -7,10 +7,22 @@ use std::path::Path;
 use end_to_end::images::noise;
 use end_to_end::same::{assert_same_bytes, assert_same_files};
 use end_to_end::traces::assert_no_trace;
-use end_to_end::{contents, folder, key, names, run, shell, text};
+use end_to_end::{Outcome, contents, folder, key, names, run, shell, text};
 use serde_json::Value;
 
 const COMMAND: &str = "ec2-create-signing-cert";
+
+/// Makes an image, and bundles it in its folder as `bundle` with a private key, its certificate and EC2's.
+fn bundle(image: &Path, keys: [&str; 3], more: &[&str]) -> Outcome {
+    fs::write(image, noise(100_000, 1)).unwrap();
+    let [private_key, certificate, ec2] = keys;
+    let [image, folder] = [image, image.parent().unwrap()].map(|path| path.to_str().unwrap());
+    let keys = ["-k", private_key, "-c", certificate, "--ec2cert", ec2];
+    let about = ["-u", "123456789012", "-r", "x86_64", "-p", "bundle"];
+    let places = ["-i", image, "-d", folder];
+    let arguments = [&keys[..], &about, &places, more].concat();
+    run("ec2-bundle-image", &arguments)
+}
 
 #[test]
 fn a_bundle_made_with_them_comes_back() {
@@ -40,28 +52,11 @@ fn a_bundle_made_with_them_comes_back() {
     assert_eq!((mode(&private_key), mode(&certificate)), (0o600, 0o644));
 
     let image = work.path().join("image");
-    fs::write(&image, noise(100_000, 1)).unwrap();
     let ec2 = key("ec2.crt");
-    let bundled = run(
-        "ec2-bundle-image",
-        &[
-            "-k",
-            &private_key,
-            "-c",
-            &certificate,
-            "--ec2cert",
-            ec2.to_str().unwrap(),
-            "-u",
-            "123456789012",
-            "-r",
-            "x86_64",
-            "-i",
-            image.to_str().unwrap(),
-            "-d",
-            root,
-            "-p",
-            "bundle",
-        ],
+    let bundled = bundle(
+        &image,
+        [&private_key, &certificate, ec2.to_str().unwrap()],
+        &[],
     );
     assert_eq!(bundled.code, 0, "{}", bundled.stderr);
     let manifest = format!("{root}/bundle.manifest.xml");
@@ -229,29 +224,7 @@ fn a_certificate_that_has_expired_is_warned_of_and_used_and_ec2s_own_is_not_look
         "WARNING: the certificate {expired} (\"CN=gone\") has expired: it was valid until {until}.\n"
     );
     let image = work.path().join("image");
-    fs::write(&image, noise(100_000, 1)).unwrap();
-    let bundled = run(
-        "ec2-bundle-image",
-        &[
-            "-k",
-            private_key,
-            "-c",
-            &expired,
-            "--ec2cert",
-            &expired,
-            "-u",
-            "123456789012",
-            "-r",
-            "x86_64",
-            "-i",
-            image.to_str().unwrap(),
-            "-d",
-            root,
-            "-p",
-            "bundle",
-            "--batch",
-        ],
-    );
+    let bundled = bundle(&image, [private_key, &expired, &expired], &["--batch"]);
     assert_eq!((bundled.code, &bundled.stderr), (0, &warning));
     let manifest = format!("{root}/bundle.manifest.xml");
     let verified = run("ec2-verify-bundle", &["-m", &manifest, "-c", &expired]);

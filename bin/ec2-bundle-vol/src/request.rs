@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use ami_bundle::LARGEST_IMAGE;
 use ami_cli::{Failure, OrExit, exit};
 use ami_parts::Staging;
 use ami_volume::{Fstab, Request};
 
 use crate::args::Arguments;
-
-/// The older suite's image size and limit in MB, which is EC2's for instance store-backed AMIs (EC2 user guide).
-const LARGEST: i64 = 10240;
 
 /// The bundle's name where none is given.
 const PREFIX: &str = "image";
@@ -128,7 +126,7 @@ impl ImageRequest {
     }
 
     pub fn check_size(&self) -> Result<(), Failure> {
-        if self.size <= LARGEST || self.no_size_checks {
+        if self.size <= (LARGEST_IMAGE >> 20).cast_signed() || self.no_size_checks {
             return Ok(());
         }
         Err(Failure::new(exit::OTHER, RequestError::TooLarge(self.size)))

@@ -73,9 +73,7 @@ impl Packer {
         let rest = usize::try_from(size % CHUNK as u64).unwrap_or(0);
         size / CHUNK as u64 * chunk(CHUNK) + chunk(rest) + STREAM_END.len() as u64
     }
-}
 
-impl Packer {
     /// Joins where the last block is likely to be, and proves it.
     fn join_by_search(&mut self, deflated: &mut Vec<u8>, data: &[u8]) -> bool {
         let size = deflated.len();

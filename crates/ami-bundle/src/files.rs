@@ -21,18 +21,9 @@ pub struct BundleFiles {
 impl BundleFiles {
     /// The parts as the manifest names them, in `folder`, without a look at them.
     pub fn named(parts: &[Part], folder: &Path) -> Vec<PartFile> {
-        // `.` need not be shown to anybody.
-        let folder = if folder == Path::new(".") {
-            Path::new("")
-        } else {
-            folder
-        };
         parts
             .iter()
-            .map(|part| PartFile {
-                path: folder.join(&part.filename),
-                digest: part.digest.0,
-            })
+            .map(|part| PartFile::in_folder(folder, &part.filename, part.digest.0))
             .collect()
     }
 

@@ -26,6 +26,22 @@ pub struct PartFile {
     pub digest: [u8; 20],
 }
 
+impl PartFile {
+    /// The part with the file name `name` in `folder`.
+    pub fn in_folder(folder: &Path, name: &str, digest: [u8; 20]) -> Self {
+        // `.` need not be shown to anybody.
+        let folder = if folder == Path::new(".") {
+            Path::new("")
+        } else {
+            folder
+        };
+        Self {
+            path: folder.join(name),
+            digest,
+        }
+    }
+}
+
 /// The parts of a bundle in files.
 #[derive(Debug)]
 pub struct PartFiles {

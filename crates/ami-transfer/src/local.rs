@@ -57,7 +57,12 @@ impl Bundle {
         folder: Option<&Path>,
     ) -> Result<Self, Error> {
         let beside = path.parent().unwrap_or(Path::new(""));
-        let files = files_of(image, folder.unwrap_or(beside));
+        let folder = folder.unwrap_or(beside);
+        let files: Vec<PartFile> = image
+            .parts
+            .iter()
+            .map(|part| PartFile::in_folder(folder, &part.filename, part.digest.0))
+            .collect();
         let prints = fingerprints(files.clone()).await?;
         let size: u64 = prints.iter().map(|print| print.size).sum();
         if size != image.bundled_size {
@@ -100,23 +105,6 @@ impl Bundle {
         let put = bucket.put(&operation, &name, &content, &self.manifest_print, acl);
         Ok(put.await?)
     }
-}
-
-/// The parts as the manifest names them, in `folder`.
-fn files_of(image: &Image, folder: &Path) -> Vec<PartFile> {
-    // `.` need not be shown to anybody.
-    let folder = if folder == Path::new(".") {
-        Path::new("")
-    } else {
-        folder
-    };
-    let parts = image.parts.iter();
-    parts
-        .map(|part| PartFile {
-            path: folder.join(&part.filename),
-            digest: part.digest.0,
-        })
-        .collect()
 }
 
 async fn fingerprints(files: Vec<PartFile>) -> Result<Vec<Fingerprint>, Error> {

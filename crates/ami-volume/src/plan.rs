@@ -354,9 +354,8 @@ fn check_space(
             needed: needed_in_image + needed_in_image / 50 + overhead,
         })?;
     }
-    let space = rustix::fs::statvfs(&request.destination)
+    let free = ami_files::free_space(&request.destination)
         .map_err(Error::io("read", &request.destination))?;
-    let free = space.f_bavail * space.f_frsize;
     let copies = 1 + u64::from(request.is_bundled);
     let needed = (needed_in_image + overhead).min(request.size) * copies;
     if free < needed && request.check_space {

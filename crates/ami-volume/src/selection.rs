@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Stat;
@@ -58,7 +57,11 @@ impl Selection {
             empty: empty.map(bytes).collect(),
             own: own.filter_map(below).collect(),
             private: below(&request.private),
-            secrets: request.secrets.iter().filter_map(identity).collect(),
+            secrets: request
+                .secrets
+                .iter()
+                .filter_map(|path| ami_files::identity(path))
+                .collect(),
         })
     }
 
@@ -111,12 +114,6 @@ fn rules(request: &Request) -> Vec<Rule> {
 
 fn bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
-}
-
-/// Device and inode number of what a path leads to; one that does not exist has none.
-fn identity(path: &PathBuf) -> Option<(u64, u64)> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
 }
 
 /// A path without links; its last name need not exist.
