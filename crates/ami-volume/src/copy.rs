@@ -277,6 +277,8 @@ impl Copy<'_> {
                     }
                     std::thread::sleep(MOMENT);
                 }
+                // What only a link, a socket or a device answers: it had the name at that moment, whatever has it now.
+                Err(Errno::LOOP | Errno::NXIO) => return Err(EntryError::Replaced),
                 Err(errno) => {
                     let now =
                         rustix::fs::statat(&parent.source, entry.name, AtFlags::SYMLINK_NOFOLLOW);
