@@ -6,6 +6,7 @@ use ami_pool::Pool;
 use crc32fast::Hasher as Crc32;
 use sha1::{Digest, Sha1};
 
+use crate::buffer::{Buffer, Buffers};
 use crate::cipher::{BLOCK as CIPHER_BLOCK, StreamCipher};
 use crate::deflate::{CHUNK, Chunk, Packed, Packer, STREAM_END};
 use crate::error::Error;
@@ -44,14 +45,15 @@ where
     S::Error: Into<Error>,
 {
     let mut source = TarSource::new(image, name, settings.progress);
-    let mut join = Encrypt::new(key)?;
+    let buffers = Buffers::default();
+    let mut join = Encrypt::new(key, &buffers)?;
     let most = largest_bundle(image, name);
     let mut store = Store(PartWriter::new(sink, name, PART_SIZE, most));
     schedule::run(
         &Pool::new(settings.threads),
         settings.interrupted,
         &mut source,
-        || Packer::new(level),
+        || Packer::new(level, &buffers),
         &mut join,
         &mut store,
     )?;
@@ -78,6 +80,7 @@ struct TarSource<'a> {
     image: &'a Image,
     progress: &'a (dyn Fn(u64) + Sync),
     digest: Sha1,
+    buffers: Buffers,
     offset: u64,
     head: std::vec::IntoIter<u8>,
     /// What is still to be read, the next last.
@@ -92,6 +95,7 @@ impl<'a> TarSource<'a> {
             image,
             progress,
             digest: Sha1::new(),
+            buffers: Buffers::default(),
             offset: 0,
             tail: write::tail_size(head.len() as u64, image.data_size()),
             head: head.into_iter(),
@@ -124,18 +128,20 @@ impl Source for TarSource<'_> {
     type Item = Chunk;
 
     fn next(&mut self) -> Result<Option<Chunk>, Error> {
-        let mut data = Vec::with_capacity(CHUNK);
+        let mut data = self.buffers.empty();
+        data.reserve(CHUNK);
         data.extend(self.head.by_ref().take(CHUNK));
         self.read_extents(&mut data)?;
         if self.extents.is_empty() {
             let zeros = self.tail.min((CHUNK - data.len()) as u64);
-            data.resize(data.len() + zeros as usize, 0);
+            let size = data.len() + zeros as usize;
+            data.resize(size, 0);
             self.tail -= zeros;
         }
         if data.is_empty() {
             return Ok(None);
         }
-        self.digest.update(&data);
+        self.digest.update(data.as_slice());
         let offset = self.offset;
         self.offset += data.len() as u64;
         Ok(Some(Chunk { offset, data }))
@@ -148,14 +154,16 @@ struct Encrypt {
     crc: Crc32,
     length: u64,
     begun: bool,
+    buffers: Buffers,
     /// What is to be pulled.
-    output: Option<Vec<u8>>,
+    output: Option<Buffer>,
 }
 
 impl Encrypt {
-    fn new(key: &BundleKey) -> Result<Self, Error> {
+    fn new(key: &BundleKey, buffers: &Buffers) -> Result<Self, Error> {
         Ok(Self {
             cipher: Some(StreamCipher::encrypt(key)?),
+            buffers: buffers.clone(),
             crc: Crc32::new(),
             length: 0,
             begun: false,
@@ -180,13 +188,14 @@ impl Encrypt {
 
 impl Join for Encrypt {
     type In = Packed;
-    type Out = Vec<u8>;
+    type Out = Buffer;
 
     fn push(&mut self, chunk: Packed) -> Result<(), Error> {
         self.crc
             .combine(&Crc32::new_with_initial_len(chunk.crc, chunk.length));
         self.length += chunk.length;
-        let mut output = Vec::with_capacity(chunk.deflated.len() + 2 * CIPHER_BLOCK);
+        let mut output = self.buffers.empty();
+        output.reserve(chunk.deflated.len() + 2 * CIPHER_BLOCK);
         self.begin(&mut output)?;
         self.encrypt(&chunk.deflated, &mut output)?;
         self.output = Some(output);
@@ -194,7 +203,7 @@ impl Join for Encrypt {
     }
 
     fn finish(&mut self) -> Result<(), Error> {
-        let mut output = Vec::new();
+        let mut output = self.buffers.empty();
         self.begin(&mut output)?;
         self.encrypt(&STREAM_END, &mut output)?;
         let trailer = gzip::trailer(self.crc.clone().finalize(), self.length);
@@ -206,7 +215,7 @@ impl Join for Encrypt {
         Ok(())
     }
 
-    fn pull(&mut self) -> Result<Option<Vec<u8>>, Error> {
+    fn pull(&mut self) -> Result<Option<Buffer>, Error> {
         Ok(self.output.take())
     }
 }
@@ -217,9 +226,9 @@ impl<S: PartSink> Sink for Store<S>
 where
     S::Error: Into<Error>,
 {
-    type In = Vec<u8>;
+    type In = Buffer;
 
-    fn take(&mut self, encrypted: Vec<u8>) -> Result<(), Error> {
+    fn take(&mut self, encrypted: Buffer) -> Result<(), Error> {
         self.0.write(&encrypted).map_err(Into::into)
     }
 }

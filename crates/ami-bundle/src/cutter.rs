@@ -4,21 +4,24 @@
 
 use memchr::memmem;
 
-use crate::deflate::CHUNK_END;
+use crate::buffer::{Buffer, Buffers};
+use crate::deflate::{CHUNK, CHUNK_END};
 use crate::effort;
 use crate::gzip;
 
-/// The smallest piece that ends where a chunk may end, in bytes: a chunk of ours, which is a MiB, does not become as small.
+/// The smallest piece that ends where a chunk may end, in bytes: a chunk of ours does not become as small.
 const MIN_PIECE: usize = 512;
 
 /// The largest piece, in bytes: larger than a chunk of ours can become.
-const MAX_PIECE: usize = 1280 * 1024;
+const MAX_PIECE: usize = CHUNK + 64 * 1024;
 
 /// A piece of the compressed stream.
 pub(crate) struct Piece {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Buffer,
     /// It begins where a chunk may begin.
     pub(crate) may_stand_alone: bool,
+    /// It ends where a chunk may end.
+    pub(crate) may_end_chunk: bool,
 }
 
 /// Cuts the compressed stream where chunks may end.
@@ -30,6 +33,7 @@ pub(crate) struct Cutter {
     searched: usize,
     chunk_end: memmem::Finder<'static>,
     next_is: Begin,
+    buffers: Buffers,
 }
 
 /// What the next piece begins with.
@@ -51,6 +55,7 @@ impl Default for Cutter {
             searched: 0,
             chunk_end: memmem::Finder::new(&CHUNK_END),
             next_is: Begin::Header,
+            buffers: Buffers::default(),
         }
     }
 }
@@ -80,13 +85,15 @@ impl Cutter {
     }
 
     fn cut_at(&mut self, end: usize, next_is: Begin) -> Piece {
-        let bytes = self.pending[self.begin..end].to_vec();
+        let mut bytes = self.buffers.empty();
+        bytes.extend_from_slice(&self.pending[self.begin..end]);
         effort::count(bytes.len());
         self.begin = end;
         let this_is = std::mem::replace(&mut self.next_is, next_is);
         Piece {
             bytes,
             may_stand_alone: this_is == Begin::Chunk,
+            may_end_chunk: next_is == Begin::Chunk,
         }
     }
 
@@ -116,7 +123,7 @@ impl Cutter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deflate::{CHUNK, Chunk, Packer};
+    use crate::deflate::{Chunk, Packer};
     use crate::schedule::Work;
     use crate::settings::Level;
 
@@ -128,12 +135,12 @@ mod tests {
             cutter.pending().extend_from_slice(bytes);
             while let Some(piece) = cutter.cut() {
                 lengths.push(piece.bytes.len());
-                joined.extend(piece.bytes);
+                joined.extend_from_slice(&piece.bytes);
             }
         }
         if let Some(piece) = cutter.rest() {
             lengths.push(piece.bytes.len());
-            joined.extend(piece.bytes);
+            joined.extend_from_slice(&piece.bytes);
         }
         assert!(joined == stream);
         lengths
@@ -164,13 +171,18 @@ mod tests {
     #[test]
     fn a_chunk_of_ours_is_never_smaller_than_the_smallest_piece() {
         for level in 1..=12 {
-            let mut packer = Packer::new(Level::new(level).unwrap());
+            let mut packer = Packer::new(Level::new(level).unwrap(), &Buffers::default());
             let chunk = Chunk {
                 offset: 0,
-                data: vec![0; CHUNK],
+                data: vec![0; CHUNK].into(),
             };
             let length = packer.run(chunk).unwrap().deflated.len();
             assert!(length >= MIN_PIECE, "level {level}: {length}");
         }
+    }
+
+    #[test]
+    fn a_chunk_of_ours_is_never_larger_than_the_largest_piece() {
+        assert!(Packer::bound(CHUNK as u64) <= MAX_PIECE as u64);
     }
 }

@@ -8,6 +8,7 @@
 
 use libdeflater::{CompressionLvl, Compressor};
 
+use crate::buffer::{Buffer, Buffers};
 use crate::error::Error;
 use crate::last_block;
 use crate::schedule::Work;
@@ -32,12 +33,12 @@ const JOINT: usize = 1 + CHUNK_END.len();
 pub(crate) struct Chunk {
     /// Where it begins in the stream, in bytes.
     pub(crate) offset: u64,
-    pub(crate) data: Vec<u8>,
+    pub(crate) data: Buffer,
 }
 
 /// A piece of the stream compressed.
 pub(crate) struct Packed {
-    pub(crate) deflated: Vec<u8>,
+    pub(crate) deflated: Buffer,
     /// CRC-32 and length of what it holds.
     pub(crate) crc: u32,
     pub(crate) length: u64,
@@ -53,16 +54,19 @@ pub(crate) struct Packer {
     walker: BlockWalker,
     /// Where chunks are inflated to.
     proof: Vec<u8>,
+    /// For what is made.
+    buffers: Buffers,
 }
 
 impl Packer {
-    pub(crate) fn new(level: Level) -> Self {
+    pub(crate) fn new(level: Level, buffers: &Buffers) -> Self {
         Self {
             compressors: level.in_turn().map(Compressor::new),
             buffer: Vec::new(),
             standalone: Standalone::new(),
             walker: BlockWalker::new(),
             proof: Vec::new(),
+            buffers: buffers.clone(),
         }
     }
 
@@ -122,7 +126,8 @@ impl Work for Packer {
         let size = compressor
             .deflate_compress(data, &mut self.buffer)
             .map_err(|_| wrong("the compressor's own bound was too small"))?;
-        let mut deflated = Vec::with_capacity(size + JOINT + MARKED_END);
+        let mut deflated = self.buffers.empty();
+        deflated.reserve(size + JOINT + MARKED_END);
         deflated.extend_from_slice(&self.buffer[..size]);
         if !self.join_by_search(&mut deflated, data) {
             self.join_by_walk(&mut deflated, data).map_err(wrong)?;
@@ -172,14 +177,14 @@ mod tests {
     use std::io::Read;
 
     fn pack(level: u8, chunks: &[Vec<u8>]) -> Vec<u8> {
-        let mut packer = Packer::new(Level::new(level).unwrap());
+        let mut packer = Packer::new(Level::new(level).unwrap(), &Buffers::default());
         let mut stream = Vec::new();
         let mut offset = 0;
         for data in chunks {
             let packed = packer
                 .run(Chunk {
                     offset,
-                    data: data.clone(),
+                    data: data.clone().into(),
                 })
                 .unwrap();
             assert_eq!(packed.crc, crc32fast::hash(data));

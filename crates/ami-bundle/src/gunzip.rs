@@ -14,16 +14,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crc32fast::Hasher as Crc32;
 
+use crate::buffer::{Buffer, Buffers};
 use crate::cutter::Piece;
+use crate::deflate::CHUNK;
 use crate::effort;
 use crate::error::{Error, StreamError};
 use crate::gzip::{self, HeaderReader, TrailerReader};
 use crate::schedule::{Join, Work};
 use crate::standalone::{Failed, MARK, Standalone};
-use crate::zlib::{HISTORY, Inflater};
+use crate::zlib::{HISTORY, Inflater, Stop};
 
-/// The most that a piece is inflated to by itself, in bytes. What would give more is inflated in order, in bounded memory.
-const MAX_ALONE: usize = 4 * 1024 * 1024;
+/// The most that a piece is inflated to by itself, in bytes: a chunk of ours. What would give more is inflated in order, in bounded memory.
+const MAX_ALONE: usize = CHUNK;
 
 /// How much is inflated in order at a time, in bytes.
 const OUTPUT: usize = 512 * 1024;
@@ -55,14 +57,15 @@ impl Guesses {
 
 /// A piece, and what it gives if it stands alone.
 pub(crate) struct Tried {
-    bytes: Vec<u8>,
-    alone: Option<Vec<u8>>,
+    piece: Piece,
+    alone: Option<Buffer>,
 }
 
 /// Inflates pieces as if nothing came before them; one a thread.
 pub(crate) struct InflateAlone<'a> {
     standalone: Standalone,
     guesses: &'a Guesses,
+    buffers: Buffers,
     /// How much the last piece gave, in bytes: the next is likely to give as much.
     likely: usize,
 }
@@ -71,27 +74,27 @@ impl Work for InflateAlone<'_> {
     type In = Piece;
     type Out = Tried;
 
-    fn run(&mut self, piece: Piece) -> Result<Tried, Error> {
-        let mut bytes = piece.bytes;
+    fn run(&mut self, mut piece: Piece) -> Result<Tried, Error> {
         let alone = if piece.may_stand_alone && self.guesses.are_worth_while() {
-            self.inflate(&mut bytes)
+            self.inflate(&mut piece.bytes)
         } else {
             None
         };
-        Ok(Tried { bytes, alone })
+        Ok(Tried { piece, alone })
     }
 }
 
 impl<'a> InflateAlone<'a> {
-    pub(crate) fn new(guesses: &'a Guesses) -> Self {
+    pub(crate) fn new(guesses: &'a Guesses, buffers: &Buffers) -> Self {
         Self {
             standalone: Standalone::new(),
             guesses,
+            buffers: buffers.clone(),
             likely: 0,
         }
     }
 
-    fn inflate(&mut self, bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
+    fn inflate(&mut self, bytes: &mut Vec<u8>) -> Option<Buffer> {
         // Not more room than the piece or the one before it makes likely: what is inflated in vain is lost work.
         let mut room = match self.likely {
             0 => 4 * bytes.len(),
@@ -99,13 +102,10 @@ impl<'a> InflateAlone<'a> {
         };
         loop {
             room = room.min(MAX_ALONE);
-            let mut output = vec![0; room + MARK];
+            let mut output = self.buffers.filled(room + MARK);
             match self.standalone.inflate(bytes, &mut output) {
                 Ok(length) => {
                     output.truncate(length);
-                    if length < room / 2 {
-                        output.shrink_to_fit();
-                    }
                     self.likely = length;
                     return Some(output);
                 }
@@ -125,9 +125,9 @@ impl<'a> InflateAlone<'a> {
 pub(crate) struct Gunzip<'a> {
     state: GzipState,
     /// What the piece gave by itself, still to be given.
-    alone: Option<Vec<u8>>,
+    alone: Option<Buffer>,
     /// A piece that is taken in order, whatever is in it, and how far it has been taken.
-    piece: Vec<u8>,
+    piece: Option<Piece>,
     position: usize,
     inflater: Inflater,
     /// The inflater has inflated what came last: it need not be told the history to go on.
@@ -135,8 +135,7 @@ pub(crate) struct Gunzip<'a> {
     /// The inflater filled its output, and may have more to give.
     inflater_has_more: bool,
     guesses: &'a Guesses,
-    /// What is inflated in order, before it is given.
-    buffer: Vec<u8>,
+    buffers: Buffers,
     crc: Crc32,
     /// Bytes out of this gzip member.
     length: u64,
@@ -157,17 +156,17 @@ enum GzipState {
 }
 
 impl<'a> Gunzip<'a> {
-    pub(crate) fn new(guesses: &'a Guesses) -> Self {
+    pub(crate) fn new(guesses: &'a Guesses, buffers: &Buffers) -> Self {
         Self {
             state: GzipState::Header(HeaderReader::default()),
             alone: None,
-            piece: Vec::new(),
+            piece: None,
             position: 0,
             inflater: Inflater::new(),
             inflater_is_there: false,
             inflater_has_more: false,
             guesses,
-            buffer: vec![0; OUTPUT],
+            buffers: buffers.clone(),
             crc: Crc32::new(),
             length: 0,
             history: Vec::new(),
@@ -217,13 +216,22 @@ impl<'a> Gunzip<'a> {
     }
 
     /// Inflates some of the piece, in order.
-    fn inflate(&mut self) -> Result<Vec<u8>, Error> {
-        let rest = &self.piece[self.position..];
+    fn inflate(&mut self) -> Result<Buffer, Error> {
+        let mut output = self.buffers.filled(OUTPUT);
+        let (rest, may_end_chunk) = match &self.piece {
+            Some(piece) => (&piece.bytes[self.position..], piece.may_end_chunk),
+            None => (&[][..], false),
+        };
+        let stop = if may_end_chunk {
+            Stop::AtBlocks
+        } else {
+            Stop::Nowhere
+        };
         let progress = self
             .inflater
-            .inflate(rest, &mut self.buffer)
+            .inflate(rest, &mut output, stop)
             .ok_or(StreamError::Deflate)?;
-        let is_full = progress.written == self.buffer.len();
+        let is_full = progress.written == output.len();
         if progress.used == 0 && !is_full && !progress.ended && !rest.is_empty() {
             return Err(StreamError::Deflate.into());
         }
@@ -235,16 +243,18 @@ impl<'a> Gunzip<'a> {
             self.state = GzipState::BlockStart;
         }
         effort::count(progress.written);
-        Ok(self.buffer[..progress.written].to_vec())
+        output.truncate(progress.written);
+        Ok(output)
     }
 
     /// The next output of the piece; `None` when all of it has been taken.
-    fn next_output(&mut self) -> Result<Option<Vec<u8>>, Error> {
+    fn next_output(&mut self) -> Result<Option<Buffer>, Error> {
         if let Some(output) = self.alone.take() {
             return Ok(Some(output));
         }
         loop {
-            let next = self.piece.get(self.position).copied();
+            let piece = self.piece.as_ref();
+            let next = piece.and_then(|piece| piece.bytes.get(self.position).copied());
             match (&self.state, next) {
                 (GzipState::Inside, None) if !self.inflater_has_more => return Ok(None),
                 (GzipState::Inside, _) => return self.inflate().map(Some),
@@ -264,26 +274,26 @@ impl<'a> Gunzip<'a> {
 
 impl Join for Gunzip<'_> {
     type In = Tried;
-    type Out = Vec<u8>;
+    type Out = Buffer;
 
-    fn push(&mut self, piece: Tried) -> Result<(), Error> {
+    fn push(&mut self, tried: Tried) -> Result<(), Error> {
         self.position = 0;
-        match (&self.state, piece.alone) {
+        match (&self.state, tried.alone) {
             (GzipState::BlockStart, Some(output)) => {
                 self.alone = Some(output);
-                self.piece = Vec::new();
+                self.piece = None;
                 self.inflater_is_there = false;
             }
             (_, alone) => {
                 self.guesses
                     .was_in_vain(alone.map_or(0, |output| output.len()));
-                self.piece = piece.bytes;
+                self.piece = Some(tried.piece);
             }
         }
         Ok(())
     }
 
-    fn pull(&mut self) -> Result<Option<Vec<u8>>, Error> {
+    fn pull(&mut self) -> Result<Option<Buffer>, Error> {
         while let Some(output) = self.next_output()? {
             if !output.is_empty() {
                 self.crc.update(&output);
@@ -312,14 +322,14 @@ impl Join for Gunzip<'_> {
 pub(crate) fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, Error> {
     let mut source = crate::cutter::Cutter::default();
     source.pending().extend_from_slice(compressed);
-    let guesses = Guesses::default();
-    let mut work = InflateAlone::new(&guesses);
-    let mut join = Gunzip::new(&guesses);
+    let (guesses, buffers) = (Guesses::default(), Buffers::default());
+    let mut work = InflateAlone::new(&guesses, &buffers);
+    let mut join = Gunzip::new(&guesses, &buffers);
     let mut all = Vec::new();
     while let Some(piece) = source.cut().or_else(|| source.rest()) {
         join.push(work.run(piece)?)?;
         while let Some(output) = join.pull()? {
-            all.extend(output);
+            all.extend_from_slice(&output);
         }
     }
     join.finish()?;
@@ -329,7 +339,7 @@ pub(crate) fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deflate::{CHUNK, CHUNK_END, STREAM_END};
+    use crate::deflate::{CHUNK_END, STREAM_END};
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use std::io::{Read, Write};

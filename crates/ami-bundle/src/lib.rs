@@ -45,6 +45,7 @@
 //! # Ok(()) }
 //! ```
 
+mod buffer;
 mod bundle;
 mod bundling;
 mod cipher;

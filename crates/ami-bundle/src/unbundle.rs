@@ -6,6 +6,7 @@ use ami_parts::PartSource;
 use ami_pool::Pool;
 use sha1::{Digest, Sha1};
 
+use crate::buffer::{Buffer, Buffers};
 use crate::cipher::StreamCipher;
 use crate::cutter::{Cutter, Piece};
 use crate::error::{Error, StreamError};
@@ -92,7 +93,8 @@ where
 {
     let mut source = Decrypt::new(source, key, settings.progress)?;
     let guesses = Guesses::default();
-    let mut join = Gunzip::new(&guesses);
+    let buffers = Buffers::default();
+    let mut join = Gunzip::new(&guesses, &buffers);
     let mut untar = Untar {
         reader: TarReader::new(Bounded {
             expected: *expected,
@@ -105,7 +107,7 @@ where
         &Pool::new(settings.threads),
         settings.interrupted,
         &mut source,
-        || InflateAlone::new(&guesses),
+        || InflateAlone::new(&guesses, &buffers),
         &mut join,
         &mut untar,
     )?;
@@ -235,10 +237,10 @@ impl<I: ImageSink> Sink for Untar<I>
 where
     I::Error: Into<Error>,
 {
-    type In = Vec<u8>;
+    type In = Buffer;
 
-    fn take(&mut self, piece: Vec<u8>) -> Result<(), Error> {
-        self.digest.update(&piece);
+    fn take(&mut self, piece: Buffer) -> Result<(), Error> {
+        self.digest.update(piece.as_slice());
         self.length += piece.len() as u64;
         self.reader.push(&piece)
     }

@@ -5,8 +5,8 @@
 #![allow(unsafe_code)]
 
 use libz_rs_sys::{
-    Z_BLOCK, Z_BUF_ERROR, Z_OK, Z_STREAM_END, inflate, inflateEnd, inflateInit2_, inflateReset,
-    inflateSetDictionary, z_stream, zlibVersion,
+    Z_BLOCK, Z_BUF_ERROR, Z_NO_FLUSH, Z_OK, Z_STREAM_END, inflate, inflateEnd, inflateInit2_,
+    inflateReset, inflateSetDictionary, z_stream, zlibVersion,
 };
 
 use crate::effort;
@@ -149,6 +149,15 @@ impl BlockWalker {
     }
 }
 
+/// Where [`Inflater::inflate`] stops on its way, which takes time at each block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// At the end of each block: zlib tells of it only so.
+    AtBlocks,
+    /// Nowhere: whether the input ends with a block does not matter.
+    Nowhere,
+}
+
 /// How far a call of [`Inflater::inflate`] came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -158,7 +167,7 @@ pub(crate) struct Progress {
     pub(crate) written: usize,
     /// The deflate stream's last block has ended; the input after `used` is what follows it.
     pub(crate) ended: bool,
-    /// The input used so far ends with a block, and that at a byte's end: a new chunk can begin here.
+    /// The input used so far ends with a block, and that at a byte's end: a new chunk can begin here. Not told with [`Stop::Nowhere`].
     pub(crate) at_block_end: bool,
 }
 
@@ -181,24 +190,32 @@ impl Inflater {
     }
 
     /// Inflates as much as input and output allow; `None` if the data is invalid.
-    pub(crate) fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> Option<Progress> {
+    pub(crate) fn inflate(
+        &mut self,
+        input: &[u8],
+        output: &mut [u8],
+        stop: Stop,
+    ) -> Option<Progress> {
         let mut progress = Progress {
             used: 0,
             written: 0,
             ended: false,
             at_block_end: false,
         };
-        // zlib tells of a block's end only when it is asked to stop there.
+        let flush = match stop {
+            Stop::AtBlocks => Z_BLOCK,
+            Stop::Nowhere => Z_NO_FLUSH,
+        };
         loop {
             let call = self.stream.call(
                 input.get(progress.used..)?,
                 output.get_mut(progress.written..)?,
-                Z_BLOCK,
+                flush,
             );
             progress.used += call.used;
             progress.written += call.written;
             progress.ended = call.code == Z_STREAM_END;
-            let at_end = call.data_type & 128 != 0;
+            let at_end = stop == Stop::AtBlocks && call.data_type & 128 != 0;
             progress.at_block_end = at_end && call.data_type & UNUSED_BITS == 0;
             // The end of the last block is told first, and that of the stream only by one more call.
             let stream_ends = at_end && call.data_type & 64 != 0;
@@ -251,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_stream_is_inflated_in_any_steps() {
-        for step in 1..=TWO_STORED.len() {
+        let steps = 1..=TWO_STORED.len();
+        for (step, stop) in steps.flat_map(|step| [(step, Stop::AtBlocks), (step, Stop::Nowhere)]) {
             let mut inflater = Inflater::new();
             let mut all = Vec::new();
             let mut ended = false;
@@ -259,7 +277,7 @@ mod tests {
                 let mut rest = input;
                 loop {
                     let mut output = [0; 1];
-                    let progress = inflater.inflate(rest, &mut output).unwrap();
+                    let progress = inflater.inflate(rest, &mut output, stop).unwrap();
                     all.extend_from_slice(&output[..progress.written]);
                     rest = &rest[progress.used..];
                     ended = progress.ended;
@@ -279,20 +297,21 @@ mod tests {
         // A final stored block that holds nothing ends in the bytes that chunks end in.
         let mut inflater = Inflater::new();
         let progress = inflater
-            .inflate(&[1, 0, 0, 0xff, 0xff], &mut [0; 8])
+            .inflate(&[1, 0, 0, 0xff, 0xff], &mut [0; 8], Stop::AtBlocks)
             .unwrap();
         assert!(progress.ended && progress.used == 5);
     }
 
     #[test]
     fn a_block_end_at_a_byte_is_told_from_one_within() {
-        let mut inflater = Inflater::new();
-        let progress = inflater.inflate(&TWO_STORED[..7], &mut [0; 8]).unwrap();
+        let inflate = |input| {
+            let mut inflater = Inflater::new();
+            inflater.inflate(input, &mut [0; 8], Stop::AtBlocks)
+        };
+        let progress = inflate(&TWO_STORED[..7]).unwrap();
         assert!(progress.at_block_end && !progress.ended);
-        inflater.reset(&[]);
-        let progress = inflater.inflate(&TWO_STORED[..6], &mut [0; 8]).unwrap();
+        let progress = inflate(&TWO_STORED[..6]).unwrap();
         assert!(!progress.at_block_end);
-        inflater.reset(&[]);
-        assert_eq!(inflater.inflate(&[7], &mut [0; 8]), None);
+        assert_eq!(inflate(&[7]), None);
     }
 }
