@@ -1,9 +1,9 @@
-//! Only one run at a time changes the names in a destination: the one that has the turn.
+//! The turn: only the run that has it may change the names in a destination.
 //!
-//! A lock on the destination itself would not do: anyone who can open the folder could take it and hold it for ever. Instead, a run that
-//! wants the turn makes a folder `turn` in its private folder. The run that has the turn holds the locks of all these folders, including its
-//! own. Private folders have mode 0700 and random names, so nobody else can open or predict one. Runs of different users do not wait for
-//! each other.
+//! A lock on the destination itself would not do: anyone who can open the folder could take it and never release it. Instead, a run that
+//! wants the turn makes a folder `turn` in its private folder. The run that has the turn holds the locks of all these folders, including
+//! its own. Private folders have mode 0700 and random names, so nobody else can open or predict one. Runs of different users do not wait
+//! for each other.
 //!
 //! Two runs cannot have the turn at once: each made its `turn` before it looked for those of the others, so the later one has seen that of
 //! the earlier one. The folders are locked in the order of their names, and no run waits while it holds one; so of several runs that try
