@@ -64,7 +64,7 @@ pub(crate) fn try_turn<F: Folder>(private: &Private<F>) -> Result<Option<Turn<F>
                 return Ok(None);
             }
         }
-        // Who came since is not held; who went since has taken its lock along.
+        // A run that came since is not locked yet; one that left has released its lock.
         let now = all(private)?;
         let names = |runs: &[Held<F>]| runs.iter().map(|run| run.name.clone()).collect::<Vec<_>>();
         if names(&held) == names(&now) && names(&now).contains(&private.name) {
@@ -74,14 +74,14 @@ pub(crate) fn try_turn<F: Folder>(private: &Private<F>) -> Result<Option<Turn<F>
     Ok(None)
 }
 
-/// In the order of their names.
+/// All runs that have or want the turn, in the order of their names.
 fn all<F: Folder>(private: &Private<F>) -> Result<Vec<Held<F>>, Error> {
     let mut found = Vec::new();
     for name in private.names()? {
         let Some(folder) = private.open(&name)? else {
             continue;
         };
-        // One without it does not want the turn.
+        // A run without this folder does not want the turn.
         let turn = open_ours(&folder, TURN, private.access);
         if let Some(turn) = turn.map_err(Error::io("open", &folder.path().join(TURN)))? {
             found.push(Held { name, turn });

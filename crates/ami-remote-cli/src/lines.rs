@@ -1,17 +1,17 @@
-//! The status lines and warnings of the commands that ask AWS.
+//! The status lines and warnings of the commands that use AWS.
 
 use ami_cli::{Answer, Context, Failure, one_line};
 use ami_transfer::{Event, Question};
 
 use crate::advice::advice;
 
-/// Prints what is said of an event. Status lines are those of the older suite, which scripts read.
+/// Prints the line for an event. Status lines are those of the older suite, which scripts read.
 pub(crate) fn print(event: &Event, context: &Context) -> Result<(), Failure> {
     let say = |line: &str| context.say(line);
     match event {
         Event::Retrying { reason, .. } => {
             context.warn(reason);
-            // It did not wait so long either.
+            // The older suite's line, although neither waits exactly that long.
             say("Retrying in 5s ...")
         }
         Event::CreatingBucket => say("Creating bucket..."),
@@ -70,7 +70,7 @@ pub(crate) fn ask(question: Question<'_>, context: &Context) -> Result<bool, Fai
             }
             Ok(answer == Answer::Yes)
         }
-        // Where nobody is asked, these stay.
+        // These are kept if nobody can be asked.
         Question::DeleteOthers(_) if context.is_batch() => Ok(false),
         Question::DeleteOthers(names) => {
             context.say("The manifest also names files that are not called as parts are:")?;
@@ -136,8 +136,8 @@ fn warn(event: &Event, context: &Context) {
     }
 }
 
-/// Says in which state the bucket is after a story that has not ended well: where the new manifest is, if the bundle is `complete`, or
-/// which manifests of older bundles are `gone`.
+/// Reports the state of the bucket after a story has failed: where the new manifest is, if the bundle is `complete`, or which manifests of
+/// older bundles are `gone`.
 pub(crate) fn warn_of_bucket(complete: Option<&str>, gone: &[String], context: &Context) {
     if let Some(location) = complete {
         context.warn(&format!(
