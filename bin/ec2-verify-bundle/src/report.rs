@@ -1,13 +1,13 @@
-//! What is said of each check.
+//! The report of the checks.
 
 use ami_bundle::{Check, Fault, Finding, Outcome, Reason, Subject};
 use ami_cli::Context;
 use serde::Serialize;
 
-/// What became of every check.
+/// The outcome of every check.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Whether all that could be checked holds.
+    /// Whether all checks that could be done passed.
     pub holds: bool,
     checks: Vec<Line>,
 }
@@ -16,7 +16,7 @@ pub struct Report {
 struct Line {
     check: &'static str,
     result: Word,
-    /// What was found; of a failure one entry for each thing that is wrong.
+    /// What was found; for a failure, one entry for each thing that is wrong.
     details: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ impl Report {
         }
     }
 
-    /// A line for each check, and one more for each further thing that is wrong.
+    /// A line for each check, and another for each further fault.
     pub fn lines(&self) -> Vec<String> {
         self.checks
             .iter()

@@ -35,7 +35,7 @@ impl fmt::Debug for Secret {
 /// The credentials for AWS.
 #[derive(Debug, Clone, Args)]
 pub struct CredentialOptions {
-    /// Your access key's ID [default: credentials are looked for, see the manual]
+    /// Your access key's ID [default: credentials are searched for, see the manual]
     #[arg(short = 'a', long, value_name = "ID", help_heading = CREDENTIALS)]
     access_key: Option<String>,
     /// Your secret key; others on this machine can see it here
@@ -44,7 +44,7 @@ pub struct CredentialOptions {
     /// The token of temporary credentials
     #[arg(short = 't', long, value_name = "TOKEN", help_heading = CREDENTIALS)]
     delegation_token: Option<Secret>,
-    /// Take the credentials of this profile
+    /// Use the credentials of this profile
     #[arg(long, value_name = "NAME", add = New, help_heading = CREDENTIALS)]
     profile: Option<String>,
 }

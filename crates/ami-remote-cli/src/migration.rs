@@ -14,19 +14,19 @@ const MAPPING: &str = "Kernel and RAM disk";
 /// Keys, and the kernel and RAM disk of the migrated image.
 #[derive(Debug, Clone, Args)]
 pub struct MigrationOptions {
-    /// Your X.509 certificate, whose signature the manifest must have
+    /// Your X.509 certificate, with whose key the manifest was signed
     #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, add = Order(2), help_heading = KEYS)]
     cert: PathBuf,
-    /// Your RSA private key, that of the certificate
+    /// The certificate's RSA private key
     #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, add = Order(3), help_heading = KEYS)]
     privatekey: PathBuf,
-    /// EC2's certificate, to encrypt the bundle's key for [default: looked for, see the manual]
+    /// EC2's certificate, to encrypt the bundle's key for [default: searched for, see the manual]
     #[arg(long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
     ec2cert: Option<PathBuf>,
-    /// The kernel to start it with there
+    /// The kernel to boot the image with
     #[arg(long, value_name = "AKI", help_heading = MAPPING)]
     kernel: Option<String>,
-    /// The RAM disk to start it with there
+    /// The RAM disk to boot the image with
     #[arg(long, value_name = "ARI", help_heading = MAPPING)]
     ramdisk: Option<String>,
     /// Do not look up kernel and RAM disk; without --kernel and --ramdisk they are removed

@@ -9,7 +9,7 @@ const PLACE: &str = "The bundle";
 /// The bucket's location, and who may read the new objects.
 #[derive(Debug, Clone, Args)]
 pub struct PlaceOptions {
-    /// Where to make the bucket, or where it must be: EU, US or a region
+    /// Where to create the bucket, or where it must be: EU, US or a region
     #[arg(long, value_name = "LOCATION", value_parser = location, add = Shape::TextOrNothing, help_heading = PLACE)]
     location: Option<Place>,
     /// Who may read it besides you: aws-exec-read (EC2) or public-read

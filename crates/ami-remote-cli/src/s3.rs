@@ -26,7 +26,7 @@ pub struct S3Options {
     /// Credentials.
     #[command(flatten)]
     pub credentials: CredentialOptions,
-    /// The region to ask in [default: the bucket's]
+    /// The region to connect to [default: the bucket's]
     #[arg(long, value_name = "REGION", add = Shape::TextOrNothing, help_heading = WHERE)]
     region: Option<String>,
     /// An S3-compatible server
@@ -38,10 +38,10 @@ pub struct S3Options {
     /// How requests are signed: 4, or 2 for old servers
     #[arg(long, value_name = "VERSION", default_value = "4", value_parser = signature, add = CheckedLast, add = Shape::TextOrNothing, help_heading = WHERE)]
     sigv: Signature,
-    /// Try up to five times what fails
+    /// Try up to five times if something fails
     #[arg(long, action = SetTrue, help_heading = HOW)]
     pub retry: bool,
-    /// How many files are transferred at once
+    /// How many files to transfer at once
     #[arg(long, value_name = "N", default_value = "8", value_parser = parallel, add = New, help_heading = HOW)]
     parallel: NonZeroUsize,
 }
