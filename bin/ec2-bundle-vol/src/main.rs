@@ -1,4 +1,4 @@
-//! Copies a volume into an image that boots, and makes an EC2 bundle of it.
+//! Copies a volume into a bootable image, and makes an EC2 bundle of it.
 
 mod advice;
 mod args;

@@ -46,10 +46,7 @@ pub const DEFINITION: Definition = Definition {
             "A kernel or RAM disk has no counterpart in the region.",
         ),
         ("7", "EC2 has no such region."),
-        (
-            "10",
-            "The destination bucket is not at the given location.",
-        ),
+        ("10", "The destination bucket is not at the given location."),
         (
             "254",
             "Any other failure: a manifest that cannot be used or is not signed with this certificate's key, or a destination bucket or \

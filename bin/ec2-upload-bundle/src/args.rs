@@ -41,10 +41,7 @@ pub const DEFINITION: Definition = Definition {
         ),
         ("3", "S3 or the network failed, or a part is missing."),
         ("5", "A question was not answered in time."),
-        (
-            "10",
-            "The bucket is not at the given location.",
-        ),
+        ("10", "The bucket is not at the given location."),
         (
             "254",
             "Any other failure: a damaged part, a manifest that cannot be used.",
