@@ -30,8 +30,8 @@ fuzz_target!(|stream: &[u8]| {
     }
 });
 
-/// Whether the stream ends with a trailer that matches these bytes. Zeros may follow it as padding, which flate2 would take for another
-/// member.
+/// Whether the stream ends with a trailer that matches the last of these bytes. Zeros may follow it as padding, which flate2 would take
+/// for another member.
 fn is_proven(stream: &[u8], bytes: &[u8]) -> bool {
     let zeros = stream.iter().rev().take_while(|&&byte| byte == 0).count();
     (0..=zeros).any(|padding| {

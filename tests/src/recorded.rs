@@ -40,7 +40,7 @@ pub struct Found {
 pub const EVERYWHERE: &[&str] = &[
     "The volume is never written to",
     "Top-level dot files of the volume are copied",
-    "The image is mounted where nobody else sees it",
+    "The image is mounted where no other process sees it",
 ];
 
 /// Removes what differs [everywhere](EVERYWHERE).
@@ -63,15 +63,15 @@ pub fn leveled(mut found: Found) -> Found {
 /// Additional lines on standard error. Each reason is a line of docs/compatibility.md.
 pub const ADDED: &[(&str, &str)] = &[
     (
-        "What the filter takes out is said on standard error",
+        "What the filter leaves out is reported on standard error",
         "Left out ",
     ),
     (
-        "Keys on the command line are warned of",
+        "Keys on the command line cause a warning",
         "Others on this machine can see the keys",
     ),
     (
-        "A certificate of yours that has expired, or is not valid yet, is warned of on standard error",
+        "If your certificate has expired or is not valid yet, a warning on standard error says so",
         "WARNING: the certificate ",
     ),
 ];
@@ -84,7 +84,7 @@ pub const NOT_SAID: &[(&str, &str)] = &[
     ),
     ("--url is not deprecated", "Region determined to be "),
     (
-        "The location that follows from the region is not said",
+        "The location that follows from the region is not printed",
         "No location specified, setting location to conform",
     ),
 ];

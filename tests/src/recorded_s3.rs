@@ -89,7 +89,7 @@ fn rule(fault: &Value, url: &str) -> Rule {
     )
 }
 
-/// Adapts cases without a port in the URL: the recorded server listened on the default port too.
+/// Adds the port to URLs without one, because the recorded server also listened on the default port.
 fn at_our_port(case: &Value, url: &str) -> Value {
     let mut case = case.clone();
     let port = url.rsplit(':').next().unwrap();

@@ -1,4 +1,4 @@
-//! What `ec2-verify-bundle` says of whole and of damaged bundles.
+//! `ec2-verify-bundle` on valid and damaged bundles.
 
 use std::fs;
 use std::path::Path;
