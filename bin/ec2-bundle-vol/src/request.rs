@@ -52,7 +52,7 @@ impl ImageRequest {
         let prefix = arguments.bundle.prefix.as_deref().unwrap_or(PREFIX);
         if prefix == "." || prefix == ".." || prefix.starts_with(".ec2-ami-tools") {
             return Err(Failure::usage(format!(
-                "--prefix has invalid value '{prefix}': it is no name for a bundle."
+                "--prefix has invalid value '{prefix}': it is not a valid name for a bundle."
             )));
         }
         let volume = &arguments.volume;

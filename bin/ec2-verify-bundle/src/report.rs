@@ -101,7 +101,7 @@ fn found_text(found: &Finding) -> String {
         Finding::Digests { of_all: false } => "SHA-1 of every part that is there".to_owned(),
         Finding::Signature(None) => "that of the certificate's owner".to_owned(),
         Finding::Signature(Some(info)) => format!("that of the certificate's owner: {info}"),
-        Finding::Stream(name) => format!("it gives the image {name}, as it was bundled"),
+        Finding::Stream(name) => format!("it is the image {name}, as it was bundled"),
     }
 }
 
@@ -121,6 +121,6 @@ fn why_not(reason: Reason) -> &'static str {
         Reason::NotInManifest => "the manifest does not say them",
         Reason::NoCertificate => "give the certificate with -c",
         Reason::NoKey => "give the private key with -k",
-        Reason::PartsFail => "its parts do not hold",
+        Reason::PartsFail => "its parts are missing or damaged",
     }
 }

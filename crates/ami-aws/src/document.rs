@@ -38,7 +38,7 @@ pub enum DocumentError {
     #[error("it took more than {} s", .0.as_secs())]
     Late(Duration),
     /// A redirect that is not followed.
-    #[error("it is said to be elsewhere ({0})")]
+    #[error("the server redirects elsewhere ({0})")]
     Redirect(String),
     /// The connection failed.
     #[error("{0}")]

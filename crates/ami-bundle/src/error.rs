@@ -67,7 +67,7 @@ pub enum Error {
     },
     /// A file of the image's name exists, and nothing says that it is an older image of the bundle.
     #[error(
-        "{path} is there already, and the manifest is not called after it",
+        "{path} already exists, and the manifest is not named after it",
         path = path.display()
     )]
     Exists {

@@ -116,7 +116,7 @@ pub fn of_manifests(error: &(dyn Error + 'static)) -> Option<String> {
     use ami_manifest::{Error as E, KeyProblem};
     let advice = match as_a::<E>(error)? {
         E::DocType => "remove it",
-        E::IsEncrypted => "get it anew with ec2-download-bundle, which decrypts it",
+        E::IsEncrypted => "download it again with ec2-download-bundle, which decrypts it",
         E::WrongKey => "give the one whose certificate it was made with",
         E::PrivateKey {
             problem: KeyProblem::Locked,
@@ -282,7 +282,7 @@ mod tests {
             (E::DocType, Some("remove it")),
             (
                 E::IsEncrypted,
-                Some("get it anew with ec2-download-bundle, which decrypts it"),
+                Some("download it again with ec2-download-bundle, which decrypts it"),
             ),
             (
                 E::WrongKey,

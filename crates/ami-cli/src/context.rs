@@ -89,7 +89,7 @@ impl Context {
     pub fn warn_of_saved(&self, folders: &[PathBuf]) {
         for folder in folders {
             self.warn(&format!(
-                "WARNING: {} holds files of an interrupted run whose names had been given to others: move them where they belong, or remove it.",
+                "WARNING: {} has files of an interrupted run that could not be restored because their names were taken: move them where they belong, or remove it.",
                 folder.display()
             ));
         }

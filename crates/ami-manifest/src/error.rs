@@ -186,7 +186,7 @@ pub enum SignatureError {
     NotHex,
     /// It is wrong.
     #[error(
-        "the manifest's signature does not hold: the manifest was changed after it was signed, or signed with another key{}",
+        "the manifest's signature is invalid: the manifest was changed after it was signed, or signed with another key{}",
         .subject.as_ref().map(|subject| format!(" than that of {subject:?}")).unwrap_or_default()
     )]
     DoesNotHold {

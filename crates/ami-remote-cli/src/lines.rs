@@ -73,7 +73,7 @@ pub(crate) fn ask(question: Question<'_>, context: &Context) -> Result<bool, Fai
         // These are kept if nobody can be asked.
         Question::DeleteOthers(_) if context.is_batch() => Ok(false),
         Question::DeleteOthers(names) => {
-            context.say("The manifest also names files that are not called as parts are:")?;
+            context.say("The manifest also names files that are not named like parts:")?;
             print_list(names, context)?;
             let answer = context.confirm("Delete these too [y/N]: ")?;
             if answer == Answer::None {
@@ -118,10 +118,10 @@ fn warn(event: &Event, context: &Context) {
             one_line(lack)
         )),
         Event::NotDeleted { file } => warn(&format!(
-            "Not deleted: {file}, which the manifest names and which is not called as a part is (NAME.part.NUMBER)."
+            "Not deleted: {file}, which the manifest names, but which is not named like a part (NAME.part.NUMBER)."
         )),
         Event::BootImagesRemoved { ids } => warn(&format!(
-            "The new manifest names {} no more: the AMI may not start unless a kernel and a RAM disk are given at its launch.",
+            "The new manifest no longer names {}: the AMI may not start unless a kernel and a RAM disk are given at its launch.",
             ids.join(" and ")
         )),
         Event::UnknownBootImages { ids } => warn(&format!(

@@ -31,7 +31,7 @@ pub enum NameError {
     IsKey(PathBuf),
     /// Another file has the name.
     #[error(
-        "{path} is there already, and is not called as a part is (NAME.part.NUMBER), so that it is not replaced",
+        "{path} already exists, and is not replaced because it is not named like a part (NAME.part.NUMBER)",
         path = .0.display()
     )]
     Exists(PathBuf),

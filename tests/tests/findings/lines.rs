@@ -217,7 +217,7 @@ fn finding_25m_a_bad_manifest_is_said_once() {
     words.extend(["--no-mapping", "--batch"]);
     let result = run("ec2-migrate-manifest", &words);
     let expected = format!(
-        "ERROR: Bad manifest '{path}': the manifest's signature does not hold: the manifest was changed after it was signed, or signed with \
+        "ERROR: Bad manifest '{path}': the manifest's signature is invalid: the manifest was changed after it was signed, or signed with \
          another key than that of \"O=golden test, CN=golden user 2048\"\n"
     );
     assert_eq!((result.code, result.stderr), (254, expected));

@@ -45,7 +45,7 @@ fn finding_02_a_manifest_chooses_neither_what_a_download_replaces_nor_hidden_fil
     let server = Server::start();
     let proxy = Proxy::start(server.address, Slowness::default());
     let bucket = server.bucket(BUCKET);
-    let is_there = "is there already, and is not called as a part is";
+    let is_there = "already exists, and is not replaced because it is not named like a part";
     for (name, in_the_way, said) in [
         ("pk.pem", "pk.pem", "is the private key, or a link to it"),
         (
@@ -174,7 +174,7 @@ fn unbundle(manifest: &Path, key: &Path, destination: &Path, umask: &str) -> Out
 #[test]
 fn finding_02_an_image_replaces_only_the_file_that_its_manifest_is_called_after() {
     let private_key = PathBuf::from(private_key());
-    let exists = "is there already, and the manifest is not called after it";
+    let exists = "already exists, and the manifest is not named after it";
     for (name, manifest, in_the_way, said) in [
         (
             ".bashrc",
