@@ -25,7 +25,7 @@ pub const DEFINITION: Definition = Definition {
         several at a time, without downloading them. The new manifest is written last, so that a manifest in S3 means that the whole bundle \
         is there. The old bundle is not changed.",
         "The new manifest is the one that ec2-migrate-manifest would write for --region, or else for the destination bucket's region. \
-        Nothing is asked; warnings name what is removed or unknown.",
+        Nothing is asked; standard error names what is removed or unknown.",
         "An existing destination bucket is used in its own region. One that does not exist is created in the region given with --location or \
         --region, or else in us-east-1, after the bundle has been checked.",
     ],

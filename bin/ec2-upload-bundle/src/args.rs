@@ -27,7 +27,7 @@ pub const DEFINITION: Definition = Definition {
         "Credentials are those given with -a, -s and -t (or AWS_DELEGATION_TOKEN), or else those that the AWS SDK finds: environment \
         variables, profiles, single sign-on, a web identity, a container's role, the instance's role. --debug logs which, never their values.",
         "The manifest of an older bundle of the same name is deleted before the first of its parts is replaced, even with --skipmanifest, so \
-        that a manifest always belongs to the parts beside it. If these credentials may not delete it, a warning says so.",
+        that a manifest always belongs to the parts beside it. If these credentials may not delete it, standard error says so.",
         "--retry and --resume resume an interrupted upload: parts that S3 has with the right size and MD5 are not sent again.",
     ],
     exit_codes: &[
