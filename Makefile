@@ -1,4 +1,4 @@
-# Everything is built in the release profile: what is tested, measured and installed is one and the same.
+# Everything is built in the release profile, so that what is installed is what was tested and measured.
 
 CARGO   ?= cargo
 PREFIX  ?= /usr/local
@@ -27,7 +27,7 @@ VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Only what is named, with the features that the whole workspace asks for: whatever is built next is compiled once.
+# Only the named programs, with the whole workspace's features, so that later builds compile nothing twice.
 build-programs = $(BUILD) build --workspace --release --locked $(addprefix --bin ,$(1))
 
 build: ## build the commands
@@ -40,7 +40,7 @@ test: ## install what the tests need, as root, and run everything
 	$(BUILD) test --workspace --release --locked --no-fail-fast
 	$(MAKE) fuzz
 
-test-used: ## run the fast tests once more, as root, on a machine that looks used
+test-used: ## run the fast tests again, as root, on a machine that looks used
 	scripts/install-prerequisites build test
 	scripts/python-tools tests
 	$(MAKE) build
@@ -65,7 +65,7 @@ lint: ## check format, lints, licences, sources and unused dependencies
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
 	scripts/fuzz
 
-bench: ## measure beside the older suite's pipeline; writes docs/benchmarks.md
+bench: ## compare with the older suite's pipeline; writes docs/benchmarks.md
 	scripts/install-prerequisites build bench
 	scripts/python-tools bench
 	$(call build-programs,$(COMMANDS) s3-server ami-bench)
@@ -84,7 +84,7 @@ faults: ## over 2,000 failing system calls and kills, 200 rounds of rivals, 100 
 doc: ## the crates' documentation, without warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --release --locked
 
-demo: ## a volume's whole way to S3 and back, as root
+demo: ## take a volume to S3 and back, as root
 	scripts/install-prerequisites build demo
 	$(call build-programs,$(DEMO))
 	scripts/demo $(RELEASE)
@@ -108,6 +108,6 @@ dist-tests:
 pack: build
 	scripts/pack $(RELEASE) $(VERSION) $(COMMANDS)
 
-clean: ## remove what was built
+clean: ## remove everything that was built
 	$(CARGO) clean
 	rm -rf dist

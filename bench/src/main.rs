@@ -1,7 +1,7 @@
-//! Measures the commands beside those that a user would run instead, in one run, and writes docs/benchmarks.md with a plot.
+//! Measures the commands and their alternatives in one run, and writes docs/benchmarks.md with a plot.
 //!
-//! usage: `ami-bench [IMAGE HUGE MANY]`; without arguments, on the data that scripts/bench-image makes. `ami-bench transfers` measures
-//! uploads and downloads alone.
+//! Usage: `ami-bench [IMAGE HUGE MANY]`; without arguments, it uses the data that scripts/bench-image makes. `ami-bench transfers` measures
+//! only uploads and downloads.
 
 mod measure;
 mod pipelines;
@@ -54,7 +54,7 @@ fn bench() -> Result<()> {
         _ => standard_images()?,
     };
     let shop = Workshop::new(&image)?;
-    // Everything is read from memory, by all alike.
+    // Fills the page cache, so that all pipelines read from memory.
     let _ = shell(&format!("cat '{}' > /dev/null", image.display()))?;
 
     eprintln!("The pipeline with pigz ...");
@@ -111,7 +111,7 @@ fn bench() -> Result<()> {
     let docs = Path::new("docs");
     if docs.is_dir() && arguments.is_empty() {
         let page = docs.join("benchmarks.md");
-        // What `make soak` and `make faults` wrote stays; it is at the end.
+        // Keeps what `make soak` and `make faults` wrote, which is at the end.
         let old = fs::read_to_string(&page).unwrap_or_default();
         let headings = ["\n## Soak\n", "\n## Faults\n"];
         let others = headings.iter().filter_map(|heading| old.find(heading));

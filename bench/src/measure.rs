@@ -1,17 +1,17 @@
-//! Running a command and measuring it, with GNU time.
+//! Measures commands with GNU time.
 
 use std::process::Command;
 
 use crate::Result;
 
-/// What a command took.
+/// What a command used.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Measured {
     /// Seconds from beginning to end.
     pub wall: f64,
-    /// Seconds of processor time, of all its processes.
+    /// Seconds of processor time in all its processes.
     pub cpu: f64,
-    /// The most memory that one of its processes held, in MiB.
+    /// The largest memory use of one of its processes, in MiB.
     pub memory: f64,
 }
 
@@ -48,7 +48,7 @@ pub fn measured(script: &str) -> Result<Measured> {
     }
 }
 
-/// The quickest of several runs, with the most memory of any.
+/// The fastest of several runs, with the largest memory use of any.
 pub fn best_of(runs: usize, mut run: impl FnMut() -> Result<Measured>) -> Result<Measured> {
     let mut best = run()?;
     for _ in 1..runs {
@@ -62,7 +62,7 @@ pub fn best_of(runs: usize, mut run: impl FnMut() -> Result<Measured>) -> Result
     Ok(best)
 }
 
-/// Runs a shell script that must succeed and gives what it printed.
+/// Runs a shell script that must succeed, and returns its output.
 pub fn shell(script: &str) -> Result<String> {
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", script])

@@ -1,4 +1,4 @@
-//! The commands that are compared, in a folder of their own, which is removed at the end.
+//! The commands that are compared. They run in a temporary folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::measure::{Measured, measured, shell};
 const KEY: [u8; 16] = *b"bench-bench-key!";
 const IV: [u8; 16] = *b"bench-bench--iv!";
 
-/// Where the bench works.
+/// The benchmark's working folder.
 pub struct Workshop {
     folder: PathBuf,
-    /// Where the commands are.
+    /// The folder of the suite's commands.
     commands: PathBuf,
     image: PathBuf,
     sha256: String,
@@ -28,7 +28,7 @@ pub struct Workshop {
 pub struct Bundle {
     folder: PathBuf,
     manifest: PathBuf,
-    /// Bytes of its parts.
+    /// The size of its parts in bytes.
     pub size: u64,
     /// SHA-256 of its image.
     sha256: String,
@@ -84,7 +84,7 @@ impl Workshop {
         self.measured(&self.our_bundling(image, threads))
     }
 
-    /// Makes a bundle of ours to unbundle.
+    /// Makes a bundle with our command, to be unbundled later.
     pub fn keep_our_bundle(&self, image: &Path) -> Result<Bundle> {
         let _ = self.shell(&format!(
             "rm -rf out ours; mkdir out; {}; mv out ours",
@@ -114,7 +114,7 @@ impl Workshop {
         ))
     }
 
-    /// Gives what [`bundle_by`](Self::bundle_by) made last a manifest.
+    /// Adds a manifest to the last result of [`bundle_by`](Self::bundle_by).
     pub fn keep_pipelines_bundle(&self) -> Result<Bundle> {
         let _ = self.shell("rm -rf theirs; mv out theirs")?;
         let folder = self.folder.join("theirs");
@@ -167,7 +167,7 @@ impl Workshop {
         })
     }
 
-    /// The older suite's pipeline backwards, on a bundle of the pipeline.
+    /// The older suite's pipeline backwards, on a bundle that the pipeline made.
     pub fn unbundle_by_pipeline(&self, bundle: &Bundle) -> Result<Measured> {
         let (key, iv) = (hex::encode(KEY), hex::encode(IV));
         let measured = self.measured(&format!(

@@ -9,7 +9,7 @@ const BAR: f64 = 22.0;
 const STEP: f64 = 30.0;
 const GAP: f64 = 34.0;
 
-/// Draws the bars, group by group. Readable on light and dark ground.
+/// Draws the bars, group by group. Readable on light and dark backgrounds.
 pub fn svg(bars: &[Bar]) -> String {
     let longest = bars
         .iter()

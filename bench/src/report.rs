@@ -1,4 +1,4 @@
-//! The figures beside their goals, as a table and as a page.
+//! The results and their goals, as a table and as a page.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::measure::shell;
 use crate::transfers::Transfers;
 use crate::{Measured, Result};
 
-/// What was bundled.
+/// The data that was bundled.
 pub struct Data {
     size: u64,
     allocated: u64,
@@ -15,7 +15,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// Looks at an image.
+    /// Examines an image.
     pub fn of(image: &Path) -> Result<Self> {
         use std::os::unix::fs::MetadataExt;
         let metadata = fs::metadata(image)?;
@@ -33,7 +33,7 @@ impl Data {
     }
 }
 
-/// All that was measured.
+/// All measurements.
 pub struct Report {
     pub data: Data,
     pub gzip_bundle: Measured,
@@ -54,12 +54,12 @@ pub struct Report {
     pub gzip_size: u64,
 }
 
-/// A figure, what it was derived from, and its goal.
+/// A result, what it was derived from, and its goal.
 struct Figure {
     what: &'static str,
     measured: String,
     figure: f64,
-    /// At least, or at most.
+    /// Whether the goal is a minimum; otherwise it is a maximum.
     at_least: bool,
     goal: f64,
     unit: &'static str,
@@ -226,7 +226,7 @@ impl Report {
         ]
     }
 
-    /// The table, in Markdown, which is also how it is printed.
+    /// The table in Markdown, which is also printed.
     pub fn table(&self) -> String {
         let mut table = format!(
             "| {:<48} | {:<32} | {:>13} | {:>16} | |\n|{:-<50}|{:-<34}|{:->15}|{:->18}|---|\n",
@@ -293,7 +293,7 @@ impl Report {
         ))
     }
 
-    /// What the plot shows.
+    /// The bars of the plot.
     pub fn bars(&self) -> Vec<Bar> {
         vec![
             ("bundling", "A: gzip -9", self.gzip_bundle.wall),

@@ -1,4 +1,4 @@
-//! A bundle to S3 and back, by ours and by AWS's own command, through a proxy that is as slow as a network.
+//! Transfers a bundle to S3 and back with our commands and with AWS's, through a proxy that is as slow as a network.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,16 +13,16 @@ use end_to_end::s3::{ACCESS_KEY, SECRET_KEY};
 use crate::Result;
 use crate::measure::{Measured, best_of, measured, shell};
 
-/// What every round trip takes besides, and the most bytes a second of a connection.
+/// The simulated network: the added round-trip time, and the most bytes a second on a connection.
 const NETWORK: Slowness = Slowness {
     latency: Duration::from_millis(30),
     rate: 20_000_000,
 };
 
-/// Of bytes that do not compress: a bundle of 100 parts of 10 MiB.
+/// The size of an incompressible image, for a bundle of 100 parts of 10 MiB.
 const IMAGE: &str = "1000M";
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Clone, Copy)]
 pub struct Transfers {
     /// One part at a time.
@@ -39,7 +39,7 @@ pub struct Transfers {
     pub down_aws: Measured,
 }
 
-/// A server, its store, a bundle, and the proxy before the server.
+/// A server, its store, a bundle, and the proxy in front of the server.
 struct Scene {
     folder: PathBuf,
     commands: PathBuf,
@@ -49,7 +49,7 @@ struct Scene {
 }
 
 impl Transfers {
-    /// Makes a bundle in `folder` and moves it about.
+    /// Makes a bundle in `folder` and transfers it.
     pub fn measure(folder: &Path) -> Result<Self> {
         let scene = Scene::new(folder)?;
         eprintln!("Uploads ...");
@@ -133,7 +133,7 @@ impl Scene {
         )
     }
 
-    /// What has arrived is the bundle.
+    /// Checks that the transferred files are the bundle's.
     fn checked(&self, folder: &str, run: Result<Measured>) -> Result<Measured> {
         let run = run?;
         let _ = shell(&format!(

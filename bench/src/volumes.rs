@@ -1,4 +1,4 @@
-//! A volume mounted from the image, copied and bundled by the older suite's steps and by ours.
+//! Copies and bundles a volume, which is mounted from the image, with the older suite's steps and with ours.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ impl Volume {
     }
 
     fn measured(&self, script: &str) -> Result<Measured> {
-        // Everything is read from memory, by all alike.
+        // Fills the page cache, so that all copies read from memory.
         let _ = self.shell("rm -rf out; mkdir out; tar -cf - volume | cat > /dev/null; sync")?;
         measured(&format!(
             "cd '{}'; PATH=$PATH:/usr/sbin:/sbin; {script}",
@@ -48,7 +48,7 @@ impl Volume {
         ))
     }
 
-    /// What the older suite does before it bundles an image of `megabytes`.
+    /// What the older suite does before it bundles an image of `megabytes` MB.
     pub fn older_steps(&self, megabytes: u64) -> Result<Measured> {
         let excludes = ["/dev", "/media", "/mnt", "/proc", "/sys"]
             .map(|path| format!("--exclude {path}"))
@@ -69,10 +69,10 @@ impl Volume {
         )
     }
 
-    /// Ours, the image only, and all of it synced.
+    /// Ours, only the image, fully synced.
     pub fn copy(&self, megabytes: u64) -> Result<Measured> {
         let copied = self.measured(&self.ours(megabytes, "--clone-only"))?;
-        // What was copied is the volume.
+        // Checks that the copy is equal to the volume.
         let differing = self.shell(
             "mount -o loop,ro out/image mnt
              rsync -naHAXi --delete --exclude=/dev --exclude=/mnt --exclude=/proc --exclude=/sys --exclude=/lost+found volume/ mnt/

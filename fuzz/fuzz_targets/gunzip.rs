@@ -1,7 +1,7 @@
-//! The parallel inflater: gives what an ordinary one gives, and an error where that does.
+//! The parallel inflater: gives the same result as an ordinary one, or fails where that fails.
 //!
-//! With one exception: flate2 refuses codes that RFC 1951 reserves even where no data uses them, and libdeflate does not. So data
-//! that flate2 refuses may come out if gzip's trailer says that it is right.
+//! There is one exception: flate2 refuses codes that RFC 1951 reserves even if no data uses them, and libdeflate does not. So data that
+//! flate2 refuses may be accepted if gzip's trailer confirms it.
 #![no_main]
 
 use std::io::Read;
@@ -11,7 +11,7 @@ use flate2::Crc;
 use flate2::bufread::MultiGzDecoder;
 use libfuzzer_sys::fuzz_target;
 
-/// More than this is not compared: a short input can inflate to much.
+/// More than this is not compared, because a short input can inflate to a lot.
 const LIMIT: u64 = 8 << 20;
 
 fuzz_target!(|stream: &[u8]| {
@@ -30,8 +30,8 @@ fuzz_target!(|stream: &[u8]| {
     }
 });
 
-/// Whether the stream ends in the trailer of the last of these bytes. Zeros may follow it as padding, which flate2 takes for
-/// another member.
+/// Whether the stream ends with a trailer that matches the last of these bytes. Zeros may follow it as padding, which flate2 would take
+/// for another member.
 fn is_proven(stream: &[u8], bytes: &[u8]) -> bool {
     let zeros = stream.iter().rev().take_while(|&&byte| byte == 0).count();
     (0..=zeros).any(|padding| {

@@ -1,4 +1,4 @@
-//! The journal reader: never panics, reads only what is written in the one way, and no name leads out of a folder.
+//! The journal reader: never panics, accepts only the canonical form, and no name leads out of a folder.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The manifest reader: never panics; what it reads, it can write and read again.
+//! The manifest reader: never panics, and what it reads can be written and read again.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     let contents = contents.expect("what is whole is read in part too");
     assert_eq!(contents.parts, parsed.manifest.image.parts);
     assert!(contents.lacks.is_empty());
-    // It may have read control characters, which are not written.
+    // It may contain control characters, which cannot be written.
     let Ok(written) = parsed.manifest.to_signed_xml(&KEY) else {
         return;
     };

@@ -1,4 +1,4 @@
-//! The tar reader: never panics, keeps to its limits, and finds the same however the stream is cut.
+//! The tar reader: never panics, keeps to its limits, and gives the same result however the stream is cut.
 #![no_main]
 
 use ami_bundle::fuzzing::read_tar;

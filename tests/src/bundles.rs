@@ -1,4 +1,4 @@
-//! Bundles taken apart by OpenSSL, gunzip and GNU tar alone, and bundles made of any stream.
+//! Unpacks bundles with only OpenSSL, gunzip and GNU tar, and makes bundles of any stream.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +15,7 @@ use sha1::{Digest, Sha1};
 
 use crate::{key, shell};
 
-/// The text of the first element of that name.
+/// The text of the first element of this name.
 fn element(xml: &str, name: &str) -> String {
     let start = xml.find(&format!("<{name}")).unwrap();
     let start = start + xml[start..].find('>').unwrap() + 1;
@@ -23,12 +23,12 @@ fn element(xml: &str, name: &str) -> String {
     xml[start..end].to_owned()
 }
 
-/// The AES key and IV of a bundle in hex, by OpenSSL's command.
+/// A bundle's AES key and IV in hex, decrypted by OpenSSL's command.
 pub fn secrets(manifest: &Path, private_key: &Path) -> [String; 2] {
     secrets_for("user", manifest, private_key)
 }
 
-/// The same, as they are encrypted for `user` or `ec2`.
+/// The same, from those encrypted for `user` or `ec2`.
 pub fn secrets_for(reader: &str, manifest: &Path, private_key: &Path) -> [String; 2] {
     let xml = fs::read_to_string(manifest).unwrap();
     ["key", "iv"].map(|name| {
@@ -67,7 +67,7 @@ pub fn take_apart(manifest: &Path, destination: &Path) {
     let private_key = key("user2048.key");
     let [aes_key, iv] = secrets(manifest, &private_key);
     let xml = fs::read_to_string(manifest).unwrap();
-    // The names and digests of the parts, as they stand.
+    // The names and digests of the parts, in the manifest's order.
     let parts: Vec<(String, String)> = xml
         .split("<part index=")
         .skip(1)
@@ -98,28 +98,28 @@ pub fn take_apart(manifest: &Path, destination: &Path) {
     assert_eq!(digest, format!("{}  -", element(image, "digest")));
 }
 
-/// gzip data, by flate2.
+/// Compresses with flate2's gzip.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-/// A bundle of a stream that is encrypted as it is: what a hostile or odd bundler could have made, with digests that are right.
+/// A bundle of any stream, as a hostile or unusual bundler could make it, with correct digests.
 #[derive(Debug)]
 pub struct Forged<'a> {
-    /// What is encrypted: gzip data, if it is to be a bundle.
+    /// What is encrypted: gzip data, for a valid bundle.
     pub compressed: &'a [u8],
-    /// The digest in the manifest; that of the tar stream, if it is to be a bundle.
+    /// The digest in the manifest: that of the tar stream, for a valid bundle.
     pub digest: [u8; 20],
     /// The image's size in the manifest.
     pub size: u64,
-    /// Where the parts end.
+    /// The size of the parts in bytes.
     pub part_size: usize,
 }
 
 impl<'a> Forged<'a> {
-    /// A bundle of a tar stream of an image of `size` bytes, compressed by gzip beforehand.
+    /// A bundle of the tar stream of an image of `size` bytes, which has been compressed by gzip.
     pub fn new(compressed: &'a [u8], tar: &[u8], size: u64) -> Self {
         Self {
             compressed,
@@ -129,7 +129,7 @@ impl<'a> Forged<'a> {
         }
     }
 
-    /// Writes the parts and the manifest into a folder and gives the manifest's path.
+    /// Writes the parts and the manifest to a folder, and returns the manifest's path.
     pub fn write(&self, folder: &Path) -> PathBuf {
         let bundle_key = BundleKey::from_bytes([7; 16], [9; 16]);
         let cipher = Cipher::aes_128_cbc();
@@ -182,7 +182,7 @@ impl<'a> Forged<'a> {
     }
 }
 
-/// A bundle in `folder` whose image is called `name` in it and has this mode; its manifest is `forged.manifest.xml`.
+/// A bundle in `folder` with an image that has this name and mode in the tar stream; its manifest is `forged.manifest.xml`.
 pub fn forge_image(folder: &Path, name: &str, mode: &str) -> PathBuf {
     let work = crate::folder();
     fs::write(work.path().join(name), "the image").unwrap();

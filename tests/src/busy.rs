@@ -1,4 +1,4 @@
-//! A volume on which others work while `ec2-bundle-vol` copies it. Needs root.
+//! A volume that other programs change while `ec2-bundle-vol` copies it. Needs root.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::mounts::Mount;
 use crate::{clone_volume, folder, shell_with_path};
 
-/// What makes the volume, how large its image is in MB, and how that is mounted beside it.
+/// How the volume is made, its image's size in MB, and how the image is mounted beside it.
 const KINDS: [(&str, &str, &str, &str); 3] = [
     ("64M", "mke2fs -q -F -t ext4", "96", ""),
     ("300M", "mkfs.xfs -q", "320", ",nouuid"),
@@ -18,7 +18,7 @@ const KINDS: [(&str, &str, &str, &str); 3] = [
 const DISTURBERS: u64 = 4;
 
 /// Makes, removes, renames and swaps entries of every kind in the folder that is its first argument, until it is killed. The second
-/// argument is the seed of what it does.
+/// argument is a random seed.
 const DISTURBER: &str = r#"
 import ctypes, os, random, socket, stat, sys
 root, seed = sys.argv[1], int(sys.argv[2])
@@ -100,7 +100,7 @@ while True:
         pass
 "#;
 
-/// Files that nobody touches, among folders in which others work: names, contents, holes, links, owners, attributes, times.
+/// Files that nobody touches, among the folders that are being changed: names, contents, holes, links, owners, attributes, times.
 const QUIET: &str = "
 mkdir -p etc dev proc sys mnt tmp quiet busy; chmod 1777 tmp
 for i in 0 1 2 3; do
@@ -114,7 +114,7 @@ done
 python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"quiet/d0/socket\")'
 sync -f .";
 
-/// Lists what the rest must have: everything below the folder but what disturbers make. The folders in which they work have their times.
+/// Compares everything except what the disturbers make, and the times of the folders in which they work.
 const COMPARED: &str = "rsync -naHAXi --checksum --delete --numeric-ids --omit-dir-times --exclude=/d*/busy* --exclude=/d*/n[0-9]*";
 
 /// Programs that are ended when they are dropped.
@@ -122,7 +122,7 @@ const COMPARED: &str = "rsync -naHAXi --checksum --delete --numeric-ids --omit-d
 struct Disturbers(Vec<Child>);
 
 impl Disturbers {
-    /// Ends them. None may have ended by itself.
+    /// Ends the programs, none of which may have ended by itself.
     fn end(mut self) {
         for child in &mut self.0 {
             assert_eq!(child.try_wait().unwrap(), None);
@@ -155,11 +155,11 @@ fn start(volume: &Path, script: &Path, seed: u64) -> Disturbers {
     Disturbers(children.collect())
 }
 
-/// Makes an image of a volume while programs make, remove, rename and swap files of every kind on it, and compares all that nobody
-/// touched. The kind of file system (ext4, xfs, btrfs) and what is done follow from `seed`.
+/// Makes an image of a volume while programs make, remove, rename and swap files of every kind on it, and compares everything that nobody
+/// touched. `seed` determines the type of file system (ext4, xfs, btrfs) and the programs' actions.
 ///
 /// # Panics
-/// If the run fails, or the image has not what it must have.
+/// If the run fails, or the image is wrong.
 pub fn run_once(seed: u64) {
     let kind = usize::try_from(seed % 3).unwrap_or_default();
     let (size, mkfs, image_size, options) = KINDS[kind];
@@ -175,7 +175,7 @@ pub fn run_once(seed: u64) {
     disturbers.end();
     assert_eq!(result.code, 0, "seed {seed}, {mkfs}: {}", result.stderr);
     let image = destination.path().join("image");
-    // A btrfs cannot be mounted beside its twin.
+    // A btrfs cannot be mounted beside a file system with the same UUID.
     let quiet = root.join("quiet");
     let kept = work.path().join("kept");
     let _ = shell_with_path(

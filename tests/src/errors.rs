@@ -1,42 +1,42 @@
-//! Recorded errors: text files of cases, each a situation, a command line and what the command then says.
+//! Recorded errors: text files of cases, each with a situation, a command line and what the command prints.
 //!
-//! A file has notes first, which nobody reads but people. Then comes a block for each case:
+//! A file begins with notes, which are ignored. Then comes a block for each case:
 //!
 //! ```text
 //! ## What is wrong
-//! % shell commands that bring it about
-//! @ orders to a server of the test's own
+//! % shell commands that set it up
+//! @ orders to the test's own server
 //! $ the command line
 //! out| a line of standard output
 //! err| a line of standard error
 //! exit 254
 //! ```
 //!
-//! Lines with `%` and `@` before the first case belong to every case. A case runs as root in a folder of its own and in a mount
-//! namespace of its own. `keys` and `bundles` are the golden ones, `$S3` is a server whose buckets are the folders of `$STORE`,
-//! `$EC2` is moto, `$IMDS` an instance metadata service.
+//! Lines with `%` and `@` before the first case apply to every case. A case runs as root, in its own folder and its own mount namespace.
+//! `keys` and `bundles` are the golden ones, `$S3` is a server whose buckets are the folders of `$STORE`, `$EC2` is moto, `$IMDS` an
+//! instance metadata service.
 //!
-//! METHOD may be `any`, PATH is a regular expression.
+//! METHOD may be `any`; PATH is a regular expression.
 //!
 //! | order | what the server does |
 //! |---|---|
 //! | `@ s3 METHOD PATH STATUS CODE` | S3 answers such requests with this error |
-//! | `@ s3 METHOD PATH cut BYTES` | the connection ends after so many bytes of the answer |
-//! | `@ s3 METHOD PATH alter` | the last byte of the answer is another one |
+//! | `@ s3 METHOD PATH cut BYTES` | the connection ends after this many bytes of the answer |
+//! | `@ s3 METHOD PATH alter` | the last byte of the answer is changed |
 //! | `@ s3 METHOD PATH head NAME VALUE` | the answer has this header |
 //! | `@ s3 METHOD PATH body STATUS TEXT` | S3 answers with this text |
 //! | `@ s3 METHOD PATH hold` | S3 does not answer |
-//! | `@ s3 METHOD PATH endless STATUS` | S3 answers without an end |
-//! | `@ s3 METHOD PATH redirect STATUS URL` | S3 says that it is elsewhere |
-//! | `@ s3 once METHOD PATH …` | the same, the first time only |
+//! | `@ s3 METHOD PATH endless STATUS` | S3's answer never ends |
+//! | `@ s3 METHOD PATH redirect STATUS URL` | S3 redirects to this URL |
+//! | `@ s3 once METHOD PATH …` | the same, but only the first time |
 //! | `@ s3 clock SECONDS` | the server's clock is ahead |
 //! | `@ ec2 STATUS CODE` | EC2 answers everything with this error |
 //! | `@ ec2 body STATUS TEXT` | EC2 answers everything with this text |
 //! | `@ ec2 image REGION ID LOCATION OWNER TYPE` | the region has this kernel or RAM disk |
 //! | `@ imds refuses STATUS` | the metadata service answers everything with this status |
 //! | `@ imds PATH=TEXT …` | the metadata service has these items |
-//! | `@ image NAME` | no server: `forged.manifest.xml` and its part are a bundle of an image of that name |
-//! | `@ stream COMMAND` | no server: they are one of the tar stream that the shell command prints |
+//! | `@ image NAME` | makes `forged.manifest.xml` and its part, a bundle of an image of that name |
+//! | `@ stream COMMAND` | makes them from the tar stream that the shell command prints |
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -58,10 +58,10 @@ use crate::proxy::{Action, Proxy, Rule, Slowness};
 use crate::s3::{ACCESS_KEY, SECRET_KEY, Server};
 use crate::{METADATA_ENDPOINT, NO_METADATA, command_path, folder, golden, isolate, outcome};
 
-/// When this variable is set, files are written anew in place of being compared.
+/// If this variable is set, the files are rewritten instead of compared.
 pub const UPDATE: &str = "AMI_TOOLS_UPDATE";
 
-/// Around the setup in a case's script: a command of it that fails ends the case.
+/// Comes before the setup in a case's script, so that a command of the setup that fails ends the case.
 const BEFORE_SETUP: &str = "set -euo pipefail; exec 8>&1 9>&2 > \"$SETUP_LOG\" 2>&1
 trap 'cat \"$SETUP_LOG\" >&9; exit 99' EXIT\n";
 const AFTER_SETUP: &str = "trap - EXIT; set +euo pipefail; exec >&8 2>&9 8>&- 9>&-\n";
@@ -69,14 +69,14 @@ const AFTER_SETUP: &str = "trap - EXIT; set +euo pipefail; exec >&8 2>&9 8>&- 9>
 /// A file of cases.
 #[derive(Debug)]
 struct Cases {
-    /// What stands before the first case.
+    /// The lines before the first case.
     notes: Vec<String>,
     /// What every case begins with.
     common: Vec<String>,
     cases: Vec<Case>,
 }
 
-/// One of them: its title, its setup and its command line.
+/// A case: its title, its setup and its command line.
 #[derive(Debug)]
 struct Case {
     title: String,
@@ -116,10 +116,10 @@ impl Cases {
     }
 }
 
-/// Runs the cases of a file and compares what they say with what the file says.
+/// Runs the cases of a file and compares the output with the recorded one.
 ///
 /// # Panics
-/// If it is not the same; if a case cannot be set up.
+/// If the output differs, or a case cannot be set up.
 pub fn assert_as_recorded(file: &Path) {
     let recorded = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let cases = Cases::parse(&recorded);
@@ -150,7 +150,7 @@ fn difference(old: &str, new: &str) -> String {
     outcome(Command::new("diff").arg("-U8").args([a, b])).stdout
 }
 
-/// The servers of a file's cases, each only where the file names it.
+/// The servers of a file's cases; only those that the file uses.
 struct Scene {
     server: Server,
     s3: Proxy,
@@ -169,10 +169,10 @@ impl Scene {
         Self { server, s3, ec2 }
     }
 
-    /// The case as the file has it, with what came out.
+    /// Runs a case, and returns it in the file's form with its output.
     fn run(&mut self, common: &[String], case: &Case) -> String {
         let work = folder();
-        // Others may be asked to run commands in it.
+        // A case may run commands as another user in it.
         let _ = crate::shell("chmod 755 .", work.path());
         let root = work.path();
         symlink(golden("keys"), root.join("keys")).unwrap();
@@ -232,7 +232,7 @@ impl Scene {
         text
     }
 
-    /// Sets the servers up, and makes bundles in the case's folder.
+    /// Sets up the servers, and makes bundles in the case's folder.
     fn obey(&mut self, orders: &[&str], work: &Path) -> Option<Service> {
         let _ = crate::shell("rm -rf ./* ./.[!.]*", &self.server.bucket(""));
         if let Some((moto, _)) = &mut self.ec2 {
@@ -294,7 +294,7 @@ impl Scene {
         imds
     }
 
-    /// What is the same on every machine and in every run.
+    /// Replaces everything that differs between machines or runs.
     fn settled(&self, text: &str, work: &Path, endpoint: &str) -> String {
         let mut text = text.to_owned();
         let real = fs::canonicalize(work).unwrap();
@@ -319,7 +319,7 @@ impl Scene {
             ),
             (r"[0-9]+ bytes are free", "N bytes are free"),
             (r"[0-9]+ MB free", "N MB free"),
-            // Those of moto, which grow with its versions.
+            // moto's regions, which depend on its version.
             (r"\(af-south-1, [a-z0-9, -]+\)", "(REGIONS)"),
             (
                 r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
@@ -362,7 +362,7 @@ fn rule(method: &str, path: &str, what: &[&str]) -> Rule {
     Rule::new(any(method), path, None, action)
 }
 
-/// A method of HTTP, or any.
+/// An HTTP method, or any.
 fn any(method: &str) -> &str {
     if method == "any" { "" } else { method }
 }

@@ -1,4 +1,4 @@
-//! Answers of a server that wants to harm whoever asks it.
+//! Answers of a server that attacks its clients.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -12,32 +12,32 @@ const STEP: usize = 64 * 1024;
 /// An answer, after which the connection is closed.
 #[derive(Debug, Clone)]
 pub enum Hostile {
-    /// Its body begins so, and then repeats a text until the client goes away.
+    /// The body repeats a text until the client closes the connection.
     Endless {
         /// HTTP's status.
         status: u16,
         /// How the body begins.
         begin: &'static str,
-        /// What comes again and again.
+        /// The text that is repeated.
         again: &'static str,
     },
-    /// As [`Endless`](Self::Endless), a byte at a time, so often.
+    /// As [`Endless`](Self::Endless), one byte at a time.
     Drip {
         /// HTTP's status.
         status: u16,
         /// The time between two bytes.
         every: Duration,
     },
-    /// Its head never ends.
+    /// The head never ends.
     EndlessHead,
-    /// A page of a listing, behind which there is always another; how many there were.
+    /// A page of a listing that is always followed by another.
     EndlessPages {
-        /// The page, with `$NEXT` in the place of what leads to the next.
+        /// The page, with `$NEXT` for the marker of the next one.
         page: &'static str,
-        /// How many there were.
+        /// How many pages were sent.
         count: Arc<AtomicU64>,
     },
-    /// These bytes, and no more.
+    /// Exactly these bytes.
     Raw(Vec<u8>),
 }
 
@@ -51,7 +51,7 @@ impl Hostile {
         }
     }
 
-    /// Answers; ends with an error when the client has gone away.
+    /// Sends the answer; fails when the client has closed the connection.
     pub(crate) fn answer(&self, client: &mut impl Write) -> std::io::Result<()> {
         match self {
             Self::Endless {
@@ -89,7 +89,7 @@ impl Hostile {
     }
 }
 
-/// Without a length: the body ends with the connection.
+/// A head without a length: the body ends with the connection.
 fn head(status: u16) -> String {
     format!("HTTP/1.1 {status} X\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n")
 }

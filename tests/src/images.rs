@@ -27,7 +27,7 @@ pub fn sparse(path: &Path, size: u64, regions: &[(u64, usize)]) {
         file.write_all_at(&noise(length, offset + 1), offset)
             .unwrap();
     }
-    // Before it is written out, some file systems do not know yet where its holes are.
+    // Some file systems report holes only after the data has been written out.
     file.sync_all().unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! An instance metadata service on loopback, of either version.
+//! An instance metadata service on loopback, in either version.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -9,15 +9,15 @@ use std::thread;
 /// What the service speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// Gives tokens, and nothing without one.
+    /// Gives tokens, and refuses requests without one.
     V2Only,
-    /// Knows no tokens, and refuses requests that have one.
+    /// Does not know tokens, and refuses requests with one.
     V1Only,
-    /// Has tokens whose answers never arrive, as behind a hop limit; gives everything without one.
+    /// Answers with tokens never arrive, as behind a hop limit; requests without one are answered.
     V1BehindHopLimit,
     /// As [`V2Only`](Self::V2Only), but does not say how long its tokens live.
     V2WithoutLifetime,
-    /// Gives something for a token that is none, and everything without one.
+    /// Gives a web page instead of a token, and answers requests without one.
     V1WithPages,
     /// Answers everything with this status.
     Refuses(u16),
@@ -26,7 +26,7 @@ pub enum Version {
 /// A service that lives as long as the test.
 #[derive(Debug)]
 pub struct Service {
-    /// For `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
+    /// The value for `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
     pub endpoint: String,
     requests: Arc<Mutex<Vec<String>>>,
 }
@@ -34,7 +34,7 @@ pub struct Service {
 const TOKEN: &str = "a-token";
 
 impl Service {
-    /// Answers with these texts for these paths, and with 404 for others.
+    /// Answers with these texts for these paths, and with 404 for all others.
     pub fn start(version: Version, answers: BTreeMap<String, String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());

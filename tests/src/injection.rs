@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-/// The same command, of whose main thread strace makes a call fail, or at which it kills it: `SYSCALL:error=EIO:when=2`,
-/// `SYSCALL:signal=SIGKILL:when=2`. Processes that the command starts are left alone.
+/// The same command under strace, which makes a call of the main thread fail or kills the command at it: `SYSCALL:error=EIO:when=2`,
+/// `SYSCALL:signal=SIGKILL:when=2`. Child processes are not affected.
 pub fn injected(command: &Command, injection: &str) -> Command {
     let call = injection.split(':').next().unwrap_or_default();
     let mut strace = Command::new("strace");

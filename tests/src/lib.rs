@@ -64,7 +64,7 @@ pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
-/// The path of one of the suite's commands, as `make build` makes it.
+/// The path of one of the suite's commands, as built by `make build`.
 pub fn command_path(name: &str) -> PathBuf {
     // target/release/deps/TEST, or target/release/ami-soak
     let program = std::env::current_exe().unwrap();
@@ -81,12 +81,12 @@ pub fn command_path(name: &str) -> PathBuf {
     path
 }
 
-/// Where commands look for the instance metadata service, and an address at which there is none.
+/// The variable with the address of the instance metadata service.
 pub const METADATA_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
-/// See [`METADATA_ENDPOINT`].
+/// An address without an instance metadata service.
 pub const NO_METADATA: &str = "http://127.0.0.1:9";
 
-/// Takes out of a command's environment what would make it another one on other machines.
+/// Removes variables from a command's environment that would make it behave differently on other machines.
 pub fn isolate(command: &mut Command) -> &mut Command {
     let variables = std::env::vars_os().map(|(name, _)| name);
     let is_ours = |name: &std::ffi::OsString| {
@@ -113,7 +113,7 @@ pub fn command<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Command {
 /// What a command printed and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The exit code; of a signal, its number negated.
+    /// The exit code; for a signal, its number negated.
     pub code: i32,
     /// Standard output.
     pub stdout: String,
@@ -140,7 +140,7 @@ pub fn run<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Outcome {
     outcome(&mut command(name, arguments))
 }
 
-/// Runs a shell script that must succeed, and gives what it printed.
+/// Runs a shell script that must succeed, and returns its output.
 pub fn shell(script: &str, folder: &Path) -> String {
     settle_umask();
     let result = outcome(
@@ -152,12 +152,12 @@ pub fn shell(script: &str, folder: &Path) -> String {
     result.stdout.trim_end().to_owned()
 }
 
-/// The same, where the programs of the administrator are found too.
+/// The same, with the administrator's programs in PATH.
 pub fn shell_with_path(script: &str, folder: &Path) -> String {
     shell(&format!("PATH=$PATH:/usr/sbin:/sbin; {script}"), folder)
 }
 
-/// Where the scripts keep what they make once.
+/// Where the scripts cache what they make.
 pub fn cache() -> PathBuf {
     let cache = std::env::var_os("AMI_TOOLS_CACHE").map(PathBuf::from);
     cache.unwrap_or_else(|| {
@@ -166,13 +166,13 @@ pub fn cache() -> PathBuf {
     })
 }
 
-/// A folder of the test's own.
+/// A temporary folder.
 pub fn folder() -> TempDir {
     settle_umask();
     tempfile::tempdir().unwrap()
 }
 
-/// The arguments that every bundling here has: keys, account, architecture.
+/// The arguments that every bundling needs: keys, account, architecture.
 pub fn bundling(image: &Path, destination: &Path) -> Vec<String> {
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     [
@@ -196,7 +196,7 @@ pub fn bundling(image: &Path, destination: &Path) -> Vec<String> {
     .into()
 }
 
-/// The arguments that every bundling of a volume here has, with an image of 64 MB without partitions.
+/// The arguments that every bundling of a volume needs, for an image of 64 MB without partitions.
 pub fn bundling_volume(volume: &Path, destination: &Path) -> Vec<String> {
     let mut arguments = bundling(Path::new(""), destination);
     let image = arguments.iter().position(|word| word == "-i").unwrap();
@@ -215,7 +215,7 @@ pub fn clone_volume(volume: &Path, destination: &Path, more: &[&str]) -> Outcome
     run("ec2-bundle-vol", &arguments)
 }
 
-/// Bundles an image and gives the manifest's path.
+/// Bundles an image, and returns the manifest's path.
 pub fn bundle(image: &Path, destination: &Path, more: &[&str]) -> PathBuf {
     let mut arguments = bundling(image, destination);
     arguments.extend(more.iter().map(|&s| s.to_owned()));
@@ -244,7 +244,7 @@ pub fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// The SHA-256 of a file, by OpenSSL.
+/// The SHA-256 of a file, computed by OpenSSL.
 pub fn sha256(path: &Path) -> String {
     let mut openssl = Command::new("openssl");
     let _ = openssl
@@ -260,18 +260,18 @@ pub fn sha1(bytes: &[u8]) -> String {
     hex::encode(digest.unwrap())
 }
 
-/// The MD5 of bytes as `Content-MD5` has it.
+/// The MD5 of bytes, in the form of `Content-MD5`.
 pub fn md5_base64(bytes: &[u8]) -> String {
     let digest = openssl::hash::hash(openssl::hash::MessageDigest::md5(), bytes);
     openssl::base64::encode_block(&digest.unwrap())
 }
 
-/// How much of a file is allocated, in bytes.
+/// How many bytes of a file are allocated.
 pub fn allocated(path: &Path) -> u64 {
     fs::metadata(path).unwrap().blocks() * 512
 }
 
-/// Waits until something is so; panics when the process ends before.
+/// Waits until `is_so` returns true; panics if the process ends before that.
 pub fn wait_until(child: &mut Child, what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         if let Some(status) = child.try_wait().unwrap() {

@@ -1,4 +1,4 @@
-//! Commands as an ordinary user, of whom there is no other process: only what a test starts counts for its limits.
+//! Runs commands as an ordinary user without any other processes, so that only what a test starts counts towards the user's limits.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,22 +11,22 @@ use tempfile::TempDir;
 
 use crate::{bundling, command_path, isolate, key};
 
-/// A user of a test's own, and a folder that is the user's.
+/// A user for one test, and a folder that belongs to the user.
 #[derive(Debug)]
 pub struct LonelyUser {
-    /// The user's number, and the group's.
+    /// The user's ID, and the group's.
     pub id: u32,
     folder: TempDir,
 }
 
 impl LonelyUser {
-    /// A new one, for whom these commands and the keys are in the folder: where they were built it may not come to.
+    /// A new user, with copies of these commands and of the keys in the folder, because the user cannot access the build folder.
     pub fn new(commands: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        // Tests run at once in a process, and the whole suite may run twice at once.
+        // Tests run concurrently in a process, and the whole suite may run twice at the same time.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let id = 2_000_000 + std::process::id() * 16 + count;
-        // The test's own temporary folder may be closed to others.
+        // The test's own temporary folder may be inaccessible to other users.
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         let copied = commands.iter().map(|name| command_path(name));
         let keys = ["user2048.key", "user2048.crt", "ec2.crt"].map(key);
@@ -46,7 +46,7 @@ impl LonelyUser {
         self.folder.path().join(name)
     }
 
-    /// Makes a folder that is the user's.
+    /// Makes a folder that belongs to the user.
     pub fn new_folder(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir(&path).unwrap();
@@ -68,7 +68,7 @@ impl LonelyUser {
             .collect()
     }
 
-    /// Any program, run as the user with at most so many processes and threads.
+    /// Any program, run as the user with at most `most` processes and threads.
     pub fn program<S: AsRef<OsStr>>(
         &self,
         most: usize,
@@ -87,7 +87,7 @@ impl LonelyUser {
         command
     }
 
-    /// One of the suite's commands, run as the user with at most so many processes and threads.
+    /// One of the suite's commands, run as the user with at most `most` processes and threads.
     pub fn command<S: AsRef<OsStr>>(&self, most: usize, name: &str, arguments: &[S]) -> Command {
         self.program(most, &self.path(name), arguments)
     }

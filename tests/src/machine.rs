@@ -1,4 +1,4 @@
-//! What makes every machine look like a new one to the commands: no certificate of EC2's, the usual umask, no name taken in /tmp.
+//! Makes every machine look new to the commands: no certificates of EC2 installed, the usual umask, no name taken in /tmp.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -8,16 +8,16 @@ use std::sync::Once;
 
 use rustix::fs::Mode;
 
-/// Where commands look for EC2's certificates on the machine itself.
+/// Where commands look for EC2's certificates on the machine.
 const INSTALLED: [&str; 2] = ["/etc/ec2", "/opt/aws/amitools"];
 
-/// What the tests' own commands make in /tmp, as the older suite did.
+/// Removes what the tests' commands make in /tmp, as the older suite did.
 const IN_TMP: &str = "rm -rf /tmp/ec2-unbundle-image-digest-pipe /tmp/ec2golden-my-prefix.* /tmp/ami-migration-image.img.manifest.xml";
 
-/// Two runs of the tests take turns with these names: it is locked meanwhile.
+/// The lock with which concurrent runs of the tests take turns using these names.
 const TURN: &str = "/run/lock/ami-tools-tests";
 
-/// Gives this process, and all that it starts, the umask that the older suite was recorded with.
+/// Gives this process and its children the umask with which the older suite was recorded.
 pub fn settle_umask() {
     static SETTLED: Once = Once::new();
     SETTLED.call_once(|| {
@@ -25,8 +25,8 @@ pub fn settle_umask() {
     });
 }
 
-/// A program that does not find the certificates that are installed on this machine: where there are any, it has a mount namespace of
-/// its own, with empty folders in their place.
+/// A program that does not find certificates installed on this machine: if there are any, it runs in its own mount namespace, with empty
+/// folders in their place.
 pub fn on_new_machine(program: impl AsRef<OsStr>) -> Command {
     settle_umask();
     let is_there = |folder: &&str| Path::new(folder).is_dir();
@@ -34,7 +34,7 @@ pub fn on_new_machine(program: impl AsRef<OsStr>) -> Command {
     if installed.is_empty() {
         return Command::new(program);
     }
-    // By their paths: the program may be given a PATH without them.
+    // With full paths, because the program's PATH may lack these programs.
     let hide = "while [ \"$1\" != -- ]; do /bin/mount -t tmpfs none \"$1\"; shift; done; shift; exec \"$@\"";
     let mut command = Command::new("/usr/bin/unshare");
     let _ = command
@@ -45,14 +45,14 @@ pub fn on_new_machine(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The names in /tmp that commands of the older suite use, taken by nobody else while this lives.
+/// Reserves the names in /tmp that commands of the older suite use, while this value lives.
 #[derive(Debug)]
 pub struct TmpNames {
     _turn: File,
 }
 
 impl TmpNames {
-    /// Waits for its turn, and takes away what an aborted run has left.
+    /// Waits for its turn, and removes what an aborted run has left.
     pub fn take() -> Self {
         fs::create_dir_all("/run/lock").unwrap();
         let turn = File::create(TURN).unwrap();
@@ -68,7 +68,7 @@ impl Drop for TmpNames {
     }
 }
 
-/// A new UUID: the kernel mounts no two file systems of one.
+/// A new UUID, because the kernel does not mount two file systems with the same one.
 pub fn new_uuid() -> String {
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap();
     uuid.trim().to_owned()

@@ -1,4 +1,4 @@
-//! `moto`: an S3 server that knows ACLs, locations and listings, and `boto3` to look at what it holds.
+//! `moto`, an S3 server that supports ACLs, locations and listings, and `boto3` to examine its contents.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::isolate;
 
-/// A server with an empty store; it ends with this value.
+/// A server with an empty store; dropping it stops the server.
 pub struct Moto {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     child: Child,
     to: ChildStdin,

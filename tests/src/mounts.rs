@@ -1,4 +1,4 @@
-//! File systems of the test's own on loop devices. They need root, and say so.
+//! Temporary file systems on loop devices. They need root, and say so.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,14 @@ use tempfile::TempDir;
 
 use crate::shell;
 
-/// A mounted file system, taken away when dropped.
+/// A mounted file system; unmounted when dropped.
 #[derive(Debug)]
 pub struct Mount {
     folder: TempDir,
 }
 
 impl Mount {
-    /// A new file system of `size` (as truncate(1) takes it), made by `mkfs` with its options.
+    /// A new file system of `size` (in truncate(1)'s notation), made by the command `mkfs`.
     pub fn new(size: &str, mkfs: &str) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
@@ -38,7 +38,7 @@ impl Mount {
         Self { folder }
     }
 
-    /// The file system in an image from byte `offset` on, mounted read-only with these further options.
+    /// The file system at byte `offset` of an image, mounted read-only with these additional options.
     pub fn of_image(image: &Path, offset: u64, options: &str) -> Self {
         let folder = crate::folder();
         let script = format!(

@@ -8,7 +8,7 @@ use crate::shell;
 /// The page, from the repository's root, where `make` runs the programs.
 const PAGE: &str = "docs/benchmarks.md";
 
-/// Puts a section in place of the one with this heading, or at the page's end; without the page nothing is written.
+/// Replaces the section with this heading, or appends it. If the page does not exist, nothing is written.
 ///
 /// `heading` is the line's text after `## `, `text` what follows it.
 pub fn write_section(heading: &str, text: &str) {
@@ -30,7 +30,7 @@ fn with_section(page: &str, heading: &str, text: &str) -> String {
     format!("{before}{section}{after}")
 }
 
-/// The date, the number of cores and the kernel, as sections begin with them.
+/// The date, the number of cores and the kernel, with which sections begin.
 pub fn machine() -> String {
     let lines = shell("date -u +%F; nproc; uname -sr", Path::new("/"));
     let lines: Vec<&str> = lines.lines().collect();

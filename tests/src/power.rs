@@ -1,17 +1,17 @@
-//! Power cuts, played on a trace of system calls: what of the changes of names has reached the disk is any subset of those since
-//! their folder was last synced.
+//! Simulates power cuts on a trace of system calls: of the changes of names since their folder was last synced, any subset may have
+//! reached the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A file: whether it is new, and, if so, whether its contents are on the disk.
+/// A file: whether it is new and, if so, whether its contents are on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum File {
     Old,
     New,
 }
 
-/// Names with what they stand for, and folders.
+/// Names with their files, and folders.
 #[derive(Debug, Clone, Default)]
 struct Disk {
     files: BTreeMap<PathBuf, (File, usize)>,
@@ -57,9 +57,9 @@ impl Change {
     }
 }
 
-/// Plays a trace (`strace -f -y`) of a run that replaced the bundle `old` of a folder by `new`, and cuts the power after each
-/// call: then either every old file is still there, under its name or set aside in a folder that is there too, or all of the new
-/// bundle is; and a manifest stands for a whole bundle. Gives the number of states that were looked at.
+/// Replays a trace (`strace -f -y`) of a run that replaced the bundle `old` of a folder by `new`, and cuts the power after each call. Then
+/// either every old file must exist, under its name or set aside in a folder that exists too, or all of the new bundle; and if there is a
+/// manifest, its bundle must be whole. Returns the number of states that were checked.
 pub fn assert_nothing_is_lost(
     trace: &str,
     folder: &Path,

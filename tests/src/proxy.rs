@@ -1,4 +1,4 @@
-//! A reverse proxy in front of an S3 server: it counts, makes faults, and can be as slow as a network.
+//! A reverse proxy in front of an S3 server: it counts, causes faults, and can be as slow as a network.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,54 +14,54 @@ use crate::hostile::Hostile;
 /// How many bytes are passed on at a time.
 const STEP: usize = 64 * 1024;
 
-/// S3's limit for the difference between a request's date and its own.
+/// S3's limit on the difference between a request's date and its own clock.
 const MOST_SKEW: Duration = Duration::from_secs(900);
 
 /// What is done with a request that a [`Rule`] matches.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// It is answered thus, and does not reach the server.
+    /// It gets this answer, and does not reach the server.
     Answer {
         /// HTTP's status.
         status: u16,
-        /// Lines of the head.
+        /// Headers.
         headers: Vec<(String, String)>,
         /// The body.
         body: String,
     },
-    /// After so many bytes of its body the connection is reset.
+    /// The connection is reset after this many bytes of its body.
     ResetUpload(usize),
-    /// After so many bytes of its body nothing more is read.
+    /// Nothing more is read after this many bytes of its body.
     StallUpload(usize),
-    /// After so many bytes of the answer's body the connection is closed.
+    /// The connection is closed after this many bytes of the answer's body.
     CutDownload(usize),
-    /// After so many bytes of the answer's body nothing more comes.
+    /// Nothing more is sent after this many bytes of the answer's body.
     StallDownload(usize),
-    /// The last byte of the answer's body is another one.
+    /// The last byte of the answer's body is changed.
     AlterDownload,
-    /// The answer has this line in place of another of that name.
+    /// The answer has this header, in place of another of that name.
     Header(&'static str, String),
-    /// The server's clock is ahead by so much, and it refuses requests that are not.
+    /// The server's clock is ahead by this much, and it refuses requests whose date is not.
     Clock(Duration),
-    /// Nothing is answered until the client goes away; the server gets the request before, or never.
+    /// Nothing is answered until the client closes the connection.
     Hold {
-        /// Whether the server gets it.
+        /// Whether the server gets the request.
         passed_on: bool,
     },
-    /// It is answered by somebody who wants to harm the client.
+    /// It gets a hostile answer.
     Hostile(Hostile),
 }
 
-/// Which requests, and what is done with them.
+/// What is done with which requests.
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// `PUT`, or anything if empty.
     pub method: String,
-    /// What the path and query must match, without the SDK's `x-id` and a slash at the end.
+    /// A pattern for the path and query, without the SDK's `x-id` and a trailing slash.
     pub path: Regex,
-    /// How often; `None` is always.
+    /// How often; `None` means always.
     pub times: Option<u32>,
-    /// How many that match are let pass before.
+    /// How many matching requests pass before.
     pub skip: u32,
     /// What is done.
     pub action: Action,
@@ -79,13 +79,13 @@ impl Rule {
         }
     }
 
-    /// The same, from the request of that number on, counted from 0.
+    /// The same, from the request with this number on, counted from 0.
     pub fn after(mut self, skip: u32) -> Self {
         self.skip = skip;
         self
     }
 
-    /// Answers with an error of S3.
+    /// Answers with an S3 error.
     pub fn error(method: &str, path: &str, times: Option<u32>, status: u16, code: &str) -> Self {
         let body = format!(
             "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>made by a test</Message></Error>"
@@ -104,18 +104,18 @@ impl Rule {
     }
 }
 
-/// A request that came.
+/// A request that was received.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// `PUT`.
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// The lines of its head, the names in lower case.
+    /// Its headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// How many bytes of its body were taken.
+    /// How many bytes of its body were read.
     pub body: u64,
-    /// How many bytes of the answer's body were given.
+    /// How many bytes of the answer's body were sent.
     pub answer: u64,
 }
 
@@ -130,9 +130,9 @@ impl Request {
 /// How slow it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Slowness {
-    /// What every round trip takes besides.
+    /// Added to every round trip.
     pub latency: Duration,
-    /// The most bytes a second in either direction of a connection; 0 is any number.
+    /// The most bytes a second in either direction of a connection; 0 means unlimited.
     pub rate: u64,
 }
 
@@ -165,7 +165,7 @@ impl Proxy {
                 let state = Arc::clone(&shared);
                 let _ = thread::spawn(move || {
                     thread::sleep(slowness.latency);
-                    // Either side may go away at any time.
+                    // Either side may close the connection at any time.
                     let _ = serve(&client, server, slowness, &state);
                     let _ = client.shutdown(Shutdown::Both);
                 });
@@ -179,7 +179,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Makes these faults from now on, and forgets all requests.
+    /// Applies these rules from now on, and forgets all requests.
     pub fn set_rules(&self, rules: Vec<Rule>) {
         *self.locked() = State {
             rules,
@@ -187,12 +187,12 @@ impl Proxy {
         };
     }
 
-    /// How many faults it has made since they were set.
+    /// How many faults it has caused since the rules were set.
     pub fn faults(&self) -> u64 {
         self.locked().faults
     }
 
-    /// How many requests it holds that the server has answered.
+    /// How many held requests the server has answered.
     pub fn held(&self) -> u64 {
         self.locked().held
     }
@@ -202,7 +202,7 @@ impl Proxy {
         self.locked().requests.clone()
     }
 
-    /// How many bytes of bodies have gone up and come down so far.
+    /// How many bytes of bodies have been uploaded and downloaded so far.
     pub fn bytes(&self) -> (u64, u64) {
         let requests = &self.locked().requests;
         (
@@ -271,7 +271,7 @@ impl Head {
     }
 }
 
-/// Lets bytes through no faster than a rate.
+/// Limits the rate of bytes.
 struct Pace {
     rate: u64,
     begin: Instant,
@@ -396,7 +396,7 @@ fn serve(
         let answer = loop {
             match Head::read(from_server)? {
                 None => return Ok(()),
-                // It has been told to go on already.
+                // The client has already been told to continue.
                 Some(answer) if answer.first.contains(" 100 ") => {}
                 Some(answer) => break answer,
             }
@@ -422,7 +422,7 @@ fn serve(
             continue;
         }
         let Some(length) = answer.length() else {
-            // To the end: what comes is passed on, and the connection is not used again.
+            // Passes on everything up to the end; the connection is not used again.
             let _ = pass(from_server, &mut to_client, u64::MAX, &mut pace, see);
             return Ok(());
         };
@@ -579,10 +579,10 @@ fn pass_chunks(
     }
 }
 
-/// Until the client gives up: it closes its side.
+/// Waits until the client closes its side.
 fn wait_for_end(client: &TcpStream) {
     let mut scratch = vec![0; STEP];
-    // More than the system's buffers hold is not taken while it stalls.
+    // Reads nothing, so that the client stalls once the system's buffers are full.
     loop {
         match client.peek(&mut scratch) {
             Ok(0) | Err(_) => return,

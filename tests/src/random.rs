@@ -1,11 +1,11 @@
-//! Numbers that look random, and are the same for the same seed.
+//! Pseudorandom numbers, the same for the same seed.
 
 /// A generator (xorshift64*).
 #[derive(Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// One of its own for each seed, but for the seeds 2n and 2n + 1.
+    /// A different generator for each seed, except that the seeds 2n and 2n + 1 give the same.
     pub fn new(seed: u64) -> Self {
         Self(seed | 1)
     }
@@ -23,14 +23,14 @@ impl Random {
         self.number() % limit
     }
 
-    /// The next one of these.
+    /// Chooses one of these.
     pub fn choose<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let index = self.below(items.len() as u64);
         &items[usize::try_from(index).unwrap()]
     }
 }
 
-/// What `variable` says in the environment, or else the clock.
+/// The seed in the environment variable `variable`, or else one from the clock.
 pub fn seed(variable: &str) -> u64 {
     match std::env::var(variable) {
         Ok(seed) => seed.parse().unwrap(),

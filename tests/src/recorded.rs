@@ -1,4 +1,4 @@
-//! What was recorded of the older suite (`fixtures/contract`), and how these commands are run in the same way.
+//! The recordings of the older suite (`fixtures/contract`), and running these commands in the same way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,35 +15,35 @@ use crate::{METADATA_ENDPOINT, NO_METADATA, Outcome, command_path, folder, golde
 /// Why cases differ, and the cases. Each reason is a line of docs/compatibility.md.
 pub type Meant = &'static [(&'static str, &'static [&'static str])];
 
-/// What a run did, as far as it is compared.
+/// What is compared of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
     /// The exit code.
     pub code: i32,
     /// Standard output, masked.
     pub stdout: String,
-    /// What is on standard error: `usage`, `error`, `other` or nothing.
+    /// The kind of text on standard error: `usage`, `error`, `other` or nothing.
     pub kind: &'static str,
-    /// Files that are new.
+    /// New files.
     pub new: Vec<String>,
-    /// Files that are other than before.
+    /// Changed files.
     pub changed: Vec<String>,
-    /// Files that are gone.
+    /// Deleted files.
     pub gone: Vec<String>,
-    /// What the case's own look at the result printed.
+    /// The output of the case's own probe of the result.
     pub probe: String,
-    /// What the buckets hold, of cases with S3.
+    /// The contents of the buckets, for cases with S3.
     pub buckets: Value,
 }
 
-/// What differs in many cases in the same way, taken out of both sides. Each reason is a line of docs/compatibility.md.
+/// Differences that occur in many cases, which are removed from both sides. Each reason is a line of docs/compatibility.md.
 pub const EVERYWHERE: &[&str] = &[
     "The volume is never written to",
     "Top-level dot files of the volume are copied",
-    "The image is mounted where nobody else sees it",
+    "The image is mounted where no other process sees it",
 ];
 
-/// Takes out what differs [everywhere](EVERYWHERE).
+/// Removes what differs [everywhere](EVERYWHERE).
 pub fn leveled(mut found: Found) -> Found {
     found.changed.retain(|name| name != "vol.fs");
     found.probe = found.probe.replace(".\n./.dotfile\n", ".\n");
@@ -60,23 +60,23 @@ pub fn leveled(mut found: Found) -> Found {
     found
 }
 
-/// Lines that are said in addition, on standard error. Each reason is a line of docs/compatibility.md.
+/// Additional lines on standard error. Each reason is a line of docs/compatibility.md.
 pub const ADDED: &[(&str, &str)] = &[
     (
-        "What the filter takes out is said on standard error",
+        "What the filter leaves out is reported on standard error",
         "Left out ",
     ),
     (
-        "Keys on the command line are warned of",
+        "Keys on the command line cause a warning",
         "Others on this machine can see the keys",
     ),
     (
-        "A certificate of yours that has expired, or is not valid yet, is warned of on standard error",
+        "If your certificate has expired or is not valid yet, a warning on standard error says so",
         "WARNING: the certificate ",
     ),
 ];
 
-/// Lines on standard error that are not said here. Each reason is a line of docs/compatibility.md.
+/// The older suite's lines on standard error that are not printed here. Each reason is a line of docs/compatibility.md.
 pub const NOT_SAID: &[(&str, &str)] = &[
     (
         "--url is not deprecated",
@@ -84,7 +84,7 @@ pub const NOT_SAID: &[(&str, &str)] = &[
     ),
     ("--url is not deprecated", "Region determined to be "),
     (
-        "The location that follows from the region is not said",
+        "The location that follows from the region is not printed",
         "No location specified, setting location to conform",
     ),
 ];
@@ -104,7 +104,7 @@ fn kind(stderr: &str) -> &'static str {
     }
 }
 
-/// Masks what is another one in every run: loop devices, and the table of file systems, which the record leaves out.
+/// Masks what differs in every run: loop devices, and the table of file systems, which the record leaves out.
 fn without_numbers(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut is_table = false;
@@ -128,7 +128,7 @@ fn without_numbers(text: &str) -> String {
     lines.concat()
 }
 
-/// Every file and folder below a folder, with what shows that it was changed.
+/// Every file and folder below a folder, with values that show whether it was changed.
 fn tree(root: &Path) -> BTreeMap<String, (u64, i64, i64)> {
     fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, (u64, i64, i64)>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -149,10 +149,10 @@ fn tree(root: &Path) -> BTreeMap<String, (u64, i64, i64)> {
     found
 }
 
-/// What a case's command finds around it.
+/// The environment of a case's command.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings<'a> {
-    /// Where instance metadata is.
+    /// The address of the instance metadata service.
     pub metadata: &'a str,
     /// What `$URL` stands for.
     pub url: &'a str,
@@ -167,16 +167,16 @@ impl Default for Surroundings<'_> {
     }
 }
 
-/// Runs a case in a folder of its own.
+/// Runs a case in its own folder.
 ///
 /// # Panics
-/// If what comes before and after the command does not work.
+/// If the commands before or after it fail.
 pub fn run_case(case: &Value, surroundings: Surroundings<'_>) -> Found {
     let _names = case.to_string().contains("/tmp/").then(TmpNames::take);
     let (work, for_all) = (folder(), folder());
     let root = work.path();
     let is_nobody = case["as_user"] == "nobody";
-    // Somebody else cannot read what is in root's folders.
+    // Another user cannot read root's folders.
     let keys = if is_nobody {
         let copies = for_all.path().join("keys");
         let copy = format!("cp -r '{}' keys; chmod -R a+rX .", golden("keys").display());
@@ -245,14 +245,14 @@ pub fn run_case(case: &Value, surroundings: Surroundings<'_>) -> Found {
     let stdin = child.stdin.take().unwrap();
     let kept = match case["stdin"].as_str() {
         Some("hang") => Some(stdin),
-        // A process of Rust's finds /dev/null where a descriptor is closed.
+        // A Rust process opens /dev/null in place of a closed descriptor.
         None | Some("eof" | "closed") => {
             drop(stdin);
             None
         }
         Some(answers) => {
             let mut stdin = stdin;
-            // Where nothing is asked, nothing reads it.
+            // Fails if the command asks nothing and so does not read it.
             let _ = stdin.write_all(answers.as_bytes());
             None
         }
@@ -301,7 +301,7 @@ pub fn run_case(case: &Value, surroundings: Surroundings<'_>) -> Found {
     }
 }
 
-/// Runs cases that wait, for an answer or before they try again, all at once: what was recorded, what was found.
+/// Runs cases that wait, for an answer or between tries, all at once. Returns what was recorded, what was found, and the case.
 pub fn run_side_by_side(cases: Vec<Value>) -> Vec<(Found, Found, Value)> {
     let run = |case: Value| {
         let found = run_case(&case, Surroundings::default());
@@ -315,7 +315,7 @@ pub fn run_side_by_side(cases: Vec<Value>) -> Vec<(Found, Found, Value)> {
     results.collect()
 }
 
-/// What was recorded of a case.
+/// What was recorded for a case.
 pub fn recorded(case: &Value) -> Found {
     let list = |name: &str| {
         let list = case[name].as_array().cloned().unwrap_or_default();
@@ -333,7 +333,7 @@ pub fn recorded(case: &Value) -> Found {
     }
 }
 
-/// The cases of a file of `fixtures/contract` that are of these commands.
+/// The cases of these commands in a file of `fixtures/contract`.
 pub fn cases(file: &str, commands: &[&str]) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fixtures/contract")
@@ -346,10 +346,10 @@ pub fn cases(file: &str, commands: &[&str]) -> Vec<Value> {
         .collect()
 }
 
-/// Compares what was found with what was recorded: equal, or different as it is meant.
+/// Compares what was found with what was recorded: they must be equal, or the case must be meant to differ.
 ///
 /// # Panics
-/// Where it is neither; and where a case that is meant to differ does not.
+/// If neither is true, or if a case that is meant to differ does not.
 pub fn compare(results: impl IntoIterator<Item = (Found, Found, Value)>, meant: Meant) {
     let mut wrong = Vec::new();
     let mut differing = BTreeSet::new();
@@ -375,10 +375,10 @@ pub fn compare(results: impl IntoIterator<Item = (Found, Found, Value)>, meant: 
     );
 }
 
-/// Every reason is a line of docs/compatibility.md.
+/// Checks that every reason is a line of docs/compatibility.md.
 ///
 /// # Panics
-/// Where one is not.
+/// If one is not.
 pub fn check_reasons(meant: Meant) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
     let table = fs::read_to_string(path).unwrap().replace('`', "");

@@ -1,4 +1,4 @@
-//! What was recorded of the older suite with an S3 server (`fixtures/contract/s3.jsonl`), run in the same way.
+//! The recordings of the older suite with an S3 server (`fixtures/contract/s3.jsonl`), and running them in the same way.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::proxy::{Action, Proxy, Rule, Slowness};
 use crate::recorded::{Found, Surroundings, recorded, run_case};
 use crate::{golden, text};
 
-/// Puts into the server what was there before a case; gives the faults.
+/// Fills the server with a case's initial contents, and returns the faults.
 fn prepare(case: &Value, moto: &mut Moto, url: &str) -> Vec<Rule> {
     let _ = moto.call("reset", &[]);
     let mut rules = Vec::new();
@@ -69,7 +69,7 @@ fn prepare(case: &Value, moto: &mut Moto, url: &str) -> Vec<Rule> {
 
 fn rule(fault: &Value, url: &str) -> Rule {
     let host = url.strip_prefix("http://").unwrap();
-    // Where the recorded server was.
+    // The address of the recorded server.
     let here = |text: &str| text.replace("127.0.0.1:5056", host);
     let times = u32::try_from(fault["times"].as_i64().unwrap()).ok();
     let kind = fault["type"].as_str().unwrap_or("application/xml");
@@ -89,7 +89,7 @@ fn rule(fault: &Value, url: &str) -> Rule {
     )
 }
 
-/// The recorded server was also at the port that no URL names.
+/// Adds the port to URLs without one, because the recorded server also listened on the default port.
 fn at_our_port(case: &Value, url: &str) -> Value {
     let mut case = case.clone();
     let port = url.rsplit(':').next().unwrap();
@@ -111,7 +111,7 @@ fn with_buckets(mut found: Found, moto: &mut Moto, before: &Value) -> Found {
     found
 }
 
-/// Runs cases, each with the buckets that were there before it and the faults of the server: what was recorded, what was found.
+/// Runs cases, each with its initial buckets and the server's faults. Returns what was recorded, what was found, and the case.
 pub fn run_with_server(cases: Vec<Value>) -> Vec<(Found, Found, Value)> {
     let mut moto = Moto::start();
     let proxy = Proxy::start(moto.address, Slowness::default());

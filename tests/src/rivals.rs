@@ -1,4 +1,4 @@
-//! Runs that publish the same bundle in the same folder at the same time, and some of which are killed meanwhile.
+//! Runs that publish the same bundle in the same folder at the same time, some of which are killed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,11 @@ use crate::mounts::Mount;
 use crate::traces::assert_no_trace;
 use crate::{bundle, bundling, command, folder, names, sha1};
 
-/// The sizes in bytes of the images, by which their bundles are told apart: they have 1, 2, 3 and 2 parts. The first one is the
-/// older bundle's.
+/// The sizes of the images in bytes, which distinguish their bundles: they have 1, 2, 3 and 2 parts. The first one is the older bundle's.
 const SIZES: [usize; 4] = [3 << 20, 12 << 20, 22 << 20, 11 << 20];
 
-/// Where a run can be killed while it publishes and before its bundle is complete: a system call and how often it is made by then.
-/// `renameat` moves the journal and older files, `renameat2` gives new ones their names; the last of eight syncs comes after the
+/// Where a run can be killed while it publishes and before its bundle is complete: a system call, and how often it is made until then.
+/// `renameat` moves the journal and older files, `renameat2` gives new files their names; the last of eight syncs comes after the
 /// manifest.
 const MOMENTS: [(&str, u64); 3] = [("renameat", 4), ("renameat2", 2), ("fsync", 7)];
 
@@ -29,7 +28,7 @@ pub struct Rivals {
     _work: tempfile::TempDir,
 }
 
-/// What became of a round.
+/// The result of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Round {
     /// How many runs were killed before their end.
@@ -37,7 +36,7 @@ pub struct Round {
 }
 
 impl Rivals {
-    /// Makes the images, and the bundle that is there before.
+    /// Makes the images, and the older bundle.
     pub fn prepare() -> Self {
         let work = folder();
         let images: Vec<PathBuf> = (0..SIZES.len())
@@ -63,9 +62,9 @@ impl Rivals {
     }
 }
 
-/// Starts three runs of one name in one folder, of which two are killed while they publish, if they come that far; lets the
-/// sweepers end, and fails unless the last run that ended well has its whole bundle there, and nothing else is. The same `seed`
-/// chooses the same calls for the kills.
+/// Starts three runs of one name in one folder, two of which are killed while they publish, if they get that far. Waits for the sweepers,
+/// and fails unless the folder has exactly the whole bundle of the last successful run. The same `seed` chooses the same calls for the
+/// kills.
 pub fn round(rivals: &Rivals, seed: u64) -> Round {
     let destination = folder();
     for name in names(&rivals.older) {
@@ -110,7 +109,7 @@ pub fn round(rivals: &Rivals, seed: u64) -> Round {
     Round { killed }
 }
 
-/// Fails unless the folder holds this one bundle, whole, and nothing else; gives the size in bytes of the bundle's image.
+/// Fails unless the folder has exactly this bundle, whole. Returns the size of the bundle's image in bytes.
 pub fn whole_bundle(folder: &Path, name: &str) -> u64 {
     let manifest = format!("{name}.manifest.xml");
     let parsed = ParsedManifest::load(&folder.join(&manifest)).unwrap();

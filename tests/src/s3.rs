@@ -1,4 +1,4 @@
-//! S3 servers of the tests' own, and a small bundle to send to them.
+//! S3 servers for tests, and a small bundle to send to them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::moto::Moto;
 use crate::{Outcome, command, golden, key, names, outcome};
 
-/// A server with an empty store of its own.
+/// A server with an empty store.
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
@@ -27,7 +27,7 @@ impl Server {
         Self { address, store }
     }
 
-    /// Makes a bucket, and gives its folder.
+    /// Makes a bucket, and returns its folder.
     pub fn bucket(&self, name: &str) -> PathBuf {
         let folder = self.store.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
@@ -43,7 +43,7 @@ impl Server {
 /// The bucket of most tests.
 pub const BUCKET: &str = "bundles.test";
 
-/// Twelve parts, 1,800 bytes each but the last.
+/// A folder with twelve parts of 1,800 bytes each, except the last.
 pub fn small_parts() -> PathBuf {
     golden("bundles/unbundle-variants/small-parts-12")
 }
@@ -59,7 +59,7 @@ pub fn private_key() -> String {
     key("user2048.key").to_str().unwrap().to_owned()
 }
 
-/// The bundle's files, without what a server may keep beside them.
+/// The bundle's files, without the server's metadata beside them.
 pub fn bundle_files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files: BTreeMap<_, _> = names(folder)
         .into_iter()
@@ -88,7 +88,7 @@ pub fn ok(mut command: Command) -> Outcome {
     result
 }
 
-/// As the person of moto, who needs no right keys.
+/// Runs a command against moto, which accepts any keys.
 pub fn for_moto(moto: &Moto, name: &str, bucket: &str, more: &[&str]) -> Outcome {
     let url = format!("http://{}", moto.address);
     let mut arguments = vec!["-b", bucket, "--url", &url, "--batch", "-a", "x", "-s", "y"];

@@ -1,11 +1,11 @@
-//! Comparing bytes, so that a failure can be read.
+//! Compares bytes, with readable failures.
 
 use std::collections::BTreeMap;
 
 /// How many bytes are shown on either side of the first that differs.
 const SHOWN: usize = 16;
 
-/// Fails if bytes are not the expected ones, with the first line that differs of a text, or the first place of anything else.
+/// Fails if bytes are not the expected ones, and shows the first line that differs in text, or the first position in anything else.
 ///
 /// # Panics
 /// If they differ.
@@ -16,7 +16,7 @@ pub fn assert_same_bytes(found: &[u8], expected: &[u8]) {
     }
 }
 
-/// The same of files: names and contents, as [`crate::contents`] gives them.
+/// The same for files: names and contents, as returned by [`crate::contents`].
 ///
 /// # Panics
 /// If a file is missing, is new or differs.

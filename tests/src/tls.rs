@@ -1,4 +1,4 @@
-//! TLS in front of a server, with an authority that only the test knows; and a proxy that makes tunnels.
+//! TLS in front of a server, with a certificate authority that only the test knows; and a tunnelling proxy.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -34,7 +34,7 @@ pub fn terminate(server: SocketAddr, folder: &Path) -> SocketAddr {
                 continue;
             };
             let _ = thread::spawn(move || {
-                // A client that does not trust the certificate goes away.
+                // A client that does not trust the certificate closes the connection.
                 let Ok(mut client) = acceptor.accept(client) else {
                     return;
                 };
@@ -46,7 +46,7 @@ pub fn terminate(server: SocketAddr, folder: &Path) -> SocketAddr {
     address
 }
 
-/// Passes on what either side says, each being looked at in turn.
+/// Passes on what either side sends, checking each in turn.
 fn exchange(client: &mut SslStream<TcpStream>, server: &mut TcpStream) {
     let moment = Some(Duration::from_millis(5));
     client.get_ref().set_read_timeout(moment).unwrap();
@@ -55,7 +55,7 @@ fn exchange(client: &mut SslStream<TcpStream>, server: &mut TcpStream) {
     while step(client, server, &mut buffer) && step(server, client, &mut buffer) {}
 }
 
-/// Whether both are still there.
+/// Passes on some bytes; false when either side has closed the connection.
 fn step(from: &mut impl Read, to: &mut impl Write, buffer: &mut [u8]) -> bool {
     match from.read(buffer) {
         Ok(0) => false,
@@ -64,7 +64,7 @@ fn step(from: &mut impl Read, to: &mut impl Write, buffer: &mut [u8]) -> bool {
     }
 }
 
-/// A proxy that leads every tunnel to `server`, and notes the names that it was asked for.
+/// A proxy that connects every tunnel to `server`, and records the requested names.
 pub fn tunnels(server: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

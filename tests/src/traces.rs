@@ -1,4 +1,4 @@
-//! What a run may leave behind.
+//! What a run could leave behind.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::names;
 
-/// How long the kernel may take to clear a killed run's mounts and loop devices away.
+/// How long the kernel may take to remove a killed run's mounts and loop devices.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Loop devices whose file is in `folder`, mounts of it or of an image, and private folders in it.
@@ -28,7 +28,7 @@ fn traces(folder: &Path) -> Vec<String> {
     found
 }
 
-/// What a run that has ended has left of its work in `folder` or on the machine, without what `may_stay`.
+/// What a run that has ended left in `folder` or on the machine, without what `may_stay`.
 pub fn left_behind(
     folder: &Path,
     patience: Duration,
@@ -46,7 +46,7 @@ pub fn left_behind(
     }
 }
 
-/// Fails if a run that has ended has left anything of its work in `folder` or on the machine.
+/// Fails if a run that has ended left anything in `folder` or on the machine.
 pub fn assert_no_trace(folder: &Path) {
     let found = left_behind(folder, PATIENCE, |_| false);
     assert!(found.is_empty(), "left behind: {found:?}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::mounts::Mount;
 use crate::shell;
 
-/// A few files as a root volume has them.
+/// Fills a folder with a few files like those of a root volume.
 pub fn fill(root: &Path) {
     let script = "mkdir -p etc home/u/.ssh dev proc sys mnt media run tmp var; chmod 1777 tmp
         echo host > etc/hostname; echo '# old' > etc/fstab; echo top > .dotfile
@@ -17,8 +17,8 @@ pub fn fill(root: &Path) {
     let _ = shell(script, root);
 }
 
-/// In what the files of an image (without partitions) are not those of the volume, as rsync lists it: nothing, but for those
-/// that the filter takes out and the mount points.
+/// The differences between an image (without partitions) and its volume, as rsync lists them, except files that the filter leaves out, and
+/// mount points.
 pub fn differences(volume: &Path, image: &Path) -> String {
     let mounted = Mount::of_image(image, 0, "");
     let left_out = [

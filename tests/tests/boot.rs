@@ -1,4 +1,4 @@
-//! Images boot: Debian goes through `ec2-bundle-vol` and `ec2-unbundle`, and QEMU starts what comes out. `make test-boot` runs these
+//! Images boot: `ec2-bundle-vol` and `ec2-unbundle` process a Debian, and QEMU starts the resulting image. `make test-boot` runs these
 //! tests, which take minutes and need root, QEMU and the root file system of `scripts/boot-root`.
 
 use std::fs;
@@ -9,10 +9,10 @@ use end_to_end::mounts::Mount;
 use end_to_end::traces::assert_no_trace;
 use end_to_end::{Outcome, bundling_volume, clone_volume, folder, key, outcome, run, shell};
 
-/// What a unit of the volume prints on the serial console before it switches the machine off.
+/// What a unit on the volume prints on the serial console before it switches the machine off.
 const MARKER: &str = "IMAGE-HAS-BOOTED";
 
-/// Under software emulation a boot takes half a minute; this long it may take on a machine that has other work.
+/// A boot takes half a minute under software emulation. This leaves room for a busy machine.
 const SECONDS: &str = "900";
 
 fn cache() -> PathBuf {
@@ -37,7 +37,7 @@ enum Loader {
     Outside,
 }
 
-/// A volume with Debian as an instance has it. On btrfs the root is a subvolume.
+/// A volume with Debian, like an instance's. On btrfs, the root is a subvolume.
 struct Volume {
     whole: Mount,
     subvolume: Option<tempfile::TempDir>,
@@ -129,7 +129,7 @@ impl Drop for Volume {
     }
 }
 
-/// Starts a machine with an image as its disk, and gives what it printed.
+/// Starts a machine with an image as its disk, and returns what it printed.
 fn start(image: &Path, more: &[String]) -> String {
     let mut qemu = Command::new("timeout");
     let _ = qemu
@@ -156,7 +156,7 @@ fn start(image: &Path, more: &[String]) -> String {
     format!("{stdout}{stderr}")
 }
 
-/// Bundles a volume, unbundles it, starts it, and looks at what its root is then.
+/// Bundles a volume, unbundles it, boots it, and checks its root.
 fn assert_boots(mkfs: &str, partition: &str, loader: Loader, root: &str) {
     let volume = Volume::new(mkfs, loader);
     let (bundle, unbundled) = (folder(), folder());
@@ -220,7 +220,7 @@ fn assert_boots(mkfs: &str, partition: &str, loader: Loader, root: &str) {
         Vec::new()
     };
     let printed = start(&unbundled.path().join("image"), &more);
-    // A prompt to log in may stand before it in its line.
+    // A login prompt may precede it in its line.
     let marked = |line: &'_ str| line.find(MARKER).map(|at| line[at..].trim().to_owned());
     assert_eq!(
         printed.lines().find_map(marked),

@@ -1,5 +1,5 @@
-//! Command lines as Packer's `amazon-instance` builder, rubber and AWS's guide write them, by a shell, on a volume and with S3 servers of
-//! the test's own. What they all leave out, and no test can do without, is which volume (`-v`) and which server.
+//! Command lines of Packer's `amazon-instance` builder, rubber and AWS's guide, run by a shell on a test volume and with test S3 servers.
+//! Only the volume (`-v`) and the server are added.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use end_to_end::{
 };
 use tempfile::TempDir;
 
-/// An instance: its volume, its metadata, S3, and a folder in which the commands and `sudo` are found.
+/// An instance: its volume, its metadata, S3, and a folder with the commands and `sudo`.
 struct Instance {
     volume: Mount,
     metadata: Service,
@@ -53,7 +53,7 @@ impl Instance {
         let certificates = root.join("etc/ec2/amitools");
         fs::create_dir_all(&certificates).unwrap();
         let _ = fs::copy(key("ec2.crt"), certificates.join("cert-ec2.pem")).unwrap();
-        // What matters of sudo: its options, and then the command.
+        // As much of sudo as matters: options, then the command.
         let sudo = root.join("bin/sudo");
         let script =
             "#!/bin/sh\nwhile :; do case $1 in -*) shift ;; *) exec \"$@\" ;; esac; done\n";
@@ -69,13 +69,13 @@ impl Instance {
         }
     }
 
-    /// Runs a line as a shell does, with `$W` for the folder; it must succeed.
+    /// Runs a line in a shell, with `$W` for the folder; it must succeed.
     fn run(&self, line: &str) -> Outcome {
         let bundler = command_path("ec2-bundle-vol");
         let commands = bundler.parent().unwrap().display();
         let path = std::env::var("PATH").unwrap();
         let work = self.work.path();
-        // Where the builders mean the root volume and AWS.
+        // The builders mean the root volume and AWS.
         let line = line
             .replace("ec2-bundle-vol ", "ec2-bundle-vol -v $VOLUME -s 96 ")
             .replace("-b my.bucket", "--url $S3 -b my.bucket");
@@ -110,8 +110,8 @@ impl Instance {
     }
 }
 
-/// `bundle_vol_command` and `bundle_upload_command`, as they are if a template does not say otherwise. The shell makes several words of
-/// `x509/*`: the first is excluded, the others belong to no option.
+/// The default `bundle_vol_command` and `bundle_upload_command`. The shell expands `x509/*` to several words: the first is excluded, the
+/// others belong to no option.
 #[test]
 fn packers_lines_work_as_they_are() {
     let mut instance = Instance::new();
@@ -153,11 +153,11 @@ fn packers_lines_work_as_they_are() {
     );
 }
 
-/// With a partition table, as templates for hardware-virtual instances have it, and with the token of temporary credentials.
+/// With a partition table, as in templates for hardware-virtual instances, and with the token of temporary credentials.
 #[test]
 fn packers_lines_work_with_a_partition_and_a_token() {
     let instance = Instance::new();
-    // The tests' volume has no boot loader to put into a partition table.
+    // The test volume has no boot loader, which a partitioned image needs.
     let _ = instance.run(
         "sudo -i -n ec2-bundle-vol -k $W/x509/pk.pem -u 123456789012 -c $W/x509/cert.pem -r x86_64 -e $W/x509 -d $W/out -p image \
          --batch --no-filter -P none",
@@ -180,7 +180,7 @@ fn rubbers_lines_work_as_they_are() {
     assert_eq!(instance.keys(), "[]");
 }
 
-/// The lines of the EC2 user guide's reference for these commands, whole or with the options cut as people write them.
+/// The lines of the EC2 user guide's reference for these commands, in full or with options abbreviated as people write them.
 #[test]
 fn the_lines_of_awss_guide_work_as_they_are() {
     let instance = Instance::new();

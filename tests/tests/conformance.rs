@@ -1,5 +1,5 @@
-//! Command lines that were run against the older suite, run against these commands: the same exit code, the same output, the same
-//! kind of error, the same files. What is meant to differ is in a table, with its reason (docs/compatibility.md).
+//! Runs command lines that were recorded with the older suite, and compares exit code, output, kind of error and files. What is meant to
+//! differ is in a table, with its reason (docs/compatibility.md).
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const COMMANDS: [&str; 4] = [
 /// Why a case differs, and the cases. Each reason is a line of docs/compatibility.md.
 const MEANT: Meant = &[
     (
-        "Help and manual are in our own words",
+        "Help and manual have their own texts",
         &[
             "bundle-image/help",
             "bundle-image/h",
@@ -61,7 +61,7 @@ const MEANT: Meant = &[
         ],
     ),
     (
-        "Names and paths go through no shell",
+        "Names and paths are never passed to a shell",
         &[
             "bundle-image/prefix-space",
             "bundle-image/prefix-amp",
@@ -74,7 +74,7 @@ const MEANT: Meant = &[
         ],
     ),
     (
-        "Existing files are not deleted, stale parts are",
+        "Existing files are not deleted, except stale parts",
         &[
             "bundle-image/prefix-exists-in-dest",
             "bundle-image/dest-exists-files",
@@ -111,7 +111,7 @@ const MEANT: Meant = &[
         &["bundle-image/ec2cert-default"],
     ),
     (
-        "A failed pipeline is an ERROR: line",
+        "A failed pipeline is reported in an ERROR: line",
         &[
             "bundle-image/dest-unwritable",
             "bundle-image/image-unreadable",
@@ -130,7 +130,7 @@ const MEANT: Meant = &[
         &["unbundle/pipe-name-taken", "unbundle/pipe-name-is-dir"],
     ),
     (
-        "A folder that is no mount point can be bundled",
+        "A folder that is not a mount point can be bundled",
         &["bundle-vol/plain-directory"],
     ),
     (
@@ -138,7 +138,7 @@ const MEANT: Meant = &[
         &["bundle-vol/partition-default"],
     ),
     (
-        "What cannot work is said before anything is made",
+        "What cannot work is reported before anything is made",
         &[
             "bundle-vol/size-zero",
             "bundle-vol/too-small",
@@ -146,7 +146,7 @@ const MEANT: Meant = &[
         ],
     ),
     (
-        "An image that failed does not stay",
+        "An incomplete image does not stay",
         &["bundle-vol/script-fails"],
     ),
     (
@@ -154,12 +154,12 @@ const MEANT: Meant = &[
         &["bundle-vol/dest-inside-volume"],
     ),
     (
-        "--debug says what is run on standard error only",
+        "--debug reports what is run on standard error only",
         &["bundle-vol/debug"],
     ),
 ];
 
-/// The manifest inherits the same, whichever version the service speaks.
+/// The manifest inherits the same with either version of the service.
 #[test]
 fn metadata_is_inherited_as_recorded() {
     let cases = cases("metadata.jsonl", &COMMANDS);
@@ -195,7 +195,7 @@ fn every_case_is_as_recorded_or_differs_as_meant() {
     let cases = cases("cases-detailed.jsonl", &COMMANDS);
     assert!(cases.len() > 240, "{}", cases.len());
     let mut threads = Vec::new();
-    // The cases that wait for an answer take half a minute each: they run beside the others.
+    // The cases that wait for an answer take half a minute each, so they run beside the others.
     let (waiting, quick): (Vec<_>, Vec<_>) =
         cases.into_iter().partition(|case| case["stdin"] == "hang");
     for case in waiting {

@@ -1,5 +1,5 @@
-//! The first list of command lines that were run against the older suite (`fixtures/contract/cases.jsonl`), run in the same way: words as a
-//! shell takes them, in a folder with keys, an image and bundles. What is meant to differ is in a table, with its reason.
+//! Runs the first list of command lines that were recorded with the older suite (`fixtures/contract/cases.jsonl`) in the same way: split by
+//! a shell, in a folder with keys, an image and bundles. What is meant to differ is in a table, with its reason.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,10 @@ use end_to_end::recorded::{
 use end_to_end::{command_path, outcome, text};
 use serde_json::{Value, json};
 
-/// Why a case differs, and the cases, called by their line in the file. Each reason is a line of docs/compatibility.md.
+/// Why a case differs, and the cases, identified by their line in the file. Each reason is a line of docs/compatibility.md.
 const MEANT: Meant = &[
     (
-        "Help and manual are in our own words",
+        "Help and manual have their own texts",
         &[
             "line 5", "line 6", "line 67", "line 69", "line 87", "line 88", "line 98", "line 105",
             "line 107", "line 113", "line 125", "line 131",
@@ -33,13 +33,13 @@ const MEANT: Meant = &[
         &["line 61", "line 62", "line 63", "line 66"],
     ),
     (
-        "What cannot work is said before anything is made",
+        "What cannot work is reported before anything is made",
         &["line 75"],
     ),
-    ("A question at the end of input means no", &["line 112"]),
+    ("The end of input answers a question with no", &["line 112"]),
 ];
 
-/// What is in the folder before each case, as the file's first line describes it.
+/// Fills the folder before each case, as the file's first line describes.
 const SETUP: &str = r#"
     mkdir out un bundle corrupt missing short home
     cp "$KEYS/user2048.key" pk.pem; cp "$KEYS/user2048.crt" cert.pem
@@ -56,7 +56,7 @@ const SETUP: &str = r#"
     mkdir -p home/etc/ec2/amitools; cp ec2.pem home/etc/ec2/amitools/cert-ec2.pem
 "#;
 
-/// The words of a command line, by the shell, with `$DIR` for the folder.
+/// The words of a command line, split by the shell, with `$DIR` for the folder.
 fn words(line: &str) -> Vec<String> {
     let script = format!("printf '%s\\n' {line}");
     let mut shell = Command::new("bash");
@@ -67,7 +67,7 @@ fn words(line: &str) -> Vec<String> {
     }
 }
 
-/// The lines as cases of the later lists: what was recorded of them, and how they are run.
+/// The lines in the form of the later lists' cases.
 fn cases() -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/contract/cases.jsonl");
     let lines = fs::read_to_string(path).unwrap();
@@ -81,7 +81,7 @@ fn cases() -> Vec<Value> {
             }
             let files: Vec<&str> = case["files"].as_array().unwrap().iter().map(text).collect();
             let files: String = files.iter().map(|name| format!("{name}\n")).collect();
-            // Of help and manual only the first line was kept.
+            // Only the first line of help and manual was recorded.
             let is_first_line = !text(&case["stdout"]).contains('\n');
             json!({
                 "id": format!("line {}", index + 1),
@@ -101,7 +101,7 @@ fn cases() -> Vec<Value> {
         .collect()
 }
 
-/// Files elsewhere than in `out` and `un` were not recorded.
+/// Only files in `out` and `un` were recorded.
 fn without_files(found: Found) -> Found {
     let none = Vec::new;
     Found {

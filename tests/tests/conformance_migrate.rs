@@ -1,5 +1,5 @@
-//! Command lines that migrate bundles, run against the older suite with S3 and EC2 servers, run against these commands in the same way.
-//! What is meant to differ is in a table, with its reason (docs/compatibility.md).
+//! Runs command lines that migrate bundles, which were recorded with the older suite and S3 and EC2 servers, in the same way. What is
+//! meant to differ is in a table, with its reason (docs/compatibility.md).
 
 use end_to_end::moto::Moto;
 use end_to_end::recorded::{
@@ -14,7 +14,7 @@ const COMMANDS: [&str; 2] = ["ec2-migrate-manifest", "ec2-migrate-bundle"];
 /// Why a case differs, and the cases. Each reason is a line of docs/compatibility.md.
 const MEANT: Meant = &[
     (
-        "Help and manual are in our own words",
+        "Help and manual have their own texts",
         &[
             "migrate-manifest/help",
             "migrate-manifest/h",
@@ -23,7 +23,7 @@ const MEANT: Meant = &[
         ],
     ),
     (
-        "A backup is there only of a manifest that was migrated",
+        "A backup exists only if the manifest was migrated",
         &[
             "migrate-manifest/mapping-no-network",
             "migrate-manifest/mapping-given-both",
@@ -35,18 +35,21 @@ const MEANT: Meant = &[
     ),
 ];
 
-/// As [`MEANT`], of `ec2-migrate-bundle` with a server.
+/// As [`MEANT`], for `ec2-migrate-bundle` with a server.
 const MEANT_WITH_S3: Meant = &[
     (
-        "A bundle is looked at before anything of it is copied",
+        "A bundle is checked before any of it is copied",
         &["migrate/no-source-bucket", "migrate/source-part-missing"],
     ),
-    ("Buckets can be made in every region", &["migrate/location"]),
+    (
+        "Buckets can be created in every region",
+        &["migrate/location"],
+    ),
 ];
 
-/// As [`MEANT`], of `ec2-migrate-manifest` with EC2.
+/// As [`MEANT`], for `ec2-migrate-manifest` with EC2.
 const MEANT_WITH_EC2: Meant = &[(
-    "A backup is there only of a manifest that was migrated",
+    "A backup exists only if the manifest was migrated",
     &[
         "map/invalid-region",
         "map/source-not-found",
@@ -60,7 +63,7 @@ fn every_case_without_a_server_is_as_recorded_or_differs_as_meant() {
     let mut cases = cases("cases-detailed.jsonl", &COMMANDS);
     assert!(cases.len() > 45, "{}", cases.len());
     for case in &mut cases {
-        // Nothing leaves this machine, where the recorded runs found no name server.
+        // The recorded runs had no name server; here, too, no request may leave the machine.
         case["env"]["AWS_ENDPOINT_URL_EC2"] = "http://127.0.0.1:9".into();
     }
     compare(run_side_by_side(cases), MEANT);

@@ -1,5 +1,5 @@
-//! Command lines that were run against the older suite with an S3 server, run against these commands in the same way: the same exit
-//! code, output, kind of error, files and buckets. What is meant to differ is in a table, with its reason (docs/compatibility.md).
+//! Runs command lines that were recorded with the older suite and an S3 server, and compares exit code, output, kind of error, files and
+//! buckets. What is meant to differ is in a table, with its reason (docs/compatibility.md).
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const COMMANDS: [&str; 3] = [
 /// Why a case differs, and the cases. Each reason is a line of docs/compatibility.md.
 const MEANT: Meant = &[
     (
-        "Keys, names and paths are taken as they are",
+        "Keys, names and paths may contain any characters",
         &[
             "upload/key-prefix-special",
             "upload/manifest-space",
@@ -31,7 +31,7 @@ const MEANT: Meant = &[
         ],
     ),
     (
-        "A bundle is checked before anything of it is sent",
+        "A bundle is checked before any of it is sent",
         &[
             "upload/part-file-missing",
             "upload/part-file-missing-retry",
@@ -49,7 +49,7 @@ const MEANT: Meant = &[
         ],
     ),
     (
-        "Buckets can be made in every region",
+        "Buckets can be created in every region",
         &[
             "upload/location-new",
             "upload/location-eu-west-1",
@@ -57,11 +57,11 @@ const MEANT: Meant = &[
         ],
     ),
     (
-        "Requests in version 2 say no content type",
+        "Requests with signature version 2 have no content type",
         &["upload/sigv2", "upload/token-sigv2"],
     ),
     (
-        "A refusal is an error, in either version of the signature",
+        "A refusal is an error, with either signature version",
         &[
             "upload/403-first",
             "upload/403-always",
@@ -72,23 +72,23 @@ const MEANT: Meant = &[
         ],
     ),
     (
-        "Who may not ask for a bucket's location may still use it",
+        "Without permission to get a bucket's location, it can still be used",
         &["upload/403-location"],
     ),
     (
-        "What fails and may succeed is tried again, whatever it is",
+        "Every operation that may succeed later is retried",
         &["upload/create-409-retry"],
     ),
     (
-        "Redirects are followed to the place that they name",
+        "Redirects are followed, and requests signed for their target",
         &["upload/redirect-301-endpoint-localhost"],
     ),
     (
-        "A server of one's own is asked by its whole URL",
+        "Requests to another server use its whole URL",
         &["upload/virtual-host-port"],
     ),
     (
-        "A download gets its names when it is whole and verified",
+        "The files of a download get their names when all of them are verified",
         &[
             "download/part-missing",
             "download/corrupt-part",
@@ -113,10 +113,10 @@ const MEANT: Meant = &[
     ("Listings are read to their end", &["delete/over-1000"]),
 ];
 
-/// As [`MEANT`], of the cases without a server.
+/// As [`MEANT`], for the cases without a server.
 const MEANT_ALONE: Meant = &[
     (
-        "Help and manual are in our own words",
+        "Help and manual have their own texts",
         &[
             "upload-bundle/help",
             "upload-bundle/h",
@@ -130,23 +130,23 @@ const MEANT_ALONE: Meant = &[
         ],
     ),
     (
-        "Buckets can be made in every region",
+        "Buckets can be created in every region",
         &["upload-bundle/location-us-east-1"],
     ),
     (
-        "What fails and may succeed is tried again, whatever it is",
+        "Every operation that may succeed later is retried",
         &["upload-bundle/refused-retry"],
     ),
     (
-        "--debug says what is run on standard error only",
+        "--debug reports what is run on standard error only",
         &["upload-bundle/refused-debug"],
     ),
     (
-        "A server of one's own is asked by its whole URL",
+        "Requests to another server use its whole URL",
         &["upload-bundle/url-other-scheme"],
     ),
     (
-        "A question at the end of input means no",
+        "The end of input answers a question with no",
         &[
             "delete-bundle/manifest-eof",
             "delete-bundle/manifest-closed",
@@ -169,11 +169,11 @@ fn every_case_with_a_server_is_as_recorded_or_differs_as_meant() {
 fn every_case_without_a_server_is_as_recorded_or_differs_as_meant() {
     let cases = cases("cases-detailed.jsonl", &COMMANDS);
     assert!(cases.len() > 70, "{}", cases.len());
-    // Some wait for an answer, or try again and again.
+    // Some wait for an answer, or retry.
     compare(run_side_by_side(cases), MEANT_ALONE);
 }
 
-/// The recorded service left out what the real one always says of credentials, and the SDK wants.
+/// Adds fields that the real service always sends with credentials and the SDK requires, but that the recorded service left out.
 fn complete(answer: &str) -> String {
     match serde_json::from_str::<Value>(answer) {
         Ok(Value::Object(mut credentials)) => {
@@ -191,7 +191,7 @@ fn complete(answer: &str) -> String {
     }
 }
 
-/// The instance's role is used where no keys are given, and its region is compared with the bucket's.
+/// The instance's role is used if no keys are given, and its region is compared with the bucket's.
 #[test]
 fn the_instance_is_asked_as_recorded() {
     let mut moto = Moto::start();

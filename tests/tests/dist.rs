@@ -1,5 +1,5 @@
-//! What `make dist` packs: binaries that need nothing but an old C library, and packages from which all commands work in a new Debian.
-//! `make test-dist` runs these tests, which need root and the Debian of `scripts/dist-root`.
+//! The results of `make dist`: binaries that need only an old C library, and packages whose commands all work in a new Debian. `make
+//! test-dist` runs these tests, which need root and the Debian of `scripts/dist-root`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const COMMANDS: [&str; 11] = [
     "ec2-verify-bundle",
 ];
 
-/// Those without an AWS SDK, and the most bytes that they may have.
+/// The commands without an AWS SDK, and their size limit in bytes.
 const SMALL: [&str; 5] = [
     "ec2-ami-tools-version",
     "ec2-bundle-image",
@@ -35,10 +35,10 @@ const SMALL: [&str; 5] = [
 ];
 const SMALL_SIZE: u64 = 6_000_000;
 
-/// The C library of Amazon Linux 1, RHEL 7 and Ubuntu 14.04 at the least.
+/// The oldest supported C library, that of Amazon Linux 1, RHEL 7 and Ubuntu 14.04.
 const GLIBC: (u32, u32) = (2, 17);
 
-/// What is part of every C library since then.
+/// The libraries that are part of every C library since then.
 const LIBRARIES: [&str; 6] = [
     "libc.so.6",
     "ld-linux-x86-64.so.2",
@@ -64,7 +64,7 @@ fn package(end: &str) -> PathBuf {
     dist().join(name)
 }
 
-/// What the archive has, unpacked: its one folder.
+/// Unpacks the archive, and returns its only folder.
 fn unpacked(to: &Path) -> PathBuf {
     let _ = shell(&format!("tar -xf '{}'", package(".tar.gz").display()), to);
     let [name] = &names(to)[..] else {
@@ -150,7 +150,7 @@ fn the_rpm_has_the_same_and_replaces_the_older_packages() {
     has("--requires", "glibc >= 2.17");
 }
 
-/// Debian with the package in it and nothing else that it did not have.
+/// A minimal Debian in which only the package is installed.
 struct Debian {
     root: tempfile::TempDir,
 }
@@ -166,7 +166,7 @@ impl Debian {
         let script = format!("cp -a '{}/.' .; mkdir work", original.display());
         let _ = shell(&script, root.path());
         let debian = Self { root };
-        // A root directory that is a mount point, as every system has.
+        // The root directory must be a mount point, as on every system.
         let _ = shell("mount --bind . .", debian.root.path());
         let deb = debian.path("/package.deb");
         let _ = fs::copy(package(".deb"), deb).unwrap();
@@ -182,7 +182,7 @@ impl Debian {
         debian
     }
 
-    /// Where a path in it is outside.
+    /// The path on this machine of a path in it.
     fn path(&self, inside: &str) -> PathBuf {
         self.root.path().join(inside.trim_start_matches('/'))
     }
@@ -370,7 +370,7 @@ fn all_commands_work_from_the_package_in_a_new_debian() {
     let _ = debian.ok(&unbundle, &[]);
     let _ = shell("cmp disk back/disk", &debian.path("/work"));
 
-    // A volume, with the mke2fs that every Debian has.
+    // A volume; every Debian has mke2fs.
     let volume = Mount::new("64M", "mke2fs -q -F -t ext4");
     fill(&volume.path());
     let at = debian.path("/work/volume");

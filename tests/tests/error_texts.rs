@@ -5,7 +5,7 @@ use std::path::Path;
 
 use end_to_end::errors::{assert_as_recorded, recorded};
 
-/// The long options that a text names.
+/// The long options in a text.
 fn options(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
         .filter(|word| {
@@ -14,7 +14,7 @@ fn options(text: &str) -> impl Iterator<Item = &str> {
         })
 }
 
-/// What to do about an error is said with options that the command has.
+/// Advice about an error names only options that the command has.
 #[test]
 fn errors_name_only_options_of_the_command_that_prints_them() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,4 @@
-//! Whatever goes wrong or is interrupted: a clear error, nothing left behind, an older bundle untouched.
+//! Failures and interruptions: a clear error, nothing left behind, an older bundle untouched.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -140,7 +140,7 @@ fn a_destination_that_fills_up_keeps_the_older_bundle_and_nothing_else() {
     );
     assert_same_files(&contents_of_files(&destination), &before);
 
-    // The same on the way back.
+    // The same for unbundling.
     let bundled = folder();
     let manifest = bundle(&image, bundled.path(), &[]);
     let result = run("ec2-unbundle", &unbundling(&manifest, &destination));
@@ -153,7 +153,7 @@ fn a_destination_that_fills_up_keeps_the_older_bundle_and_nothing_else() {
     assert_same_files(&contents_of_files(&destination), &before);
 }
 
-/// A new ext4 file system has a folder that is not the test's.
+/// The contents of a folder without `lost+found`, which a new ext4 file system has.
 fn contents_of_files(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     let lost = folder.join("lost+found");
     if lost.is_dir() {
@@ -217,7 +217,7 @@ fn a_signal_ends_a_question_too() {
     assert_eq!(names(work.path()), ["image"]);
 }
 
-/// Kills both commands at random moments. What is left looks like nothing, and the next run takes it away.
+/// Kills both commands at various moments. What is left cannot be mistaken for a result, and the next run removes it.
 #[test]
 fn after_kill_9_nothing_looks_like_a_part_or_an_image() {
     let work = folder();
@@ -239,7 +239,7 @@ fn after_kill_9_nothing_looks_like_a_part_or_an_image() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        // Spread over what the command takes; where exactly does not matter.
+        // Spread over the command's run time; the exact moments do not matter.
         sleep(Duration::from_millis(round * 7));
         let _ = child.kill();
         if child.wait().unwrap().success() {
@@ -296,7 +296,7 @@ fn two_runs_at_once_in_one_folder_do_not_disturb_each_other() {
     assert_eq!(names(destination.path()).len(), 2 + 8);
 }
 
-/// All that can be known beforehand is said before the image is read: here it cannot be read, and that is never what is said.
+/// Everything that can be known in advance is reported before the image is read: here reading would fail, and that is never reported.
 #[test]
 fn what_is_wrong_with_keys_and_options_is_said_before_the_image_is_read() {
     let work = folder();
@@ -447,7 +447,7 @@ fn what_a_bundle_is_made_of_is_not_replaced_by_it() {
     );
     assert_eq!(names(work.path()), ["disk.part.7"]);
 
-    // Whoever made the bundle chose the image's name.
+    // The image's name comes from the bundle.
     let destination = folder();
     let private_key = destination.path().join("image");
     let _ = fs::copy(key("user2048.key"), &private_key).unwrap();

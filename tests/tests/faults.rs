@@ -1,11 +1,11 @@
-//! A sample of what `make faults` does: system calls made to fail, and commands killed at them.
+//! A sample of `make faults`: system calls that are made to fail, and commands that are killed at them.
 
 use end_to_end::faults::sweep;
 
-/// Some of these do not come again, and do not count.
+/// Some of these calls are not made again, and do not count.
 const TOTAL: usize = 240;
 
-/// The same places in every run, as far as the threads take turns alike.
+/// Chooses the same places in every run, as far as threads are scheduled alike.
 const SEED: u64 = 1;
 
 #[test]

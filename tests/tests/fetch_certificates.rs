@@ -1,4 +1,4 @@
-//! `fetch-ec2-certificates` installs EC2's certificates and no others.
+//! `fetch-ec2-certificates` installs only EC2's certificates.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -28,7 +28,7 @@ fn fetch(script: &Path, zip: &Path, directory: &Path) -> Outcome {
 fn fetch_with(script: &Path, zip: &Path, directory: &Path, more: &[&str], answer: &str) -> Outcome {
     let folder = zip.parent().unwrap();
     fs::write(folder.join("answer"), answer).unwrap();
-    // Its temporary folder is where a test can see that it goes.
+    // Its temporary folder is in the test's folder, so that the test can see whether it is removed.
     let result = outcome(
         Command::new(script)
             .arg("--directory")
@@ -42,7 +42,7 @@ fn fetch_with(script: &Path, zip: &Path, directory: &Path, more: &[&str], answer
     result
 }
 
-/// Makes a certificate for nobody in this folder.
+/// Makes a certificate in this folder.
 fn made(file: &str, folder: &Path) {
     let _ = shell(
         &format!(
@@ -64,16 +64,16 @@ fn fingerprint(path: &Path) -> String {
     printed.split_once('=').unwrap().1.to_owned()
 }
 
-/// The fingerprints that the program knows, of [`FILES`].
+/// The program's known fingerprints of [`FILES`].
 const KNOWN: [&str; 3] = [
     "F5:70:7A:ED:B5:42:51:79:8F:6B:BC:C1:A1:0A:9C:FD:1F:21:FC:69:90:9E:A1:27:63:19:AA:2F:09:8E:47:90",
     "49:56:F9:66:C8:A0:E7:5D:22:B9:B2:34:42:95:94:64:46:8F:20:A6:76:01:0C:E8:23:B4:59:92:E1:22:F7:A9",
     "84:80:E2:B6:0A:0E:51:3C:32:2E:04:60:1F:81:A5:FF:67:A9:CA:D5:53:89:92:5C:6C:B6:ED:6D:01:89:AA:09",
 ];
 
-/// A copy of the program for which the certificates of these files in `folder` are the known ones: the fingerprints in it are replaced.
+/// A copy of the program in which the known fingerprints are replaced by those of these files in `folder`.
 fn knowing(files: &[&str], folder: &Path, copy: PathBuf) -> PathBuf {
-    // Another process writes it: a program that this one has open for writing while it starts others might not be started.
+    // Written by another process: a file that this process has open for writing while it starts children might not be executable.
     let mut script = format!("cp '{}' '{}'\n", script().display(), copy.display());
     for (file, known) in FILES.iter().zip(KNOWN) {
         if files.contains(file) {
@@ -88,7 +88,7 @@ fn knowing(files: &[&str], folder: &Path, copy: PathBuf) -> PathBuf {
     copy
 }
 
-/// A zip with made-up certificates where AWS's has the real ones.
+/// A zip like AWS's, with made-up certificates.
 fn made_up(work: &Path) -> PathBuf {
     let folder = "zip/ec2-ami-tools-1.5.7/etc/ec2/amitools";
     fs::create_dir_all(work.join(folder)).unwrap();
@@ -120,7 +120,7 @@ fn made_up_certificates_are_refused_and_nothing_is_installed() {
     assert!(names(&work.path().join("tmp")).is_empty());
 }
 
-/// The real certificates are not here: a copy of the program that knows the made-up ones' fingerprints installs those.
+/// The tests do not have the real certificates, so a copy of the program that knows the made-up ones installs those.
 #[test]
 fn certificates_with_the_known_fingerprints_are_installed() {
     let work = folder();
@@ -140,7 +140,7 @@ fn certificates_with_the_known_fingerprints_are_installed() {
         );
     }
 
-    // One that is wrong keeps all from being installed.
+    // If one is wrong, none is installed.
     let _ = fs::copy(unpacked.join(FILES[0]), unpacked.join(FILES[2])).unwrap();
     let _ = shell(
         "rm tools.zip; cd zip && zip -qr ../tools.zip .",
@@ -179,7 +179,7 @@ fn what_is_no_zip_or_lacks_a_certificate_is_refused() {
     assert!(!directory.exists());
 }
 
-/// A zip like that of the newer suite: the known certificates, those of two regions, and what is no certificate.
+/// A zip like that of the newer suite: the known certificates, those of two regions, and a file that is not a certificate.
 fn newer(work: &Path) -> (PathBuf, PathBuf) {
     let _ = made_up(work);
     let unpacked = work.join("zip/ec2-ami-tools-1.5.7/etc/ec2/amitools");
@@ -229,7 +229,7 @@ fn finding_27_unknown_certificates_are_shown_and_installed_after_a_yes_only() {
         fs::remove_dir_all(directory).unwrap();
     }
 
-    // The fingerprint is a yes to that one, in any spelling, and a question remains for the other.
+    // A fingerprint, in any spelling, accepts that certificate; the other one is still asked about.
     let wanted = fingerprint(&unpacked.join("cert-ec2-me-south-1.pem"));
     for wanted in [wanted.clone(), wanted.replace(':', "").to_lowercase()] {
         let directory = work.path().join("accepted");
@@ -243,7 +243,7 @@ fn finding_27_unknown_certificates_are_shown_and_installed_after_a_yes_only() {
         fs::remove_dir_all(directory).unwrap();
     }
 
-    // One that is not there is a mistake, and so is what is no fingerprint.
+    // A fingerprint without a certificate is an error, and so is an invalid fingerprint.
     let directory = work.path().join("none");
     for (wrong, said) in [
         ("00".repeat(32), "; nothing was installed\n"),
@@ -287,7 +287,7 @@ fn finding_27_a_hostile_zip_places_nothing_elsewhere() {
     let unpacked = work.path().join("zip/ec2-ami-tools-1.5.7/etc/ec2/amitools");
     let script = knowing(&FILES, &unpacked, work.path().join("copy"));
     made("cert-ec2-evil.pem", work.path());
-    // Paths that lead out, an absolute one, a link, an endless one, names that are options, patterns or escapes.
+    // Paths that lead out, an absolute one, a link, an endless file, names that are options, patterns or escapes.
     let _ = shell(
         r#"cat > make.py <<'END'
 import os, stat, zipfile
@@ -312,7 +312,7 @@ python3 make.py"#,
     let result = fetch_with(&script, &zip, &directory, &[], "y\n");
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
     let mut expected = FILES.map(str::to_owned).to_vec();
-    // Under its name alone, and after a yes, as any other.
+    // Installed only under its file name and, like any other, only after a yes.
     expected.push("cert-ec2-up.pem".to_owned());
     expected.sort();
     assert_eq!(names(&directory), expected);
@@ -332,7 +332,7 @@ python3 make.py"#,
         );
     }
 
-    // Two of a name, and too many.
+    // Two certificates with one name, and too many.
     for (more, said) in [
         (
             "zip.writestr('y/cert-ec2-gov.pem', open('cert-ec2-evil.pem').read())",
@@ -368,7 +368,7 @@ python3 make.py"#,
     }
 }
 
-/// The zip comes over HTTPS only, through the proxy that the environment names, from a server whose certificate is trusted.
+/// The zip is downloaded only over HTTPS, through the proxy in the environment, from a server whose certificate is trusted.
 #[test]
 fn the_zip_is_downloaded_from_aws_only() {
     let work = folder();
@@ -384,7 +384,7 @@ fn the_zip_is_downloaded_from_aws_only() {
                 .env("HTTPS_PROXY", proxy),
         )
     };
-    // A proxy that answers by itself, and none at all.
+    // A proxy that refuses, and none at all.
     let refusing = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = refusing.local_addr().unwrap();
     let asked = thread::spawn(move || {

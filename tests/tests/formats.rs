@@ -1,4 +1,4 @@
-//! Whatever the image is like, its bundle is taken apart by OpenSSL, gunzip and GNU tar alone, holes and all.
+//! Bundles of all kinds of images can be unpacked with only OpenSSL, gunzip and GNU tar, including holes.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -9,7 +9,7 @@ use end_to_end::images::{incompressible, noise, sparse};
 use end_to_end::mounts::Mount;
 use end_to_end::{allocated, bundle, folder, key, names, run, sha256, shell};
 
-/// Bundles the image and compares what GNU tar and `ec2-unbundle` make of it; gives the number of parts.
+/// Bundles the image, unpacks it with GNU tar and `ec2-unbundle`, and compares both with it. Returns the number of parts.
 fn there_and_back(image: &Path, more: &[&str]) -> usize {
     let work = tempfile::tempdir_in(image.parent().unwrap()).unwrap();
     let (bundled, by_tar, by_us) = (
@@ -42,7 +42,7 @@ fn there_and_back(image: &Path, more: &[&str]) -> usize {
         let unbundled = folder.join(name);
         assert_eq!(sha256(&unbundled), expected, "{}", folder.display());
         let _ = shell("sync -f .", folder);
-        // A file system may need a block or two more for the list of regions.
+        // A file system may need another block or two for its extents.
         assert!(
             allocated(&unbundled) <= allocated(image) + 64 * 1024,
             "{}: {} allocated of {}",
@@ -88,7 +88,7 @@ fn holes_wherever_they_are() {
     ];
     for (size, regions) in cases {
         sparse(&image, size, &regions);
-        // Noise does not compress: as many parts as its bytes fill.
+        // Noise does not compress, so its size determines the number of parts.
         let data: usize = regions.iter().map(|(_, length)| length).sum();
         assert_eq!(there_and_back(&image, &[]), 1 + data / (10 << 20), "{size}");
     }
@@ -98,7 +98,7 @@ fn holes_wherever_they_are() {
 fn an_image_of_more_than_8_gib() {
     let work = folder();
     let image = work.path().join("image");
-    // Sizes about 8 GiB are among the golden bundles.
+    // The golden bundles have sizes of about 8 GiB.
     let size = (9 << 30) + 7;
     sparse(&image, size, &[(1 << 20, 5000), (size - 3, 3)]);
     assert_eq!(there_and_back(&image, &[]), 1);
@@ -121,7 +121,7 @@ fn exactly_1_10_and_100_parts() {
     }
 }
 
-/// The size of an incompressible image decides that of its stream to the byte: it is found by trying.
+/// The size of an incompressible image determines that of its stream to the byte, so the right size is found by trial.
 #[test]
 fn a_stream_that_ends_exactly_at_a_parts_end() {
     let work = folder();
@@ -181,7 +181,7 @@ fn names_of_every_length_and_kind() {
         assert_eq!((result.code, result.stderr.as_str()), (0, ""), "{name}");
         assert_eq!(names(unbundled.path()), [name]);
         assert_eq!(sha256(&unbundled.path().join(name)), sha256(&image));
-        // The shell's and XML's special characters are not for the helper's simple scripts.
+        // The helper's simple scripts cannot handle special characters of the shell and XML.
         if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.') {
             let _ = there_and_back(&image, &["-p", name]);
         }
@@ -235,7 +235,7 @@ fn a_block_device_is_bundled_and_comes_back_sparse() {
     assert!(allocated(&result) < 2 << 20, "zeros were written");
 }
 
-/// Such file systems say that all is data, of a file that takes less space than that.
+/// Such file systems report only data, even for files that take less space.
 #[test]
 fn a_file_system_without_seek_hole() {
     let work = folder();

@@ -1,4 +1,4 @@
-//! Bundles that the older suite made come back bit for bit, and bundles made here have the tar stream that it would have made.
+//! The older suite's bundles are restored bit for bit, and bundles made here have the tar stream that it would have made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ fn bundles() -> Vec<(PathBuf, Value)> {
     bundles
 }
 
-/// The folders that have a bundle each.
+/// The number of folders with a bundle.
 fn fs_count() -> usize {
     fs::read_dir(golden("bundles"))
         .unwrap()
@@ -134,7 +134,7 @@ fn bundles_in_older_formats_come_back() {
     }
 }
 
-/// GNU tar's stream depends on where the file system says the holes are: this one is of the kind that the fixtures were made on.
+/// GNU tar's stream depends on where the file system reports holes, so this is the type that the fixtures were made on.
 #[test]
 fn images_made_by_the_recipes_have_the_older_suites_tar_stream() {
     let file_system = Mount::new("12G", "mkfs.ext4 -q");

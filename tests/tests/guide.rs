@@ -1,5 +1,5 @@
-//! The guide (`docs/`): every command in it runs as it stands, or is marked as needing AWS; every message that it explains can be
-//! printed; links, and the files that pages name, are there. Needs root.
+//! The guide (`docs/`): every command in it runs as printed, or is marked as needing AWS; every message that it explains can be printed;
+//! all links and the files that pages name exist. Needs root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn page(name: &str) -> String {
     fs::read_to_string(root().join("docs").join(name)).unwrap()
 }
 
-/// The blocks of commands of a page that need no AWS, in order.
+/// A page's blocks of commands that do not need AWS, in order.
 fn blocks(page: &str) -> Vec<String> {
     let blocks = page.split("```sh\n").skip(1);
     let blocks = blocks.map(|rest| rest.split("```").next().unwrap().to_owned());
@@ -56,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// Runs blocks one after the other, as one script that ends with the first that fails.
+    /// Runs blocks as one script, which ends with the first failure.
     fn run(&self, blocks: &[String]) -> Outcome {
         let script = format!(
             "set -euo pipefail; mount -t tmpfs tmpfs /mnt; cd /mnt\n{}",
@@ -158,8 +158,8 @@ fn rescuing_a_bundle_runs() {
     );
 }
 
-/// The first column of the tables has pieces of messages; `…` stands for what differs. Each is in a line that a command has printed, or in
-/// a text of the sources where no record can have it.
+/// The first column of the tables has pieces of messages, with `…` for what varies. Each must be in a recorded line or, if it cannot be
+/// recorded, in a text of the sources.
 #[test]
 fn every_message_that_is_explained_can_be_printed() {
     let recorded = end_to_end::errors::lines();
@@ -188,7 +188,7 @@ fn every_message_that_is_explained_can_be_printed() {
     assert!(count > 40, "{count}");
 }
 
-/// The string literals of the commands and crates, without comments and tests; one that spans lines in one.
+/// The string literals of the commands and crates, without comments and tests; one that spans several lines is joined.
 fn texts_of_sources() -> Vec<String> {
     let files = end_to_end::shell("find crates bin -name '*.rs' ! -name '*_test.rs'", &root());
     let comment = Regex::new(r"(?m)^[ \t]*//.*$").unwrap();
@@ -228,8 +228,8 @@ fn links_lead_somewhere() {
     assert!(count > 30, "{count}");
 }
 
-/// The files that CONTRIBUTING's table and the architecture name are there. In a row of the table, a name without a folder is in that of
-/// the file before it.
+/// The files in CONTRIBUTING's table and in the architecture exist. In a row of the table, a name without a folder is in the folder of the
+/// file before it.
 #[test]
 fn files_that_are_named_are_there() {
     let quoted = Regex::new("`([^` ]*)`").unwrap();
@@ -272,7 +272,7 @@ fn files_that_are_named_are_there() {
     assert!(count > 80, "{count}");
 }
 
-/// The table of every option is that of the commands' own help.
+/// The table of every option matches the commands' own help.
 #[test]
 fn every_option_is_in_the_table() {
     let option = Regex::new("--[a-z][a-z0-9-]*").unwrap();

@@ -1,4 +1,4 @@
-//! Help, manual, man page and completions of every command: there, in order, and of the same options.
+//! Help, manual, man page and completions of every command: they exist, are in order, and have the same options.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,7 +30,7 @@ fn printed(command: &str, arguments: &[&str]) -> String {
     result.stdout
 }
 
-/// The long options that a text names.
+/// The long options in a text.
 fn options(text: &str) -> BTreeSet<String> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
         .filter(|word| word.starts_with("--") && word.len() > 2)
@@ -122,6 +122,6 @@ fn versions_are_the_older_suites_then_ours() {
     }
     assert_eq!(run("ec2-ami-tools-version", &["--nonsense"]).code, 0);
     assert_eq!(run("ec2-unbundle", &["--dump", "pdf"]).code, 1);
-    // Written out only, and only as the first argument.
+    // Only in full, and only as the first argument.
     assert_eq!(run("ec2-unbundle", &["--dum", "man"]).code, 1);
 }

@@ -1,4 +1,4 @@
-//! Bundles of other bundlers are read; hostile and damaged ones are refused, with a reason, in little memory, and leave nothing.
+//! Other bundlers' bundles are read. Hostile and damaged ones are refused with a reason, use little memory, and leave nothing behind.
 
 use std::fs;
 use std::io::Write;
@@ -27,7 +27,7 @@ fn arguments(manifest: &Path, destination: &Path) -> Vec<PathBuf> {
     ]
 }
 
-/// Unbundles what must be refused and gives what was said.
+/// Unbundles something that must be refused, and returns the error.
 fn refusal(manifest: &Path) -> String {
     let destination = folder();
     let result = run("ec2-unbundle", &arguments(manifest, destination.path()));
@@ -46,7 +46,7 @@ fn refusal(manifest: &Path) -> String {
     error.trim_end().to_owned()
 }
 
-/// What is another dialect and comes out right, and what is refused and why.
+/// Manifests in other dialects, which are read, and others, with why they are refused.
 const VARIANTS: &[(&str, Result<(), &str>)] = &[
     ("absolute-name", Err("could leave the destination")),
     ("blocking-1", Ok(())),
@@ -173,7 +173,7 @@ fn a_wrong_signature_is_refused_where_a_certificate_is_given() {
     assert!(names(destination.path()).is_empty());
 }
 
-/// A tar stream of one file, by GNU tar.
+/// GNU tar's stream of one file.
 fn tar_of(bytes: &[u8]) -> Vec<u8> {
     let work = folder();
     fs::write(work.path().join("image"), bytes).unwrap();
@@ -181,7 +181,7 @@ fn tar_of(bytes: &[u8]) -> Vec<u8> {
     fs::read(work.path().join("t")).unwrap()
 }
 
-/// Streams that were compressed with synchronisation points, whose pieces look as if they stood alone but need not.
+/// Streams compressed with synchronisation points, whose pieces look independent but need not be.
 #[test]
 fn streams_with_full_and_sync_flushes_at_odd_places_come_back() {
     let content: Vec<u8> = (0..3_000_000u32)
@@ -267,7 +267,7 @@ fn a_stream_cut_anywhere_is_refused_even_if_every_digest_is_right() {
             "{cut}: {said}"
         );
     }
-    // The same with a whole gzip stream of a tar stream that is cut; up to its padding.
+    // The same with a complete gzip stream of a truncated tar stream, up to its padding.
     for cut in [0, 1, 511, 512, 513, 100_000, 512 + content.len() - 1] {
         let work = folder();
         let compressed = gzip(&tar[..cut]);
@@ -281,7 +281,7 @@ fn a_stream_cut_anywhere_is_refused_even_if_every_digest_is_right() {
     }
 }
 
-/// The most memory that a command took, in KiB, and what it said.
+/// A command's peak memory in KiB, and its error.
 fn peak_memory(manifest: &Path, destination: &Path) -> (u64, String) {
     let result = outcome(
         Command::new("/usr/bin/time")
@@ -300,7 +300,7 @@ fn peak_memory(manifest: &Path, destination: &Path) -> (u64, String) {
 #[test]
 fn a_gzip_bomb_is_stopped_at_the_manifests_size_in_bounded_memory() {
     let tar = tar_of(b"small");
-    // 4 GiB of zeros, as data of the member and after the end of the archive.
+    // 4 GiB of zeros, as the member's data and after the end of the archive.
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(&tar[..1024]).unwrap();
     for _ in 0..4096 {

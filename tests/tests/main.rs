@@ -1,5 +1,5 @@
-//! All end-to-end tests as one program, so that what they share is linked once: a module for each subject. `boot` and `dist` are ignored
-//! but by `make test-boot` and `make test-dist`.
+//! All end-to-end tests in one program, so that shared code is linked once, with a module for each subject. Only `make test-boot` and
+//! `make test-dist` run `boot` and `dist`.
 
 mod boot;
 mod callers;
@@ -33,7 +33,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What is in `folder`, and below, and is not declared as a module: `module` is the source file that must declare them.
+/// Files in and below `folder` that are not declared as modules. `module` is the source file that must declare them.
 fn forgotten(folder: &Path, module: &Path) -> Vec<PathBuf> {
     let declarations = fs::read_to_string(module).unwrap();
     let names: BTreeSet<PathBuf> = end_to_end::names(folder)
@@ -69,7 +69,7 @@ fn every_file_of_tests_is_part_of_its_program() {
     for name in end_to_end::names(&crates) {
         let tests = crates.join(name).join("tests");
         if tests.is_dir() {
-            // A crate's program is a folder with a main.rs: cargo finds it.
+            // Cargo finds test programs in folders with a main.rs.
             programs.extend(
                 end_to_end::names(&tests)
                     .iter()
@@ -83,7 +83,7 @@ fn every_file_of_tests_is_part_of_its_program() {
     }
 }
 
-/// Sources that have tests of their own, in the folder or below.
+/// Sources with unit tests, in and below the folder.
 fn with_tests(folder: &Path) -> Vec<PathBuf> {
     let paths = end_to_end::names(folder)
         .into_iter()
@@ -99,7 +99,7 @@ fn with_tests(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Where Cargo.toml says `test = false`, because a command's own tests would link all of it once more, there are none.
+/// Commands have `test = false` in Cargo.toml, because their own tests would link everything again, so they must not have any.
 #[test]
 fn no_command_has_tests_that_nobody_runs() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -1,4 +1,5 @@
-//! `ec2-migrate-manifest` and `ec2-migrate-bundle`: what a migrated manifest says, for whom its key is encrypted, and that nothing is lost.
+//! `ec2-migrate-manifest` and `ec2-migrate-bundle`: the contents of a migrated manifest, for whom its key is encrypted, and that nothing is
+//! lost.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 const COMMAND: &str = "ec2-migrate-manifest";
 
-/// A manifest of the older suite in a folder of its own.
+/// A copy of a manifest of the older suite.
 fn copy_of(bundle: &str, work: &Path) -> PathBuf {
     let manifest = work.join("image.manifest.xml");
     let original = golden(&format!("bundles/{bundle}/image.img.manifest.xml"));
@@ -41,7 +42,7 @@ fn migrate(manifest: &Path, more: &[&str]) -> Outcome {
     outcome(&mut migration(manifest, more))
 }
 
-/// A folder with certificates for all partitions, and the private keys of the first two: of the tests' own user and EC2.
+/// A folder with certificates for all partitions, and the private keys of the first two: the test user's and the test EC2's.
 fn certificates() -> tempfile::TempDir {
     let home = folder();
     let below = home.path().join("etc/ec2/amitools");
@@ -526,7 +527,7 @@ fn a_bundle_is_copied_with_its_new_manifest_and_can_be_unbundled() {
     assert!(xml.contains("<kernel_id>aki-99999999</kernel_id>"));
 }
 
-/// S3 and EC2 are asked by the same person, who is told once that others can see the keys.
+/// S3 and EC2 are used with the same credentials, and the warning that others can see the keys is printed once.
 #[test]
 fn keys_on_the_command_line_are_warned_of_once() {
     let (mut moto, _bundled) = with_bundle();

@@ -1,4 +1,4 @@
-//! Bundles to S3 and back: what is stored, where, for whom, and who asks.
+//! Bundles to S3 and back: what is stored, where, for whom, and with whose credentials.
 
 use std::fs;
 use std::process::Command;
@@ -266,7 +266,7 @@ fn credentials_come_from_where_awss_tools_have_them() {
     );
 }
 
-/// Nobody else's program, log or file gets to see them, not even in a run with faults.
+/// They never appear in another process, a log or a file, not even in a run with faults.
 #[test]
 fn no_secret_is_printed_or_handed_to_another_program() {
     let server = Server::start();
@@ -456,7 +456,7 @@ fn tls_trusts_the_given_authority_and_goes_through_the_proxy() {
     assert_eq!(refused.code, 3, "{refused:?}");
     assert!(refused.stderr.contains("UnknownIssuer"), "{refused:?}");
     assert_eq!(upload(&direct, &[trusted]).code, 0);
-    // Nothing listens at that port: only the proxy leads to the server.
+    // Nothing listens on that port: the server can be reached only through the proxy.
     let proxied = upload("https://localhost:1", &[trusted, ("HTTPS_PROXY", &through)]);
     assert_eq!(proxied.code, 0, "{proxied:?}");
     let names = asked.lock().unwrap().clone();

@@ -1,4 +1,5 @@
-//! Faults between the commands and S3: with `--retry` every bundle arrives whole where it can; without, one clear line and exit code 3.
+//! Faults between the commands and S3: with `--retry`, bundles arrive whole if at all possible; without it, there is one clear line and exit
+//! code 3.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use end_to_end::same::assert_same_files;
 use end_to_end::{Outcome, bundle, command, contents, folder, golden, images, key, names, outcome};
 use tempfile::TempDir;
 
-/// A server with a proxy before it, and a bundle with two parts of 10 MB and a smaller one.
+/// A server with a proxy in front of it, and a bundle with two parts of 10 MB and a smaller one.
 struct Scene {
     server: Server,
     proxy: Proxy,
@@ -88,7 +89,7 @@ impl Scene {
     }
 }
 
-/// The server keeps notes of its own beside the objects.
+/// The stored objects, without the server's metadata beside them.
 fn stored(store: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut files = contents_of_files(store);
     files.retain(|name, _| !name.starts_with('.'));
@@ -114,7 +115,7 @@ fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Action {
     }
 }
 
-/// Retries are said on standard output in the older suite's words, and the reason on standard error.
+/// Retries are reported on standard output in the older suite's words, and the reasons on standard error.
 fn assert_retried(result: &Outcome, times: usize, reason: &str) {
     assert_eq!(result.code, 0, "{result:?}");
     assert_eq!(
@@ -129,7 +130,7 @@ fn assert_retried(result: &Outcome, times: usize, reason: &str) {
     );
 }
 
-/// One line that says what failed; nothing of it stays in S3 that looks like a bundle.
+/// One line says what failed, and nothing that looks like a bundle stays in S3.
 fn assert_failed(result: &Outcome, begin: &str, reason: &str) {
     assert_eq!(result.code, 3, "{result:?}");
     assert_eq!(result.stderr.lines().count(), 1, "{result:?}");

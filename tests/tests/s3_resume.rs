@@ -1,4 +1,4 @@
-//! What is cut off goes on where it stopped, and nothing half done looks whole.
+//! Interrupted transfers are resumed, and an incomplete bundle never looks whole.
 
 use std::fs;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn a_killed_upload_goes_on_and_sends_nothing_twice_but_what_was_on_its_way() {
 
     proxy.set_rules(Vec::new());
     let result = ok(upload(&["--resume"]));
-    // What was on its way may have arrived since.
+    // Parts that were being transferred may have arrived since.
     let skipped = result.stdout.matches("Skipping image.part.").count();
     assert!(
         (arrived.len()..=arrived.len() + 2).contains(&skipped),
@@ -216,7 +216,7 @@ fn a_killed_download_without_resume_leaves_nothing() {
 fn two_downloads_to_one_folder_give_one_bundle_or_the_other() {
     let server = Server::start();
     let one = bundle_files(&small_parts());
-    // Another bundle of that name: the same stream in parts of another order would not verify, so it is made anew.
+    // Another bundle of that name. It is newly made, because the same parts in another order would not verify.
     let work = folder();
     let image = work.path().join("image");
     end_to_end::images::incompressible(&image, 21 << 20);
@@ -283,7 +283,7 @@ fn an_interruption_ends_it_within_a_moment() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It has come as far as it can: it waits for the answer.
+    // It has got as far as it can, and is waiting for the answer.
     let is_connected = || {
         let files = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
         let links = files

@@ -1,4 +1,4 @@
-//! Keys stay where they belong: in no argument of any process, in nothing that is printed, in no file that others can read.
+//! Keys never leak: not into arguments of a process, into output, or into files that others can read.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use end_to_end::{
     bundling, command, command_path, folder, has_begun, key, names, outcome, wait_until,
 };
 
-/// Runs a command under strace and gives what it printed, and the programs that were started with their arguments.
+/// Runs a command under strace, and returns its output and the programs that it started with their arguments.
 fn traced(name: &str, arguments: &[String], work: &Path) -> (String, String) {
     let trace = work.join("trace");
     let result = outcome(
@@ -30,7 +30,7 @@ fn traced(name: &str, arguments: &[String], work: &Path) -> (String, String) {
     )
 }
 
-/// The command has started nothing but itself, to clean up if it is killed.
+/// Checks that the command has started only itself, as its sweeper.
 fn assert_only_sweepers(started: &str) {
     let lines: Vec<&str> = started
         .lines()
@@ -89,7 +89,7 @@ fn no_key_is_printed_or_handed_to_another_program() {
     }
 }
 
-/// While an image is unbundled, what is there of it is for its owner alone.
+/// While an image is being unbundled, only its owner can read it.
 #[test]
 fn what_is_not_finished_is_for_its_owner_alone() {
     let work = folder();

@@ -1,4 +1,4 @@
-//! `ec2-create-signing-cert`: a key and certificate that bundles can be made and read with, and that OpenSSL finds right.
+//! `ec2-create-signing-cert`: bundles can be made and read with its key and certificate, and OpenSSL accepts them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -196,7 +196,7 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(names(work.path()), [""; 0]);
 }
 
-/// A certificate for `key` that is valid for the time that `days` says, counted from now.
+/// A certificate for `key` with the validity `days`, counted from now.
 fn certificate_of(key: &str, name: &str, days: &str, work: &Path) -> String {
     let path = format!("{name}.pem");
     let _ = shell(

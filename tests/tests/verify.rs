@@ -1,4 +1,4 @@
-//! What `ec2-verify-bundle` says of whole and of damaged bundles.
+//! `ec2-verify-bundle` on valid and damaged bundles.
 
 use std::fs;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn every_check_holds_fails_or_says_what_it_takes() {
                  sizes      ok           {size} bytes in all\n\
                  digests    ok           SHA-1 of every part\n\
                  signature  ok           that of the certificate's owner: \"O=golden test, CN=golden user 2048\", 2048 bits, valid until {until}\n\
-                 stream     ok           it gives the image image, as it was bundled\n"
+                 stream     ok           it is the image image, as it was bundled\n"
             )
         )
     );
@@ -74,7 +74,7 @@ fn every_check_holds_fails_or_says_what_it_takes() {
     assert_eq!(code, 254);
     assert!(
         said.contains(
-            "signature  FAILED       the manifest's signature does not hold: the manifest was changed after it was signed, or signed with \
+            "signature  FAILED       the manifest's signature is invalid: the manifest was changed after it was signed, or signed with \
              another key than that of \"O=golden test, CN=golden unrelated\"\n"
         ),
         "{said}"
@@ -96,7 +96,7 @@ fn every_check_holds_fails_or_says_what_it_takes() {
         "{said}"
     );
     assert!(
-        said.contains("stream     not checked  its parts do not hold"),
+        said.contains("stream     not checked  its parts are missing or damaged"),
         "{said}"
     );
 

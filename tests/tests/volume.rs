@@ -1,4 +1,4 @@
-//! `ec2-bundle-vol` on real file systems: what the image is and what is in it. Needs root.
+//! `ec2-bundle-vol` on real file systems: the image and its contents. Needs root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -19,7 +19,7 @@ fn printed(script: &str) -> String {
     shell_with_path(script, Path::new("/"))
 }
 
-/// Compares by rsync, which lists what differs in contents, metadata, links or attributes.
+/// Compares with rsync, which lists differences in contents, metadata, links and attributes.
 fn assert_same(volume: &Path, image: &Path, but: &str) {
     let script = format!(
         "rsync -naHAXi --checksum --delete --numeric-ids --exclude=/dev/* --exclude=/proc/* --exclude=/sys/* --exclude=/mnt/* \
@@ -108,14 +108,14 @@ fn the_image_has_the_volumes_kind_of_file_system_with_its_label_and_uuid() {
             assert_eq!(features(&image), features(&volume.file()), "{kind}");
         }
         if kind == "xfs" {
-            // ATTR only says that there is an extended attribute by now.
+            // ATTR only means that a file has an extended attribute.
             let features = |file: &Path| {
                 let version = printed(&format!("xfs_db -r -c version '{}'", file.display()));
                 version.split("= ").nth(1).unwrap().replace(",ATTR,", ",")
             };
             assert_eq!(features(&image), features(&volume.file()));
         }
-        // Mounted beside its twin; btrfs cannot be.
+        // Mounted beside the volume, which btrfs does not allow with the same UUID.
         if kind == "btrfs" {
             let file = volume.file();
             drop(volume);
@@ -139,7 +139,7 @@ fn a_btrfs_volume_on_a_subvolume_keeps_it() {
         ),
         volume.path(),
     );
-    // The folder that was entered before is not what is seen now.
+    // The folder is now hidden by the mount.
     fill(volume.path());
     let destination = folder();
     let arguments = ["-s", "130", "--no-filter", "--generate-fstab"];
@@ -233,7 +233,7 @@ fn a_bundle_of_a_volume_comes_back_as_its_image_and_stays_beside_it() {
         unbundled.path().join("image"),
     ];
     assert_eq!(sha256(&images[0]), sha256(&images[1]));
-    // As the older suite: a second run does not replace the image.
+    // As in the older suite, a second run does not replace the image.
     let again = run("ec2-bundle-vol", &arguments);
     assert_eq!((again.code, again.stdout.as_str()), (254, ""));
     assert!(
@@ -366,7 +366,7 @@ fn the_volume_is_never_written_to() {
     );
     assert_eq!(result.code, 0, "{}", result.stderr);
     assert_eq!(sha256(&volume.file()), before);
-    // Mounted for writing, not even a time of access changes.
+    // Not even an access time changes, although the volume is mounted for writing.
     let _ = shell(
         &format!(
             "mount -o remount,rw,strictatime '{}'",
@@ -416,7 +416,7 @@ fn two_runs_at_once_do_not_disturb_each_other() {
     assert_no_trace(destination.path());
 }
 
-/// No udev, and a /dev with next to nothing in it: the nodes that are needed are made where nobody sees them.
+/// Without udev, and with an almost empty /dev: device nodes are made in a private place.
 #[test]
 fn it_runs_in_a_container_whose_dev_is_all_but_empty() {
     let volume = Mount::new("16M", "mke2fs -q -F -t ext4 -L root");

@@ -1,4 +1,4 @@
-//! What of a volume `ec2-bundle-vol` copies, what it leaves out, and what it says of that. Needs root.
+//! What `ec2-bundle-vol` copies from a volume, what it leaves out, and what it reports about that. Needs root.
 
 use std::fs;
 use std::process::Command;
@@ -57,7 +57,7 @@ fn mounts_below_the_volume_are_copied_if_they_are_local() {
         (names(&at.join("srv/deeper")), names(&at.join("run"))),
         (vec!["t".to_owned()], vec!["t".to_owned()])
     );
-    // What the kernel makes up is never copied.
+    // The kernel's virtual file systems are never copied.
     assert_eq!(names(&at.join("opt/proc")), [""; 0]);
     drop(image);
     let _ = shell("umount srv/deeper srv run opt/proc", &root);
@@ -223,7 +223,7 @@ fn a_dry_run_needs_no_root_and_makes_nothing() {
         (text(&plan["partition"]), text(&plan["unreadable"][0])),
         ("none", "/home/u")
     );
-    // Without --dry-run it says at once that it needs root.
+    // Without --dry-run, it says at once that it needs root.
     let mut nobody = Command::new("setpriv");
     let _ = nobody
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])

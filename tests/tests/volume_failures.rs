@@ -1,4 +1,4 @@
-//! `ec2-bundle-vol` when something goes wrong: it says what, and leaves no mount, loop device, private folder or file. Needs root.
+//! `ec2-bundle-vol` when something goes wrong: it reports what, and leaves no mount, loop device, private folder or file. Needs root.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn volume(size: &str, data: usize) -> Mount {
     volume
 }
 
-/// A run that fails: nothing is left, and the destination is as it was.
+/// Runs a command that must fail, leave nothing behind, and not change the destination.
 fn assert_fails(volume: &Path, more: &[&str], code: i32, said: &[&str]) -> Outcome {
     let destination = folder();
     let mut arguments = bundling_volume(volume, destination.path());
@@ -46,7 +46,7 @@ fn what_cannot_work_is_said_before_anything_is_made() {
     let volume = volume("64M", 9 << 20);
     let root = volume.path();
     let tool = |tool: &str, arguments: &[&str], said: &[&str]| {
-        // As if the tool were not installed: what is not executable is not there.
+        // A tool that is not executable counts as not installed.
         let destination = folder();
         let mut words = bundling_volume(&root, destination.path());
         words.extend(arguments.iter().map(|&word| word.to_owned()));
@@ -98,7 +98,7 @@ fn what_cannot_work_is_said_before_anything_is_made() {
         1,
         &["ERROR: xfs needs an image of at least 302 MB; give a larger --size"],
     );
-    // A GRUB without a configuration starts nothing.
+    // A GRUB without a configuration boots nothing.
     let _ = shell(
         "mkdir -p usr/lib/grub/i386-pc usr/bin; cd usr/lib/grub/i386-pc; touch boot.img diskboot.img kernel.img biosdisk.mod; cd ../../../bin; printf '#!/bin/sh\\nexit 1\\n' > grub-mkimage; chmod +x grub-mkimage",
         &root,
@@ -109,7 +109,7 @@ fn what_cannot_work_is_said_before_anything_is_made() {
         1,
         &["has GRUB 2, but no configuration for it (/boot/grub/grub.cfg); make one"],
     );
-    // And one that cannot make its core image is found out before the copy.
+    // A GRUB that cannot make its core image is noticed before the copy.
     let _ = shell("mkdir -p boot/grub; touch boot/grub/grub.cfg", &root);
     let result = assert_fails(
         &root,
@@ -127,7 +127,7 @@ fn what_cannot_work_is_said_before_anything_is_made() {
     assert_eq!(result.stdout, "");
 }
 
-/// Everything that a run would stumble over one after the other.
+/// Lists everything that would end a run.
 #[test]
 fn a_dry_run_lists_every_problem_and_shows_the_plan_all_the_same() {
     let volume = volume("64M", 9 << 20);
@@ -182,7 +182,7 @@ fn a_dry_run_lists_every_problem_and_shows_the_plan_all_the_same() {
     for (line, said) in lines.iter().zip(&said) {
         assert!(line.starts_with(said), "{line}, not {said}");
     }
-    // A run ends with the first of them, and nothing is planned.
+    // A run ends with the first of them.
     assert_eq!((first.code, first.stdout.as_str()), (1, ""));
     assert_eq!(
         first.stderr,
@@ -232,7 +232,7 @@ fn too_little_space_at_the_destination_is_said_beforehand() {
         result.stderr
     );
     assert_eq!(names(&small.path()), ["lost+found"]);
-    // Where it is tried all the same, the disk runs full: what was made goes away.
+    // If it is tried all the same, the disk runs full, and everything that was made is removed.
     let mut arguments = bundling_volume(&volume.path(), &small.path());
     arguments.push("--no-size-checks".to_owned());
     let result = outcome(&mut command("ec2-bundle-vol", &arguments));
@@ -298,7 +298,7 @@ fn a_script_that_fails_ends_it_with_its_output() {
         "{}",
         result.stdout
     );
-    // Mounts that a script leaves in the image are its own affair, and no obstacle.
+    // Mounts that a script leaves in the image are not an error.
     let _ = shell(
         "printf '#!/bin/sh\\nmount -t tmpfs none \"$1/proc\"\\n' > s",
         work.path(),
@@ -416,7 +416,7 @@ fn a_killed_run_leaves_nothing_whenever_it_is_killed() {
         "image.part.2",
     ];
     let mut ends = [0; 2];
-    // How long a whole run takes here; the moments are spread over it.
+    // The duration of a whole run, over which the moments are spread.
     let begin = std::time::Instant::now();
     let whole = folder();
     let result = outcome(&mut command(
@@ -435,7 +435,7 @@ fn a_killed_run_leaves_nothing_whenever_it_is_killed() {
             duration * moment / MOMENTS + Duration::from_micros(u64::from(moment * 37 % 100));
         while begin.elapsed() < after {
             if child.try_wait().unwrap().is_some() {
-                // The machine has less to do than when the first run was measured.
+                // The run ended before the kill: the machine is less busy than when the duration was measured.
                 duration = begin.elapsed();
                 break;
             }

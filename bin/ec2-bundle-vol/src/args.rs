@@ -17,7 +17,7 @@ const RUNNING: &str = "Performance and output";
 
 pub const DEFINITION: Definition = Definition {
     name: "ec2-bundle-vol",
-    summary: "copies a volume into an image that boots, and makes an EC2 bundle of it",
+    summary: "copies a volume into a bootable image, and makes an EC2 bundle of it",
     usage: "-c CERT -k KEY -u ACCOUNT [OPTIONS]",
     notice: None,
     description: &[
@@ -67,7 +67,7 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "254",
-            "Not root; the image file is there already; the size is over 10240 MB; a key or certificate cannot be used.",
+            "Not root; the image file exists already; the size is over 10240 MB; a key or certificate cannot be used.",
         ),
         ("255", "Interrupted."),
     ],
@@ -100,7 +100,7 @@ pub const DEFINITION: Definition = Definition {
             "ec2-bundle-vol -c cert.pem -k pk.pem -u 123456789012 -d /mnt/bundle -e /root/keys --batch",
         ),
         (
-            "Make an image that boots of a folder with a system, without a bundle",
+            "Make a bootable image from a folder with a system, without a bundle",
             "ec2-bundle-vol --clone-only -v /srv/debian -d /mnt -p debian.img -P gpt --no-inherit --batch",
         ),
     ],
@@ -126,7 +126,7 @@ pub struct Arguments {
     /// Leave out what matches one of these patterns
     #[arg(short = 'e', long, value_name = "P1,P2,…", add = Shape::TextOrNothing, help_heading = VOLUME)]
     pub exclude: Option<String>,
-    /// Copy what matches one of these, whatever else leaves it out
+    /// Copy what matches one of these, even if it would be left out
     #[arg(short = 'i', long, value_name = "P1,P2,…", add = Shape::TextOrNothing, help_heading = VOLUME)]
     pub include: Option<String>,
     /// Copy files that look like secrets or leftovers too
@@ -164,7 +164,7 @@ pub struct Arguments {
     /// Inherit from the instance's metadata (the default)
     #[arg(long, action = SetTrue, overrides_with = "no_inherit", help_heading = IMAGE)]
     pub inherit: bool,
-    /// Inherit nothing: outside EC2
+    /// Inherit nothing (needed outside EC2)
     #[arg(long, action = SetTrue, overrides_with = "inherit", help_heading = IMAGE)]
     pub no_inherit: bool,
     /// Show what would be done, and do nothing
@@ -176,7 +176,7 @@ pub struct Arguments {
     pub running: RunningOptions,
 }
 
-/// clap gets only what the option's shape lets through.
+/// Parses a value that the option's shape has already checked.
 fn partition(text: &str) -> Result<PartitionType, String> {
     match text {
         "gpt" => Ok(PartitionType::Gpt),

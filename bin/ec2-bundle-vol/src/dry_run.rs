@@ -1,4 +1,4 @@
-//! What `--dry-run` does: it looks everything up, shows the plan, and lists every problem in it.
+//! `--dry-run`: examines everything, shows the plan, and lists every problem in it.
 
 use ami_bundle::Problems;
 use ami_cli::{Bundling, Context, Failure, InstanceMetadata, check_architecture, exit};
@@ -8,7 +8,7 @@ use crate::args::Arguments;
 use crate::request::ImageRequest;
 use crate::{inheritance, plan_report};
 
-/// Fails with all the problems that would end a run, in the order in which a run would come upon them.
+/// Fails with all problems that would end a run, in the order in which a run would find them.
 pub fn dry_run(
     mut request: ImageRequest,
     arguments: &Arguments,
@@ -26,8 +26,8 @@ pub fn dry_run(
     Failure::all(problems)
 }
 
-/// Why the image could not be bundled, or nothing be inherited. Without the certificate, the key and the account, which a dry run
-/// does not need, only the image is planned.
+/// Problems in bundling the image and in reading the instance's metadata. Without the certificate, the key and the account, which a dry
+/// run does not need, only the image is planned.
 fn bundling_problems(
     request: &ImageRequest,
     arguments: &Arguments,
@@ -37,7 +37,7 @@ fn bundling_problems(
     if identity.is_none() && !arguments.clone_only {
         return Ok(Vec::new());
     }
-    // Where none is given, a run may ask for it; any will do for the checks.
+    // If none is given, a run may ask for it; any will do for the checks.
     let architecture = arguments.bundle.arch.as_deref().unwrap_or("x86_64");
     let mut problems = Vec::new();
     problems.extend(check_architecture(architecture).err());

@@ -10,7 +10,8 @@ use crate::args::Arguments;
 )]
 struct NoMetadata(#[source] ami_imds::Error);
 
-/// Asks the instance, unless nothing is to be inherited. Items that an option gives are not missed, but for kernel and RAM disk: of these the older suite says so anyway.
+/// Reads the instance's metadata, unless nothing is to be inherited. Items that an option gives do not count as missing, except kernel and
+/// RAM disk, which the older suite reports in any case.
 pub fn read(arguments: &Arguments, context: &Context) -> Result<InstanceMetadata, Failure> {
     if arguments.no_inherit {
         return Ok(InstanceMetadata::default());

@@ -1,4 +1,4 @@
-//! Copies a volume into an image that boots, and makes an EC2 bundle of it.
+//! Copies a volume into a bootable image, and makes an EC2 bundle of it.
 
 mod advice;
 mod args;
@@ -143,9 +143,9 @@ fn finish(
     context.say("ec2-bundle-vol complete.")
 }
 
-/// A failed imaging. As in the older suite, a step that fails on the way exits with 1.
+/// A failure to make the image. As in the older suite, a step that fails exits with 1.
 fn imaging(error: Error, context: &Context) -> Failure {
-    // Ctrl-C also ends the program that is run at the time, which is an error of its own.
+    // Ctrl-C also ends the child process that is running, which causes an error of its own.
     if matches!(error, Error::Interrupted) || context.interrupted().load(Ordering::Relaxed) {
         return Failure::interrupted();
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::report::secrets;
 
-/// What would be done, and all that stands against it, for `--dry-run --json`.
+/// What would be done, and every problem with it, for `--dry-run --json`.
 #[derive(Debug, Serialize)]
 struct SurveyReport<'a> {
     #[serde(flatten)]
@@ -51,7 +51,7 @@ struct Packaged<'a> {
     package: &'a str,
 }
 
-/// Prints the plan, as far as it is known. The problems are printed as the command's failure; in JSON they are listed here too.
+/// Prints the plan, as far as it is known. The problems are printed as the command's failure; in JSON, they are listed here too.
 pub fn say(plan: Option<&Plan>, problems: &[Failure], context: &Context) -> Result<(), Failure> {
     if context.is_json() {
         return context.print_json(&SurveyReport {
@@ -120,7 +120,7 @@ fn boot_loader(plan: &Plan) -> &'static str {
     }
 }
 
-/// What will be made, of what.
+/// What will be made, and from what.
 fn summary(plan: &Plan) -> Vec<String> {
     let twin = &plan.twin;
     let mega = |bytes: u64| bytes.div_ceil(1 << 20);

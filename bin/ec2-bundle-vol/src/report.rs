@@ -1,4 +1,4 @@
-//! What the user is told: the older suite's status lines, warnings, the result in JSON.
+//! What the command prints: the older suite's status lines, warnings, and the result in JSON.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::request::Shown;
 
-/// The most paths that are named in one message.
+/// The most paths in one message.
 const MOST_NAMES: usize = 20;
 
 /// What was made, for `--json`.
@@ -56,7 +56,7 @@ impl Report {
     }
 }
 
-/// The status lines before the copy, and what is to be known of it.
+/// Status lines and warnings before the copy.
 pub fn say_beginning(plan: &Plan, shown: &Shown, context: &Context) -> Result<(), Failure> {
     if plan.request.partition != Some(PartitionType::None) {
         context.say(&format!(
@@ -121,7 +121,7 @@ pub fn say_beginning(plan: &Plan, shown: &Shown, context: &Context) -> Result<()
 /// Status lines while the image is made.
 pub fn tell(event: &Event<'_>, context: &Context) {
     let say = |line: &str| {
-        // Where nobody listens, the image is made all the same.
+        // If standard output cannot be written, the image is made all the same.
         let _ = context.say(line);
     };
     match event {
@@ -191,7 +191,7 @@ pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Fai
     context.say("Volume cloning done.")
 }
 
-/// Where the private key lies on the volume.
+/// A message about the private key, if it is on the volume.
 pub fn secrets(contents: &Contents) -> Option<String> {
     let names = contents.secrets.iter().map(|path| shown_path(path));
     (names.len() > 0).then(|| {
@@ -202,7 +202,7 @@ pub fn secrets(contents: &Contents) -> Option<String> {
     })
 }
 
-/// What the list of secrets and leftovers took out.
+/// Messages about the files that the filter of secrets and leftovers left out.
 fn filtered(contents: &Contents, packaged: &[(PathBuf, String)]) -> Vec<String> {
     let count = contents.filtered.len();
     if count == 0 {

@@ -1,4 +1,4 @@
-//! From the arguments to what is asked of the imager.
+//! Turns the arguments into the imager's request.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use ami_volume::{Fstab, Request};
 
 use crate::args::Arguments;
 
-/// The bundle's name where none is given.
+/// The bundle's default name.
 const PREFIX: &str = "image";
 
-/// What is asked of the imager, with what the user is shown of it.
+/// The imager's request, and how its paths are shown to the user.
 #[derive(Debug)]
 pub struct ImageRequest {
     pub request: Request,
-    /// Patterns that match nothing on the volume, each as the command line's fault that it is.
+    /// Patterns that match nothing on the volume, each as a usage error.
     pub idle_patterns: Vec<Failure>,
     shown: Shown,
     size: i64,
@@ -52,7 +52,7 @@ impl ImageRequest {
         let prefix = arguments.bundle.prefix.as_deref().unwrap_or(PREFIX);
         if prefix == "." || prefix == ".." || prefix.starts_with(".ec2-ami-tools") {
             return Err(Failure::usage(format!(
-                "--prefix has invalid value '{prefix}': it is no name for a bundle."
+                "--prefix has invalid value '{prefix}': it is not a valid name for a bundle."
             )));
         }
         let volume = &arguments.volume;
@@ -165,7 +165,7 @@ fn idle_patterns<'a>(
         let path = volume.join(below);
         let matches = match glob::glob(&format!("{root}{separator}{below}")) {
             Ok(mut paths) => path.symlink_metadata().is_ok() || paths.next().is_some(),
-            // What glob does not understand, the filter may.
+            // The filter may understand patterns that glob does not.
             Err(_) => true,
         };
         (!matches).then(|| {

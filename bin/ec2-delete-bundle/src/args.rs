@@ -16,16 +16,16 @@ pub const DEFINITION: Definition = Definition {
     usage: "-b BUCKET (-m MANIFEST | -p NAME) [OPTIONS]",
     notice: None,
     description: &[
-        "Deletes a bundle's files from S3, after it has shown them and asked: with --manifest the manifest and the parts that it \
-         names, with --prefix all manifests and parts of a bundle of that name. Nothing else in the bucket is touched.",
-        "What a manifest names and is not called NAME.part.NUMBER is asked for in a question of its own, which --yes does not answer; \
-         without an answer it stays, and so do hidden files.",
-        "The manifest goes first, so that what is left after an interruption does not look like a bundle. An image that was \
-         registered from it can no longer be started.",
-        "Credentials are found as by ec2-upload-bundle(1).",
+        "Shows a bundle's files in S3, asks, and deletes them: with --manifest, the manifest and the parts that it names; with --prefix, all \
+        manifests and parts of bundles of that name. Nothing else in the bucket is touched.",
+        "Files that the manifest names, but that are not named NAME.part.NUMBER, are deleted only after a separate question, which --yes does \
+        not answer. Without an answer they are kept. Hidden files are always kept.",
+        "The manifest is deleted first, so that what an interruption leaves does not look like a bundle. An image that was registered from \
+        the bundle can no longer be started.",
+        "Credentials are found as described in ec2-upload-bundle(1).",
     ],
     exit_codes: &[
-        ("0", "The files are gone; or the answer was no."),
+        ("0", "The files are deleted; or the answer was no."),
         (
             "1",
             "The command line is wrong, or there are no credentials.",
@@ -40,11 +40,11 @@ pub const DEFINITION: Definition = Definition {
     files: &[],
     examples: &[
         (
-            "Delete what the manifest names",
+            "Delete the manifest and the files that it names",
             "ec2-delete-bundle -b my-bucket/images -m image.manifest.xml",
         ),
         (
-            "Delete by name, without a question, and the bucket if that leaves it empty",
+            "Delete by name without asking, and the bucket if that leaves it empty",
             "ec2-delete-bundle -b my-bucket -p image -y --clear",
         ),
     ],
@@ -66,7 +66,7 @@ pub struct Arguments {
     /// The bundle's name
     #[arg(short = 'p', long, value_name = "NAME", value_parser = values::prefix, help_heading = BUNDLE)]
     pub prefix: Option<String>,
-    /// Delete the bucket too, if it is empty then
+    /// Delete the bucket too, if that leaves it empty
     #[arg(long, action = SetTrue, help_heading = BUNDLE)]
     pub clear: bool,
     /// Do not ask
@@ -75,7 +75,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// What is to be deleted.
+    /// The settings of the deletion.
     pub fn request(self, context: &Context) -> Result<Delete, Failure> {
         let s3 = self.s3.settings(self.s3.region(), context)?;
         let parallel = self.s3.parallel();

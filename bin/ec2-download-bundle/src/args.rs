@@ -17,13 +17,13 @@ pub const DEFINITION: Definition = Definition {
     usage: "-b BUCKET -k KEY [OPTIONS]",
     notice: None,
     description: &[
-        "Downloads a bundle's manifest and the parts that it names. Every part is compared with the manifest's digest. Only when all \
-         of them are there, the files get their names, in place of others of these names: a manifest in the folder means that the \
-         whole bundle is there. A part that is not called NAME.part.NUMBER is downloaded only where nothing has its name.",
-        "A manifest that is encrypted, as old versions of EC2's tools stored them, is decrypted with the private key.",
-        "With --retry, or --resume, a download that was cut off goes on: what it had is kept in a private folder beside the bundle \
-         (.ec2-ami-tools-download.…), which the next run uses and removes; parts that are in the folder already are not downloaded again.",
-        "Credentials are found as by ec2-upload-bundle(1).",
+        "Downloads a bundle's manifest and the parts that it names, and compares every part with the manifest's digest. The files get their \
+        names, replacing existing files, only when all parts have been downloaded, so that a manifest in the folder means that the whole \
+        bundle is there. A part that is not named NAME.part.NUMBER is downloaded only if its name is free.",
+        "An encrypted manifest, as old versions of EC2's tools stored them, is decrypted with the private key.",
+        "--retry and --resume resume an interrupted download: what it has downloaded is kept in a private folder in the destination \
+        (.ec2-ami-tools-download.…), which the next run uses and removes. Parts that are in the destination already are not downloaded again.",
+        "Credentials are found as described in ec2-upload-bundle(1).",
     ],
     exit_codes: &[
         ("0", "The bundle is in the folder."),
@@ -41,11 +41,11 @@ pub const DEFINITION: Definition = Definition {
     files: &[],
     examples: &[
         (
-            "Get image.manifest.xml and its parts",
+            "Download image.manifest.xml and its parts",
             "ec2-download-bundle -b my-bucket/images -k pk.pem -d /mnt/bundle --retry",
         ),
         (
-            "A bundle of another name",
+            "Download a bundle of another name",
             "ec2-download-bundle -b my-bucket -p web-2014 -k pk.pem -d /mnt/bundle",
         ),
     ],
@@ -77,19 +77,19 @@ pub struct Arguments {
     /// The folder for the bundle [default: the working directory]
     #[arg(short = 'd', long, value_name = "DIR", value_parser = values::existing_folder, help_heading = BUNDLE)]
     pub directory: Option<PathBuf>,
-    /// Go on where another run stopped; implied by --retry
+    /// Resume an interrupted download; implied by --retry
     #[arg(long, action = SetTrue, add = New, help_heading = BUNDLE)]
     resume: bool,
-    /// Compare every part with the manifest's digest; this is so anyway
+    /// Compare every part with the manifest's digest (always done)
     #[arg(long, action = SetTrue, add = New, help_heading = BUNDLE)]
     verify: bool,
-    /// Keep damaged parts too, and name them
+    /// Keep damaged parts, and report them
     #[arg(long, action = SetTrue, conflicts_with = "verify", add = New, help_heading = BUNDLE)]
     pub no_verify: bool,
 }
 
 impl Arguments {
-    /// What is to be downloaded.
+    /// The settings of the download.
     pub fn request(self, context: &Context) -> Result<Download, Failure> {
         let s3 = self.s3.settings(self.s3.region(), context)?;
         let parallel = self.s3.parallel();

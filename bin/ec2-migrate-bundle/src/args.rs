@@ -10,7 +10,7 @@ use ami_transfer::{FindCertificate, MigrateBundle};
 
 const BUNDLE: &str = "The bundle";
 
-/// How the names of manifests end.
+/// The suffix of manifests' file names.
 const SUFFIX: &str = ".manifest.xml";
 
 pub const DEFINITION: Definition = Definition {
@@ -19,15 +19,15 @@ pub const DEFINITION: Definition = Definition {
     usage: "-k KEY -c CERT -m MANIFEST -b BUCKET -d DESTINATION [OPTIONS]",
     notice: Some("*** This tool is deprecated. ***"),
     description: &[
-        "This command is deprecated, as it was in the older suite: use EC2's CopyImage on an AMI that is registered, or ec2-download-bundle, ec2-migrate-manifest and \
-         ec2-upload-bundle. It works all the same.",
-        "Reads the manifest of a bundle in S3, checks its signature and that all parts are there, and has S3 copy the parts into another \
-         bucket, several at a time; they do not come to this machine. Then it writes the new manifest there, last: a manifest in S3 means \
-         that the whole bundle is there. The old bundle stays as it is.",
-        "The new manifest is that of ec2-migrate-manifest for --region or else for the region that the bucket is in. It asks nothing: what is \
-         removed or unknown is said on standard error.",
-        "The destination bucket is used where it is. One that is not there is made, in the region that --location or --region says, or else \
-         in us-east-1, when the bundle has turned out to be good.",
+        "This command is deprecated, as it was in the older suite, but it still works. Instead, use EC2's CopyImage if the AMI is registered, \
+        or else ec2-download-bundle, ec2-migrate-manifest and ec2-upload-bundle.",
+        "Reads the manifest of a bundle in S3, checks its signature and that all parts are there, and has S3 copy the parts to another bucket, \
+        several at a time, without downloading them. The new manifest is written last, so that a manifest in S3 means that the whole bundle \
+        is there. The old bundle is not changed.",
+        "The new manifest is the one that ec2-migrate-manifest would write for --region, or else for the destination bucket's region. \
+        Nothing is asked; standard error names what is removed or unknown.",
+        "An existing destination bucket is used in its own region. One that does not exist is created in the region given with --location or \
+        --region, or else in us-east-1, after the bundle has been checked.",
     ],
     exit_codes: &[
         ("0", "The new bundle is in S3."),
@@ -37,8 +37,8 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "2",
-            "/tmp/ami-migration-MANIFEST is there, where the older suite is at work or was cut off; or the region's certificate \
-             is not found.",
+            "/tmp/ami-migration-MANIFEST exists: the older suite is running, or was interrupted; or the region's certificate was not \
+            found.",
         ),
         ("3", "S3 or the network failed, or a part is missing."),
         (
@@ -46,14 +46,11 @@ pub const DEFINITION: Definition = Definition {
             "A kernel or RAM disk has no counterpart in the region.",
         ),
         ("7", "EC2 has no such region."),
-        (
-            "10",
-            "The destination bucket is in another location than the one that was given.",
-        ),
+        ("10", "The destination bucket is not at the given location."),
         (
             "254",
-            "Any other failure: a manifest that cannot be used or is not signed by this certificate, the destination bucket or EC2 \
-             cannot be asked.",
+            "Any other failure: a manifest that cannot be used or is not signed with this certificate's key, or a destination bucket or \
+            EC2 that cannot be reached.",
         ),
         ("255", "Interrupted."),
     ],
@@ -68,7 +65,7 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "AMITOOLS_EC2_REGION_ENDPOINT",
-            "One more region of EC2 and its endpoint: REGION@URL.",
+            "An additional EC2 region and its endpoint: REGION@URL.",
         ),
         (
             "AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL",
@@ -76,7 +73,7 @@ pub const DEFINITION: Definition = Definition {
         ),
     ],
     examples: &[(
-        "To a bucket in Ireland",
+        "Copy to a bucket in Ireland",
         "ec2-migrate-bundle -k pk.pem -c cert.pem -m image.manifest.xml -b my-bucket -d my-bucket-eu",
     )],
     see_also: &[
@@ -113,13 +110,13 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// What is to be migrated.
+    /// The settings of the migration.
     pub fn request<'a>(
         self,
         find_ec2_certificate: FindCertificate<'a>,
         context: &Context,
     ) -> Result<MigrateBundle<'a>, Failure> {
-        // A region of EC2 that AWS does not have is not one to ask S3 in.
+        // A region that is only EC2's (AMITOOLS_EC2_REGION_ENDPOINT) cannot be used for S3.
         let location = self.place.location();
         let region = self.s3.region_of_s3()?;
         let region = region.or(location.map(Location::region));

@@ -15,21 +15,21 @@ pub const DEFINITION: Definition = Definition {
     usage: "-k KEY -c CERT -m MANIFEST --region REGION [OPTIONS]",
     notice: None,
     description: &[
-        "Reads the manifest of a bundle, of any version, checks its signature, and writes it anew in its place, signed, in version \
-         2007-10-10. The old one stays beside it as MANIFEST.bak. The parts do not change: upload them to a bucket in the other region \
-         with the new manifest, and register the image there.",
-        "Old images name a kernel and perhaps a RAM disk, which are of one region. EC2 is asked for those of the other region that have the \
-         same owner, type and location, and for nothing where the manifest names none. --kernel and --ramdisk give them; with \
-         --no-mapping EC2 is not asked, and what is not given is removed.",
-        "A bundle's key is encrypted for EC2's certificate, and us-gov-*, cn-* and some newer regions have their own: a move to one of \
-         them encrypts it for that certificate, which the command looks for as ec2-bundle-image does. So does a move to another region if its certificate is on \
-         this machine, or is given with --ec2cert.",
-        "If anything fails, the manifest stays as it was, and there is no backup.",
+        "Reads the manifest of a bundle, of any version, checks its signature, and replaces it by a signed manifest of version 2007-10-10. \
+        The old one is kept beside it as MANIFEST.bak. The parts do not change: upload them with the new manifest to a bucket in the other \
+        region, and register the image there.",
+        "Manifests of old images name a kernel, and sometimes a RAM disk, which exist in one region only. For these, EC2 is asked for their \
+        counterparts in the other region, with the same owner, type and location. --kernel and --ramdisk give them instead. With \
+        --no-mapping, EC2 is not asked, and those that are not given are removed.",
+        "A bundle's key is encrypted for EC2's certificate, and us-gov-*, cn-* and some newer regions have their own. For one of them, the \
+        key is encrypted for that certificate, which is searched for as by ec2-bundle-image. For any other region, this is done if its \
+        certificate is on this machine, or is given with --ec2cert.",
+        "If anything fails, the manifest is unchanged and there is no backup.",
     ],
     exit_codes: &[
         (
             "0",
-            "The manifest is migrated; or the answer to a question was no, and nothing was done.",
+            "The manifest is migrated; or the answer to a question was no, and nothing has changed.",
         ),
         (
             "1",
@@ -37,7 +37,7 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "2",
-            "The backup file is there already; or the partition's certificate is not found.",
+            "The backup file exists already; or the partition's certificate was not found.",
         ),
         ("5", "A question was not answered in time."),
         (
@@ -47,12 +47,12 @@ pub const DEFINITION: Definition = Definition {
         ("7", "EC2 has no such region."),
         (
             "254",
-            "Any other failure: a manifest that cannot be used or is not signed by this certificate, EC2 cannot be asked.",
+            "Any other failure: a manifest that cannot be used or is not signed with this certificate's key, or EC2 cannot be reached.",
         ),
         ("255", "Interrupted."),
     ],
     files: &[
-        ("MANIFEST.bak", "The manifest as it was."),
+        ("MANIFEST.bak", "The old manifest."),
         (
             "$EC2_AMITOOL_HOME/etc/ec2/amitools, /etc/ec2/amitools",
             "EC2's certificates.",
@@ -63,7 +63,7 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "AMITOOLS_EC2_REGION_ENDPOINT",
-            "One more region and its endpoint: REGION@URL.",
+            "An additional EC2 region and its endpoint: REGION@URL.",
         ),
         (
             "AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL",
@@ -72,11 +72,11 @@ pub const DEFINITION: Definition = Definition {
     ],
     examples: &[
         (
-            "For Ireland, with the kernel that is there what the old one was",
+            "For Ireland, with the counterpart of the old kernel there",
             "ec2-migrate-manifest -k pk.pem -c cert.pem -m image.manifest.xml --region eu-west-1",
         ),
         (
-            "With a kernel of one's own choice",
+            "With a kernel of your choice",
             "ec2-migrate-manifest -k pk.pem -c cert.pem -m m.xml --no-mapping --kernel aki-52a34525",
         ),
     ],
@@ -98,7 +98,7 @@ pub struct Arguments {
     /// The manifest
     #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, add = Order(1), help_heading = MANIFEST)]
     pub manifest: PathBuf,
-    /// The region where the bundle is to be used
+    /// The region where the bundle will be used
     #[arg(long, value_name = "REGION", help_heading = MANIFEST)]
     region: Option<String>,
     #[command(flatten)]
@@ -108,13 +108,13 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// The region that was given, if any.
+    /// The given region, if any.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref().filter(|region| !region.is_empty())
     }
 
-    /// Refuses a mapping of kernels without a region or with half a pair of keys. Without keys, credentials are looked for when they are
-    /// needed.
+    /// Refuses a mapping of kernels without a region or with half a pair of keys. Without keys, credentials are looked for only when they
+    /// are needed.
     pub fn check_mapping(&self) -> Result<(), Failure> {
         if self.migration.no_mapping {
             return Ok(());

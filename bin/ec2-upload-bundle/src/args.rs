@@ -19,16 +19,16 @@ pub const DEFINITION: Definition = Definition {
     usage: "-b BUCKET -m MANIFEST [OPTIONS]",
     notice: None,
     description: &[
-        "Uploads the parts of a bundle and then its manifest: a manifest in S3 means that the whole bundle is there. Before anything is \
-         sent, every part is compared with the manifest's digest; S3 compares what it gets with each file's MD5.",
-        "The bucket is used where it is. One that is not there is made, in the region that --location or --region says or else in \
-         us-east-1, so that ACLs can be set: EC2 reads bundles by the ACL aws-exec-read. A bucket that exists elsewhere than asked \
-         for is an error, except that --region us-east-1 takes any.",
-        "Credentials are those of -a, -s and -t (or AWS_DELEGATION_TOKEN), or else what the AWS SDK finds: environment variables, \
-         profiles, single sign-on, a web identity, a container's role, the instance's role. --debug says which, never their values.",
-        "An older bundle of the name loses its manifest before the first of its parts is replaced, so that no manifest stands beside parts \
-         that are not its own; with --skipmanifest too. Where these credentials may not delete it, standard error says so.",
-        "With --retry, or --resume, an upload that was cut off goes on: parts that S3 has with the right size and MD5 are not sent again.",
+        "Uploads the parts of a bundle, then its manifest, so that a manifest in S3 means that the whole bundle is there. Before anything is \
+        sent, every part is compared with the manifest's digest. S3 compares what it receives with each file's MD5.",
+        "An existing bucket is used in its own region. One that does not exist is created in the region given with --location or --region, \
+        or else in us-east-1, so that objects can have ACLs, because EC2 needs the ACL aws-exec-read to read bundles. It is an error if the \
+        bucket exists in another region than the given one, except that --region us-east-1 accepts any.",
+        "Credentials are those given with -a, -s and -t (or AWS_DELEGATION_TOKEN), or else those that the AWS SDK finds: environment \
+        variables, profiles, single sign-on, a web identity, a container's role, the instance's role. --debug logs which, never their values.",
+        "The manifest of an older bundle of the same name is deleted before the first of its parts is replaced, even with --skipmanifest, so \
+        that a manifest always belongs to the parts beside it. If these credentials may not delete it, standard error says so.",
+        "--retry and --resume resume an interrupted upload: parts that S3 has with the right size and MD5 are not sent again.",
     ],
     exit_codes: &[
         (
@@ -41,10 +41,7 @@ pub const DEFINITION: Definition = Definition {
         ),
         ("3", "S3 or the network failed, or a part is missing."),
         ("5", "A question was not answered in time."),
-        (
-            "10",
-            "The bucket is in another location than the one that was given.",
-        ),
+        ("10", "The bucket is not at the given location."),
         (
             "254",
             "Any other failure: a damaged part, a manifest that cannot be used.",
@@ -58,11 +55,11 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
-            "The proxy to go through, and for whom not to.",
+            "The proxy, and the hosts to connect to directly.",
         ),
         (
             "AWS_CA_BUNDLE",
-            "A file with the certificates of authorities to trust in place of the system's.",
+            "A file of CA certificates to trust in place of the system's.",
         ),
         (
             "AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL",
@@ -99,7 +96,7 @@ pub struct Arguments {
     /// The bundle's manifest
     #[arg(short = 'm', long, value_name = "MANIFEST", value_parser = values::existing_file, add = Order(6), help_heading = BUNDLE)]
     pub manifest: PathBuf,
-    /// The folder that has the parts [default: the manifest's]
+    /// The folder with the parts [default: the manifest's]
     #[arg(short = 'd', long, value_name = "DIR", value_parser = values::existing_folder, help_heading = BUNDLE)]
     pub directory: Option<PathBuf>,
     #[command(flatten)]
@@ -107,16 +104,16 @@ pub struct Arguments {
     /// Skip the parts before this one, counted from 0
     #[arg(long, value_name = "N", allow_negative_numbers = true, add = Shape::Integer, help_heading = BUNDLE)]
     pub part: Option<i64>,
-    /// Upload the parts alone
+    /// Upload only the parts, not the manifest
     #[arg(long, action = SetTrue, help_heading = BUNDLE)]
     pub skipmanifest: bool,
-    /// Skip what S3 has already; implied by --retry
+    /// Skip parts that S3 has already; implied by --retry
     #[arg(long, action = SetTrue, add = New, help_heading = BUNDLE)]
     resume: bool,
 }
 
 impl Arguments {
-    /// What is to be uploaded.
+    /// The settings of the upload.
     pub fn request(self, context: &Context) -> Result<Upload, Failure> {
         let asked = self.place.location().map(Location::region);
         let s3 = self.s3.settings(self.s3.region().or(asked), context)?;
@@ -137,8 +134,8 @@ impl Arguments {
         })
     }
 
-    /// Where the bucket must be. `--region us-east-1` takes a bucket that is elsewhere, `--location US` does not. A name that is not of
-    /// a region of AWS belongs to a server of the user's own, which may call the location of its buckets otherwise.
+    /// Where the bucket must be. `--region us-east-1` accepts a bucket that is elsewhere, `--location US` does not. A name that cannot be
+    /// that of an AWS region belongs to another server, whose name for its buckets' location may differ.
     fn location(&self) -> Option<Location> {
         let region = self.s3.region();
         let region = region.filter(|region| is_region(region) && *region != DEFAULT_REGION);

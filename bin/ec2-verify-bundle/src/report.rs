@@ -1,13 +1,13 @@
-//! What is said of each check.
+//! The report of the checks.
 
 use ami_bundle::{Check, Fault, Finding, Outcome, Reason, Subject};
 use ami_cli::Context;
 use serde::Serialize;
 
-/// What became of every check.
+/// The outcome of every check.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Whether all that could be checked holds.
+    /// Whether all checks that could be done passed.
     pub holds: bool,
     checks: Vec<Line>,
 }
@@ -16,7 +16,7 @@ pub struct Report {
 struct Line {
     check: &'static str,
     result: Word,
-    /// What was found; of a failure one entry for each thing that is wrong.
+    /// What was found; for a failure, one entry for each thing that is wrong.
     details: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ impl Report {
         }
     }
 
-    /// A line for each check, and one more for each further thing that is wrong.
+    /// A line for each check, and another for each further fault.
     pub fn lines(&self) -> Vec<String> {
         self.checks
             .iter()
@@ -101,7 +101,7 @@ fn found_text(found: &Finding) -> String {
         Finding::Digests { of_all: false } => "SHA-1 of every part that is there".to_owned(),
         Finding::Signature(None) => "that of the certificate's owner".to_owned(),
         Finding::Signature(Some(info)) => format!("that of the certificate's owner: {info}"),
-        Finding::Stream(name) => format!("it gives the image {name}, as it was bundled"),
+        Finding::Stream(name) => format!("it is the image {name}, as it was bundled"),
     }
 }
 
@@ -121,6 +121,6 @@ fn why_not(reason: Reason) -> &'static str {
         Reason::NotInManifest => "the manifest does not say them",
         Reason::NoCertificate => "give the certificate with -c",
         Reason::NoKey => "give the private key with -k",
-        Reason::PartsFail => "its parts do not hold",
+        Reason::PartsFail => "its parts are missing or damaged",
     }
 }

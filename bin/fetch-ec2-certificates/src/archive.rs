@@ -1,6 +1,6 @@
-//! The certificates in AWS's zip, which may be anybody's.
+//! The certificates in AWS's zip, which may be hostile.
 //!
-//! Nothing is unpacked to where the zip says: a file's path there is only looked at.
+//! Files are never unpacked to the zip's paths; the paths are only examined.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
@@ -22,27 +22,27 @@ const MOST_FILES: usize = 10_000;
 /// The most certificates in the zip.
 const MOST_CERTIFICATES: usize = 100;
 
-/// What every entry of the zip's list begins with (PKWARE APPNOTE.TXT, 4.3.12).
+/// The signature of an entry in the zip's central directory (PKWARE APPNOTE.TXT, 4.3.12).
 const ENTRY: [u8; 4] = *b"PK\x01\x02";
 
 /// The certificate that most regions share. A zip without it is not AWS's.
 const COMMON: &str = "cert-ec2.pem";
 
-/// The certificates by their file names, and why other files of such names were skipped.
+/// The certificates by file name, and why other files with similar names were skipped.
 #[derive(Debug, Default)]
 pub struct Found {
     pub certificates: BTreeMap<String, Certificate>,
-    /// Lines for people.
+    /// Lines for the user.
     pub skipped: Vec<String>,
 }
 
-/// Reads the certificates in a zip, which errors call `name`.
+/// Reads the certificates in a zip. `name` is its name in errors.
 pub fn certificates(zip: &[u8], name: &str) -> Result<Found, Error> {
     let zip_name = name.to_owned();
     if zip.len() as u64 > MOST_BYTES {
         return Err(Error::TooLarge(zip_name));
     }
-    // Before the list is read into memory.
+    // Counted before the central directory is read into memory.
     let entries = zip.windows(ENTRY.len()).filter(|bytes| *bytes == ENTRY);
     if entries.count() > MOST_FILES {
         return Err(Error::TooManyFiles(zip_name));
@@ -103,7 +103,7 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Whether a file is called as certificates of EC2's begin and end.
+/// Whether a file name begins and ends like those of EC2's certificates.
 fn is_candidate(file: &str) -> bool {
     file.starts_with("cert-ec2") && file.ends_with(".pem")
 }
@@ -126,7 +126,7 @@ fn is_certificates_name(file: &str) -> bool {
             .is_some_and(|words| words.split('-').all(is_word))
 }
 
-/// Whether a path has only what AWS's have, and begins neither at the root nor as an option does.
+/// Whether a path has only the characters of AWS's paths, and begins with neither a slash nor a hyphen.
 fn is_plain(path: &str) -> bool {
     let is_ordinary = |b: u8| b.is_ascii_alphanumeric() || b"._/ +-".contains(&b);
     path.bytes().all(is_ordinary) && !path.starts_with(['/', ' ', '+', '-'])

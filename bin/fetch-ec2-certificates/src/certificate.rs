@@ -1,4 +1,4 @@
-//! A certificate of the zip: what is shown of it, and its PEM form.
+//! A certificate from the zip: its description and its PEM form.
 
 use data_encoding::BASE64;
 use x509_parser::pem::Pem;
@@ -9,18 +9,18 @@ use crate::fingerprint::Fingerprint;
 /// Characters in a line of PEM (RFC 7468, 2).
 const LINE: usize = 64;
 
-/// A certificate that is one.
+/// A valid X.509 certificate.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Certificate {
     der: Vec<u8>,
-    /// In the order of RFC 2253: the most particular part first.
+    /// In the order of RFC 2253: the most specific part first.
     subject: String,
     not_before: String,
     not_after: String,
 }
 
 impl Certificate {
-    /// The first one in a file's PEM text, whatever else is in it. `None`: there is none.
+    /// The first certificate in a PEM text, which may contain other things too; `None` if there is none.
     pub fn first(text: &[u8]) -> Option<Self> {
         let blocks = Pem::iter_from_buffer(text).flatten();
         let der = blocks
@@ -50,7 +50,7 @@ impl Certificate {
         Fingerprint::of(&self.der)
     }
 
-    /// The certificate as PEM alone.
+    /// The certificate in PEM, without anything else.
     pub fn pem(&self) -> String {
         let base64 = BASE64.encode(&self.der);
         let mut text = "-----BEGIN CERTIFICATE-----\n".to_owned();
@@ -64,7 +64,7 @@ impl Certificate {
         text
     }
 
-    /// Lines for people about it.
+    /// Lines that describe it to the user.
     pub fn lines(&self) -> [String; 4] {
         [
             format!("subject={}", self.subject),
@@ -75,7 +75,7 @@ impl Certificate {
     }
 }
 
-/// In the form that OpenSSL gives dates (ASN1_TIME_print(3)).
+/// In OpenSSL's form of dates (ASN1_TIME_print(3)).
 fn shown(time: ASN1Time) -> String {
     let text = time.to_string();
     let text = text.strip_suffix(" +00:00").unwrap_or(&text);

@@ -1,4 +1,4 @@
-//! Why nothing was installed.
+//! The errors of this program.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! SHA-256 fingerprints of certificates, and those that are known.
+//! SHA-256 fingerprints of certificates, and the known ones.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 /// Bytes of a SHA-256 digest.
 const LENGTH: usize = 32;
 
-/// File, and the SHA-256 fingerprint of its DER form. Those of the regions' certificates that were compared with what AWS publishes.
+/// The file, and the SHA-256 fingerprint of its DER form, of the regions' certificates that were compared with what AWS publishes.
 const KNOWN: [(&str, &str); 3] = [
     (
         "cert-ec2.pem",
@@ -29,12 +29,12 @@ const KNOWN: [(&str, &str); 3] = [
 pub struct Fingerprint([u8; LENGTH]);
 
 impl Fingerprint {
-    /// That of a certificate in DER form.
+    /// Of a certificate in DER form.
     pub fn of(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
 
-    /// That of EC2's certificate in a file of this name, if it is known.
+    /// Of EC2's certificate in a file of this name, if it is known.
     pub fn known(file: &str) -> Option<Self> {
         let (_, text) = KNOWN.iter().find(|(name, _)| *name == file)?;
         text.parse().ok()
@@ -78,7 +78,7 @@ mod tests {
         for text in ["", "00", &"00".repeat(33), &"zz".repeat(32)] {
             assert!(text.parse::<Fingerprint>().is_err(), "{text}");
         }
-        // FIPS 180-4's example.
+        // An example of FIPS 180-4.
         assert_eq!(
             hex::encode(Fingerprint::of(b"abc").0),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

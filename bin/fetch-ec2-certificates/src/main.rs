@@ -25,7 +25,7 @@ use crate::fingerprint::Fingerprint;
 /// AWS's own zip of the older suite.
 const URL: &str = "https://s3.amazonaws.com/ec2-downloads/ec2-ami-tools.zip";
 
-/// Everybody may read them.
+/// The certificates' mode: everybody may read them.
 const MODE: u32 = 0o644;
 
 fn main() -> ExitCode {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
             ) =>
         {
-            // A reader that has gone away has read enough.
+            // Fails only if the reader has closed the pipe.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(line: &str) -> ExitCode {
-    // Where that cannot be written, the exit code says it.
+    // If this fails, there is still the exit code.
     let _ = writeln!(
         io::stderr(),
         "fetch-ec2-certificates: {}",
@@ -63,7 +63,7 @@ fn failed(line: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// All are checked before any is installed.
+/// Checks all certificates before it installs any.
 fn run(arguments: &Arguments) -> Result<(), Error> {
     let (zip, name) = match &arguments.zip {
         Some(path) => (read(path)?, path.display().to_string()),
@@ -139,7 +139,7 @@ fn download() -> Result<Vec<u8>, Error> {
     document.map_err(|source| Error::Download { url: URL, source })
 }
 
-/// Shows certificates that are not known here, and asks whether they are to be installed.
+/// Shows unknown certificates, and asks whether to install them.
 fn are_wanted(certificates: &[(&String, &Certificate)]) -> Result<bool, Error> {
     say("These certificates are not known here:")?;
     for (file, certificate) in certificates {
@@ -163,7 +163,7 @@ fn are_wanted(certificates: &[(&String, &Certificate)]) -> Result<bool, Error> {
     Ok(is_yes)
 }
 
-/// Under another name first: what reads the folder meanwhile sees a whole file.
+/// Writes under another name first, so that programs that read the folder meanwhile see a whole file.
 fn write(directory: &Path, file: &str, certificate: &Certificate) -> io::Result<()> {
     let new = directory.join(format!(".{file}.new"));
     let written =
@@ -175,7 +175,7 @@ fn write(directory: &Path, file: &str, certificate: &Certificate) -> io::Result<
 }
 
 fn write_new(path: &Path, certificate: &Certificate) -> io::Result<()> {
-    // One that an interrupted run left.
+    // Left by an interrupted run.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -1,4 +1,4 @@
-//! What every client of a service is made from.
+//! What the clients of all services share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ struct Shared {
 }
 
 impl Aws {
-    /// Finds the credentials; no service is asked for anything else.
+    /// Finds the credentials. Sends no other requests.
     ///
     /// # Errors
     /// [`Error`].
@@ -45,36 +45,36 @@ impl Aws {
         &self.0.http
     }
 
-    /// Who asks.
+    /// The credentials.
     pub fn credentials(&self) -> SharedCredentialsProvider {
         self.0.credentials.provider.clone()
     }
 
-    /// The cache of the credentials, which all clients share: they are asked for once.
+    /// The cache of the credentials, which all clients share, so that credentials are fetched once.
     pub fn identity_cache(&self) -> SharedIdentityCache {
         SharedIdentityCache::new(self.0.cache.clone())
     }
 
-    /// The region that the sources of the credentials name.
+    /// The region configured where the credentials were found.
     pub fn region(&self) -> Option<&str> {
         self.0.credentials.region.as_deref()
     }
 
-    /// The server that is asked in place of a service of AWS's (`S3`, `EC2`).
+    /// The server configured in place of AWS's for a service (`S3`, `EC2`).
     pub fn endpoint(&self, service: &str) -> Option<ConfiguredEndpoint> {
         self.0.endpoints.url(service)
     }
 
-    /// Which of AWS's own endpoints are asked.
+    /// Which of AWS's own endpoints are used.
     pub fn endpoint_kind(&self) -> EndpointKind {
         self.0.endpoints.kind()
     }
 
-    /// Performs an operation: calls `attempt` with the number of the try, from 1 on, until it succeeds, or the policy or a verdict ends
-    /// it. Credentials of a role that have expired are asked for anew. When a further try begins, `retrying` is called with what failed
-    /// before, and how long the wait was.
+    /// Performs an operation: calls `attempt` with the number of the try, from 1, until it succeeds, or the policy or a verdict ends it.
+    /// Expired credentials of a role are renewed. Before each further try, `retrying` is called with the error of the last one and the
+    /// length of the wait.
     ///
-    /// Dropping the future ends it at once, also in a wait.
+    /// Dropping the future ends it at once, even during a wait.
     ///
     /// # Errors
     /// That of the last try, or that all tries together took too long.

@@ -1,4 +1,4 @@
-//! Who is asking: credentials that were given, or the SDK's chain.
+//! Credentials: given by the caller, or found by the SDK's chain.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -14,10 +14,10 @@ use crate::http::AroundProxies;
 use crate::service_error::root_cause;
 use ami_region::DEFAULT_REGION;
 
-/// Who asks.
+/// Whose credentials are used.
 #[derive(Clone)]
 pub enum Identity {
-    /// Whoever has these keys.
+    /// These keys.
     Given {
         /// The access key's ID.
         access_key: String,
@@ -28,13 +28,13 @@ pub enum Identity {
     },
     /// The SDK's default chain: environment, profiles, web identity, container, instance role.
     Chain {
-        /// The profile to use, if not the one of the environment.
+        /// The profile to use instead of the environment's.
         profile: Option<String>,
     },
 }
 
 impl Identity {
-    /// The profile that was chosen, if any.
+    /// The chosen profile, if any.
     pub fn profile(&self) -> Option<&str> {
         match self {
             Self::Given { .. } => None,
@@ -52,17 +52,17 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// Credentials, and the region that the same sources name.
+/// Credentials, and the region from the same sources.
 pub(crate) struct Resolved {
-    /// Gives them.
+    /// Provides them.
     pub(crate) provider: SharedCredentialsProvider,
     /// The region, if there is one.
     pub(crate) region: Option<String>,
-    /// Whether asking again may give others.
+    /// Whether they can be renewed.
     pub(crate) can_be_renewed: bool,
 }
 
-/// Finds out who is asking.
+/// Finds the credentials.
 ///
 /// # Errors
 /// [`Error::NoCredentials`], [`Error::Credentials`].
@@ -146,7 +146,7 @@ fn environment_region() -> Option<String> {
         .find_map(|name| std::env::var(name).ok())
 }
 
-/// Which link of the chain it was.
+/// Which link of the chain provided them.
 fn source(credentials: &Credentials) -> &'static str {
     use AwsCredentialFeature as From;
     let features = credentials.get_property::<Vec<AwsCredentialFeature>>();

@@ -1,4 +1,4 @@
-//! One document over HTTPS, by the client of requests to AWS: the same roots of TLS, the same proxies.
+//! Downloads one document over HTTPS, with the TLS roots and proxies that requests to AWS use.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use crate::error::Error;
 use crate::http;
 use crate::service_error::root_cause;
 
-/// How long a connection, and then the beginning of an answer, are waited for.
+/// The time-outs of the connection, and of the beginning of the answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long all of it may take.
+/// How long the whole download may take.
 const DEADLINE: Duration = Duration::from_secs(600);
 
 /// The limit on redirects.
 const MOST_REDIRECTS: usize = 5;
 
-/// Why a document was not had.
+/// Why a document could not be downloaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentError {
@@ -31,24 +31,24 @@ pub enum DocumentError {
     /// The server answered with this status.
     #[error("the server answered {0}")]
     Status(u16),
-    /// There is more of it than there may be.
+    /// It is larger than allowed.
     #[error("it has more than {0} bytes")]
     TooLong(u64),
     /// It did not come in time.
     #[error("it took more than {} s", .0.as_secs())]
     Late(Duration),
     /// A redirect that is not followed.
-    #[error("it is said to be elsewhere ({0})")]
+    #[error("the server redirects elsewhere ({0})")]
     Redirect(String),
-    /// The way to the server.
+    /// The connection failed.
     #[error("{0}")]
     Connection(String),
 }
 
-/// Downloads what is at `url`, an `https:` URL, which may have at most so many bytes.
+/// Downloads the document at `url`, an `https:` URL. It may have at most `most` bytes.
 ///
 /// # Errors
-/// Says why it was not had.
+/// Says why it could not be downloaded.
 pub async fn document(url: &str, most: u64) -> Result<Vec<u8>, DocumentError> {
     let settings = HttpConnectorSettings::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -64,7 +64,7 @@ pub async fn document(url: &str, most: u64) -> Result<Vec<u8>, DocumentError> {
                 200 => return body(answer, most).await,
                 301 | 302 | 303 | 307 | 308 => {
                     let location = answer.headers().get("location");
-                    // A path of the same server is not what AWS's redirects are.
+                    // AWS's redirects are never relative.
                     let location = location.unwrap_or_default();
                     if !location.starts_with("https://") {
                         return Err(DocumentError::Redirect(location.to_owned()));

@@ -12,7 +12,7 @@ use aws_runtime::env_config::source;
 use aws_types::os_shim_internal::{Env, Fs};
 use tracing::debug;
 
-/// A server that is asked in place of AWS's.
+/// A server used in place of AWS's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfiguredEndpoint {
     /// The setting that names it, for errors: `AWS_ENDPOINT_URL_S3`, or `endpoint_url of the profile dev`.
@@ -21,12 +21,12 @@ pub struct ConfiguredEndpoint {
     pub url: String,
 }
 
-/// Which of a region's endpoints is asked.
+/// Which of a region's endpoints is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EndpointKind {
-    /// One that is validated by FIPS 140.
+    /// The FIPS endpoint.
     pub fips: bool,
-    /// One that IPv6 reaches too.
+    /// The dual-stack endpoint (IPv4 and IPv6).
     pub dual_stack: bool,
 }
 
@@ -37,8 +37,8 @@ pub struct EndpointSettings {
 }
 
 impl EndpointSettings {
-    /// Reads the profile of that name, or the one of the environment. Files that cannot be read say nothing: whoever looks for
-    /// credentials in them reports that.
+    /// Reads the profile of that name, or the environment's. Files that cannot be read are ignored: the search for credentials reports
+    /// them.
     pub fn load(profile: Option<&str>) -> Self {
         Self::load_from(Env::real(), &Fs::real(), profile)
     }
@@ -52,8 +52,8 @@ impl EndpointSettings {
         Self { env, sections }
     }
 
-    /// The endpoint of a service (`S3`, `EC2`): the service's own variable, the variable for all, the profile's section for the service,
-    /// the profile's for all. None of them counts with `ignore_configured_endpoint_urls`.
+    /// The endpoint of a service (`S3`, `EC2`), from the first of: the service's own variable, the variable for all services, the profile's
+    /// section for the service, the profile's setting for all. `ignore_configured_endpoint_urls` disables all four.
     pub fn url(&self, service: &str) -> Option<ConfiguredEndpoint> {
         if self.asks(
             "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
@@ -107,7 +107,7 @@ impl EndpointSettings {
 
 fn sections(env: &Env, fs: &Fs, profile: Option<&str>) -> Result<EnvConfigSections, String> {
     let files = EnvConfigFiles::default();
-    // The SDK's function waits for nothing, though it could.
+    // The SDK's function is asynchronous, but never waits.
     let mut loading = pin!(source::load(env, fs, &files));
     let Poll::Ready(loaded) = loading
         .as_mut()
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_understood_says_nothing() {
+    fn a_file_that_cannot_be_parsed_is_ignored() {
         let env = Env::from_slice(&[("AWS_CONFIG_FILE", "/config")]);
         let fs = Fs::from_slice(&[("/config", "[default\n")]);
         let settings = EndpointSettings::load_from(env, &fs, None);

@@ -1,21 +1,21 @@
-//! What can be wrong before a service is asked.
+//! What can go wrong before a request is sent.
 
 use std::path::PathBuf;
 
-/// Why no service can be asked.
+/// Why no request can be sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nothing on this machine says who is asking.
+    /// There are no credentials on this machine.
     #[error("no credentials were found")]
     NoCredentials,
-    /// Credentials are configured, but cannot be had.
+    /// Credentials are configured, but cannot be obtained.
     #[error("cannot get credentials: {reason}")]
     Credentials {
-        /// What the source says.
+        /// The source's error.
         reason: String,
     },
-    /// The file of certificates that `AWS_CA_BUNDLE` names is of no use.
+    /// The file of certificates that `AWS_CA_BUNDLE` names cannot be used.
     #[error("{variable} names {path}, which {reason}")]
     CertificateFile {
         /// The environment variable.

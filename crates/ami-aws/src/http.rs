@@ -1,4 +1,4 @@
-//! The HTTP clients: TLS with the right roots, proxies, and a way around them for instance metadata.
+//! The HTTP clients: TLS with the right roots, and proxies, except for instance metadata.
 
 use std::io::Read;
 use std::path::Path;
@@ -22,13 +22,13 @@ use crate::error::Error;
 /// AWS SDKs and tools reference guide, "General configuration settings": a file of PEM certificates to trust in place of the system's.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
-/// The most bytes that such a file can have: sixty times Mozilla's list.
+/// The most bytes that such a file may have: sixty times Mozilla's list.
 const LARGEST_BUNDLE: u64 = 16 << 20;
 
-/// What is said of a file without any.
+/// The error for a file without any.
 const NO_CERTIFICATES: &str = "holds no certificates in PEM";
 
-/// The most bytes of an answer that is no object: a page of S3's listing with a thousand of the longest keys has some 1.5 MB.
+/// The most bytes of an answer other than an object. A page of S3's listing with a thousand of the longest keys has some 1.5 MB.
 const MOST: u64 = 2 << 20;
 
 /// Clients for AWS's services, which share their connections.
@@ -36,11 +36,11 @@ const MOST: u64 = 2 << 20;
 pub struct Clients {
     /// For answers that are read as a whole: at most 2 MiB.
     pub answers: SharedHttpClient,
-    /// For objects, which are taken piece by piece: only errors are limited.
+    /// For objects, which are streamed: only errors are limited.
     pub objects: SharedHttpClient,
 }
 
-/// Clients for AWS's services, through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.
+/// Clients for AWS's services, using the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` configure.
 ///
 /// # Errors
 /// [`Error::CertificateFile`], [`Error::Tls`].
@@ -55,7 +55,7 @@ pub fn clients() -> Result<Clients, Error> {
     })
 }
 
-/// A connector through the proxy that the environment names.
+/// A connector that uses the proxy in the environment.
 pub(crate) fn connector(
     settings: Option<&HttpConnectorSettings>,
     components: Option<&RuntimeComponents>,
@@ -72,7 +72,7 @@ pub(crate) fn connector(
         .build()
 }
 
-/// TLS that trusts the right roots.
+/// TLS with the right roots.
 pub(crate) fn tls_context() -> Result<TlsContext, Error> {
     let builder = TlsContext::builder().with_trust_store(trust_store()?);
     builder
@@ -87,7 +87,7 @@ fn trust_store() -> Result<TrustStore, Error> {
     if !rustls_native_certs::load_native_certs().certs.is_empty() {
         return Ok(TrustStore::default());
     }
-    debug!("this system has no certificates of authorities: those that are built in are used");
+    debug!("this system has no CA certificates: using the built-in ones");
     let mut store = TrustStore::empty();
     for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
         if let Ok(pem) = X509::from_der(root).and_then(|root| root.to_pem()) {
@@ -97,7 +97,7 @@ fn trust_store() -> Result<TrustStore, Error> {
     Ok(store)
 }
 
-/// Reads the file now: the TLS library would panic over a bad one later.
+/// Reads and checks the file, because the TLS library would panic over a bad one.
 fn certificates(path: &Path) -> Result<Vec<u8>, Error> {
     let useless = |reason| Error::CertificateFile {
         variable: CA_BUNDLE,
@@ -108,7 +108,7 @@ fn certificates(path: &Path) -> Result<Vec<u8>, Error> {
     let size = ami_files::open_regular(path)
         .and_then(|file| file.take(LARGEST_BUNDLE + 1).read_to_end(&mut pem))
         .map_err(|error| {
-            // Such as `/dev/null`: it could be read, and has none.
+            // `/dev/null`, for example, is readable but has no certificates.
             let is_no_file = error.get_ref().is_some_and(|e| e.is::<NotRegular>());
             useless(if is_no_file {
                 NO_CERTIFICATES
@@ -125,7 +125,7 @@ fn certificates(path: &Path) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// For the chain of credentials: metadata never goes through a proxy, which would answer for its own instance.
+/// For the chain of credentials. Metadata is never requested through a proxy, which would answer with its own instance's.
 #[derive(Debug)]
 pub(crate) struct AroundProxies {
     pub(crate) proxied: SharedHttpClient,
@@ -161,7 +161,7 @@ impl HttpConnector for Choice {
     }
 }
 
-/// Metadata of instances, wherever it was moved to, and of containers at their link-local addresses.
+/// Whether it is the instance metadata service, also at a configured address, or a container's at its link-local address.
 fn is_metadata(uri: &str) -> bool {
     let rest = uri.strip_prefix("http://").unwrap_or_default();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_is_told_from_services() {
+    fn metadata_is_distinguished_from_services() {
         for uri in [
             "http://169.254.169.254/latest/api/token",
             "http://127.0.0.1:1338/latest/meta-data/iam/security-credentials/",

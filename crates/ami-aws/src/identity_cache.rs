@@ -1,4 +1,4 @@
-//! Credentials that all clients share, and that can be forgotten when a service says that they have expired.
+//! A cache of credentials that all clients share, and that can be emptied when a service says that they have expired.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::client::identity::{
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-/// The SDK's cache, which takes credentials for good until the moment that they name themselves; this one can be emptied earlier.
+/// The SDK's cache trusts credentials until their own expiry time; this one can be emptied earlier.
 #[derive(Debug, Clone)]
 pub(crate) struct RenewableCache(Arc<Mutex<Generation>>);
 
@@ -28,12 +28,12 @@ impl RenewableCache {
         })))
     }
 
-    /// How often it has been emptied.
+    /// How many times it has been emptied.
     pub(crate) fn generation(&self) -> u32 {
         self.lock().number
     }
 
-    /// Forgets the credentials of that generation. Several operations may find out the same at once: only the first changes anything.
+    /// Forgets the credentials of that generation. If several operations find them expired at once, only the first call has an effect.
     pub(crate) fn renew(&self, generation: u32) {
         let mut current = self.lock();
         if current.number == generation {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_who_finds_out_forgets() {
+    fn credentials_of_one_generation_are_forgotten_once() {
         let cache = RenewableCache::new();
         let seen = cache.generation();
         cache.renew(seen);

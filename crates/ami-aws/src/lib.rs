@@ -1,12 +1,12 @@
-//! What every request to AWS needs: credentials, HTTP, regions, endpoints, retries, and what errors mean. S3 and EC2 use it.
+//! What every request to AWS needs: credentials, HTTP, regions, endpoints, retries, and the meaning of errors. S3 and EC2 use it.
 //!
-//! - [`Aws::open`]: finds the credentials of an [`Identity`]; clients of services are made from it.
-//! - [`Aws::perform`] with a [`Policy`]: the only place where anything is tried again.
+//! - [`Aws::open`]: finds the credentials of an [`Identity`]; the services' clients are built on it.
+//! - [`Aws::perform`] with a [`Policy`]: the only place that retries.
 //! - [`verdict()`]: which errors are permanent and which may pass; a service can add to the table.
-//! - [`ServiceError`], [`RequestError`]: what a service says, and what else is in the way.
-//! - [`EndpointSettings`]: the servers and kinds of endpoints that the environment and profiles name.
+//! - [`ServiceError`], [`RequestError`]: a service's error, and everything else that can fail a request.
+//! - [`EndpointSettings`]: the servers and kinds of endpoints that the environment and profiles configure.
 //! - [`document()`]: one document over HTTPS, without credentials.
-//! - [`is_region`], [`Partition`]: names of regions, and what they are part of.
+//! - [`is_region`], [`Partition`]: names of regions, and the partitions that they belong to.
 //!
 //! Not here: the services themselves (`ami-s3`, `ami-ec2`).
 

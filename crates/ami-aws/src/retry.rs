@@ -1,4 +1,4 @@
-//! Trying again: the only place where that is done. The SDK's clients make one try each.
+//! Retries. This is the only place that retries; the SDK's clients try once.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tracing::debug;
 use crate::identity_cache::RenewableCache;
 use crate::verdict::Verdict;
 
-/// How long a connection may take to be made.
+/// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// The most times that an operation is done again without a try being counted.
+/// How often an operation may be repeated without counting as a try.
 const MOST_RESOLVED: u32 = 10;
 
-/// How often an operation is tried, and how long.
+/// How often an operation is tried, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// How many tries there are, at least one.
@@ -24,7 +24,7 @@ pub struct Policy {
     pub attempt: Duration,
     /// How long all tries and the waits between them may take.
     pub total: Duration,
-    /// The longest wait before the second try; it doubles with each further one.
+    /// The longest wait before the second try. It doubles with each further one.
     pub first_wait: Duration,
     /// The longest wait before any try.
     pub longest_wait: Duration,
@@ -39,14 +39,13 @@ impl Policy {
             .build()
     }
 
-    /// What a client of the SDK is told about retries: it makes one try. Where the service throttles, it keeps to the rate that the
-    /// service takes (adaptive mode).
+    /// The retry settings for clients of the SDK: one try, and when the service throttles, the rate that it accepts (adaptive mode).
     pub fn of_sdk() -> RetryConfig {
         RetryConfig::adaptive().with_max_attempts(1)
     }
 
-    /// The wait after so many tries. `part` is a random number from 0 to 1: clients that failed together do not come back together (AWS
-    /// architecture blog, "Exponential backoff and jitter": full jitter). A wait that the service asks for is kept to.
+    /// The wait after this many tries. `part` is a random number from 0 to 1, so that clients that failed together do not retry together
+    /// (AWS architecture blog, "Exponential backoff and jitter": full jitter). A wait that the service asks for is respected.
     fn wait(&self, tries: u32, part: f64, asked: Option<Duration>) -> Duration {
         let doublings = tries.saturating_sub(1).min(31);
         let longest = self.first_wait.saturating_mul(1 << doublings);
@@ -59,7 +58,7 @@ impl Policy {
 /// A try that has failed.
 #[derive(Debug)]
 pub struct Failed<E> {
-    /// Why, for the caller, if it is the last one.
+    /// Its error, which the caller gets if this was the last try.
     pub error: E,
     /// What it means for the next try.
     pub verdict: Verdict,
@@ -70,16 +69,16 @@ pub struct Failed<E> {
 /// Why an operation ended without success.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended<E> {
-    /// Its last try failed.
+    /// The last try failed.
     Failed(E),
-    /// It took longer than this, all tries together.
+    /// All tries together took longer than this.
     Late(Duration),
 }
 
-/// Performs an operation: `attempt` is called with the number of the try, from 1 on, until it succeeds or `policy` or a verdict ends it.
-/// When a further try begins, `retrying` is called with what failed before, and how long the wait was.
+/// Performs an operation: calls `attempt` with the number of the try, from 1, until it succeeds, or `policy` or a verdict ends it.
+/// Before each further try, `retrying` is called with the error of the last one and the length of the wait.
 ///
-/// Dropping the future ends it at once, also in a wait.
+/// Dropping the future ends it at once, even during a wait.
 pub(crate) async fn retry<T, E, F>(
     policy: &Policy,
     credentials: Option<&RenewableCache>,
@@ -101,7 +100,7 @@ where
                 Verdict::Resolved if resolved < MOST_RESOLVED => resolved += 1,
                 Verdict::Expired if !renewed => match (credentials, generation) {
                     (Some(credentials), Some(generation)) => {
-                        debug!("the credentials have expired: asking for new ones");
+                        debug!("the credentials have expired: renewing them");
                         renewed = true;
                         credentials.renew(generation);
                     }
@@ -151,7 +150,8 @@ mod tests {
         }
     }
 
-    /// Fails with these verdicts, then succeeds, without waiting between: the result, the numbers of the tries, and how many were announced.
+    /// Fails with these verdicts, then succeeds, without waits. Returns the result, the numbers of the tries, and how many retries were
+    /// announced.
     fn play(
         policy: &Policy,
         cache: Option<&RenewableCache>,
@@ -216,7 +216,7 @@ mod tests {
         let expired = Err(Ended::Failed(Verdict::Expired));
         let (result, calls, _) = play(&POLICY, Some(&cache), &[Verdict::Expired; 3]);
         assert_eq!((&result, calls.len()), (&expired, 2));
-        // Those that were given cannot be renewed.
+        // Credentials that were given cannot be renewed.
         let (result, calls, _) = play(&POLICY, None, &[Verdict::Expired]);
         assert_eq!((result, calls.len()), (expired, 1));
     }
@@ -230,7 +230,7 @@ mod tests {
         let attempt = |_| std::future::pending::<Result<(), Failed<Verdict>>>();
         let result = run(retry(&hurried, None, attempt, |_, _| ()));
         assert_eq!(result, Err(Ended::Late(hurried.total)));
-        // A wait counts as well.
+        // Waits count as well.
         let told = Cell::new(false);
         let attempt = |_| async {
             let mut failed = failed(Verdict::NotDone);

@@ -1,4 +1,4 @@
-//! Why a request did not succeed: what the service says, or what else is in the way. The SDK has many forms of both.
+//! Why a request failed: the service's error, or anything else. The SDK has many types for both.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -10,26 +10,26 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use hyper_util::client::legacy::Error as ClientError;
 
-/// The most bytes that an error shows of an answer that is not an error document.
+/// How many bytes of an answer that is not an error document are shown.
 const MOST_TEXT: usize = 300;
 
-/// The most bytes that an error shows of the service's message, and of its code.
+/// How many bytes of the service's message, and of its code, are shown.
 const MOST_WORDS: usize = 1000;
 const MOST_CODE: usize = 100;
 
-/// The code of an answer that gives none.
+/// The code of an answer without one.
 const NO_CODE: &str = "Error";
 
-/// From this difference on, a wrong clock explains a refused signature (as in the SDK's crate `aws-runtime`, `SKEW_DETECTION_THRESHOLD`).
+/// A larger difference of the clocks explains a refused signature (as in the SDK's crate `aws-runtime`, `SKEW_DETECTION_THRESHOLD`).
 const MOST_SKEW: Duration = Duration::from_secs(4 * 60);
 
-/// An error that a service answers with.
+/// An error returned by a service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Server.{code}({status}): {message}")]
 pub struct ServiceError {
-    /// The service's code for the error, or `Error` where it gives none.
+    /// The service's error code, or `Error` if it gives none.
     pub code: String,
-    /// HTTP's status.
+    /// The HTTP status.
     pub status: u16,
     /// The service's message.
     pub message: String,
@@ -40,14 +40,14 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
-    /// `code` and `message` are what the SDK has understood of `response`.
+    /// `code` and `message` are what the SDK parsed from `response`.
     pub fn new(code: Option<&str>, message: Option<&str>, response: &HttpResponse) -> Self {
         let status = response.status().as_u16();
         let message = match message {
             Some(message) => begin(message, MOST_WORDS),
             None => text_of(response),
         };
-        // A body that was not sent, as in the answer to HEAD, says nothing.
+        // Answers to HEAD, for example, have no body, and so no code.
         let code = code.filter(|code| !code.is_empty()).unwrap_or(NO_CODE);
         Self {
             code: begin(code, MOST_CODE),
@@ -58,7 +58,7 @@ impl ServiceError {
         }
     }
 
-    /// An error of one item in an answer that is a success as a whole.
+    /// The error of one item in an answer that succeeds as a whole.
     pub fn of_item(code: Option<&str>, message: Option<&str>) -> Self {
         Self {
             code: begin(code.unwrap_or(NO_CODE), MOST_CODE),
@@ -69,13 +69,13 @@ impl ServiceError {
         }
     }
 
-    /// Whether the service gives no code for it.
+    /// Whether the service gave no code.
     pub(crate) fn has_no_code(&self) -> bool {
         self.code == NO_CODE
     }
 }
 
-/// The first bytes of a text, up to the end of a character.
+/// At most `most` bytes from the beginning of a text, in whole characters.
 fn begin(text: &str, most: usize) -> String {
     match text.floor_char_boundary(most) {
         end if end < text.len() => format!("{}…", &text[..end]),
@@ -83,7 +83,7 @@ fn begin(text: &str, most: usize) -> String {
     }
 }
 
-/// The body of an answer that is not an error document, as far as it is text.
+/// The beginning of the body of an answer that is not an error document, if it is text.
 fn text_of(response: &HttpResponse) -> String {
     let bytes = response.body().bytes().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MOST_TEXT)])
@@ -99,14 +99,14 @@ fn text_of(response: &HttpResponse) -> String {
     }
 }
 
-/// `x-amz-retry-after` has milliseconds (the SDK's crate `aws-runtime`), `Retry-After` seconds or a date (RFC 9110, section 10.2.3).
+/// `x-amz-retry-after` is in milliseconds (the SDK's crate `aws-runtime`), `Retry-After` in seconds or a date (RFC 9110, section 10.2.3).
 fn retry_after(response: &HttpResponse) -> Option<Duration> {
     let number = |name| response.headers().get(name)?.trim().parse().ok();
     let precise = number("x-amz-retry-after").map(Duration::from_millis);
     precise.or_else(|| number("retry-after").map(Duration::from_secs))
 }
 
-/// Compares with the answer's `Date`.
+/// Compares `now` with the answer's `Date`.
 fn clock_is_off(response: &HttpResponse, now: SystemTime) -> bool {
     let date = response.headers().get("date");
     let date = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
@@ -117,23 +117,23 @@ fn clock_is_off(response: &HttpResponse, now: SystemTime) -> bool {
     difference.unwrap_or_else(|earlier| earlier.duration()) > MOST_SKEW
 }
 
-/// Why a request did not succeed.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The service refused, or failed.
+    /// The service returned an error.
     #[error(transparent)]
     Service(ServiceError),
-    /// No connection could be made: the service has not seen the request.
+    /// No connection could be made, so the service has not seen the request.
     #[error("{0}")]
     Unreached(String),
-    /// The connection broke off, or no answer came in time: the service may have done what was asked.
+    /// The connection broke, or no answer came in time. The service may have carried out the request.
     #[error("{0}")]
     Lost(String),
-    /// What answers does not speak HTTP, or the like.
+    /// The answer could not be understood, for example because it is not HTTP.
     #[error("{0}")]
     Protocol(String),
-    /// The answer is longer or slower than any that the service gives.
+    /// The answer is larger or slower than any of the service's.
     #[error("{0}")]
     Unread(String),
     /// No answer came in time.
@@ -142,7 +142,7 @@ pub enum RequestError {
     /// All tries together took too long.
     #[error("not done within {} s", .0.as_secs())]
     Deadline(Duration),
-    /// Something else: the reason.
+    /// Anything else, with the reason.
     #[error("{0}")]
     Other(String),
 }
@@ -175,12 +175,12 @@ where
     }
 }
 
-/// Why an answer was not read to its end, if that is what went wrong.
+/// Why an answer was not read to its end, if that is the error.
 fn unread(error: &(dyn Error + 'static)) -> Option<String> {
     causes(error).find_map(|error| error.downcast_ref::<TooMuch>().map(ToString::to_string))
 }
 
-/// What was wrong with a connection, with the innermost reason.
+/// The kind of a connection's error, with the innermost reason.
 fn of_connection(error: &ConnectorError) -> RequestError {
     let reason = root_cause(error);
     let reason = match error.is_timeout() {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn finding_10_the_words_of_a_service_are_cut() {
+    fn finding_10_long_texts_of_a_service_are_cut() {
         assert_eq!(begin("short", 5), "short");
         assert_eq!(begin("longer", 5), "longe…");
         assert_eq!(begin("äöü", 3), "ä…");

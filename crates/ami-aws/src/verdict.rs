@@ -1,4 +1,4 @@
-//! Which errors are permanent and which may pass: one table for all services.
+//! Which errors are permanent and which are transient: one table for all services.
 
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 
@@ -9,18 +9,18 @@ use crate::service_error::{RequestError, ServiceError};
 pub enum Verdict {
     /// Another try would fail as well.
     Permanent,
-    /// Another try may succeed. The service may have done what was asked all the same.
+    /// Another try may succeed, but the service may have carried out the request already.
     Transient,
-    /// Another try may succeed later. The service has not done what was asked.
+    /// Another try may succeed later. The service has not carried out the request.
     NotDone,
-    /// The credentials have expired: with new ones, if there are any, it is done again at once.
+    /// The credentials have expired. If they can be renewed, the operation is repeated at once.
     Expired,
-    /// What stood in the way is gone: it is done again at once, and no try is counted.
+    /// The obstacle has been removed. The operation is repeated at once, without counting as a try.
     Resolved,
 }
 
 impl Verdict {
-    /// The same, of a request that must not be done twice: if it may have been done, there is no other try.
+    /// The verdict for a request that must not be carried out twice: if it may have been, there is no other try.
     pub fn unless_done(self) -> Self {
         match self {
             Self::Transient => Self::Permanent,
@@ -29,16 +29,16 @@ impl Verdict {
     }
 }
 
-/// HTTP statuses that may pass (AWS SDKs and tools reference guide, "Retry behavior": transient errors).
+/// Transient HTTP statuses (AWS SDKs and tools reference guide, "Retry behavior": transient errors).
 const TRANSIENT_STATUSES: [u16; 4] = [500, 502, 503, 504];
 
 /// RFC 6585, section 4: too many requests.
 const THROTTLED_STATUS: u16 = 429;
 
-/// Codes that may pass, whatever the status: an answer of S3 with the status 200 can hold them too (S3 API reference, "CopyObject").
+/// Codes that are transient whatever the status: S3 can return them even with status 200 (S3 API reference, "CopyObject").
 const TRANSIENT_CODES: [&str; 2] = ["InternalError", "ServiceUnavailable"];
 
-/// Codes of credentials that were good before (S3 API reference and EC2 API reference, "Error codes").
+/// Codes for expired credentials (S3 API reference and EC2 API reference, "Error codes").
 const EXPIRED_CODES: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
 
 /// Codes that a wrong clock explains (the SDK's crate `aws-runtime`, `CLOCK_SKEW_ERROR_CODES`). The SDK signs the next request with the
@@ -51,7 +51,7 @@ const CLOCK_CODES: [&str; 5] = [
     "AccessDeniedException",
 ];
 
-/// What an error means for the next try. `own` has what a service adds to the table, or takes from it.
+/// What an error means for the next try. `own` returns a service's own verdict, which takes precedence over the table.
 pub fn verdict(error: &RequestError, own: impl Fn(&ServiceError) -> Option<Verdict>) -> Verdict {
     match error {
         RequestError::Service(error) => own(error).unwrap_or_else(|| of_service(error)),
@@ -67,7 +67,7 @@ pub fn verdict(error: &RequestError, own: impl Fn(&ServiceError) -> Option<Verdi
 
 fn of_service(error: &ServiceError) -> Verdict {
     let (code, status) = (error.code.as_str(), error.status);
-    // A success that cannot be understood.
+    // A successful answer that cannot be parsed.
     let is_unclear = (200..300).contains(&status) && error.has_no_code();
     if THROTTLING_ERRORS.contains(&code) || status == THROTTLED_STATUS {
         Verdict::NotDone
@@ -140,8 +140,8 @@ mod tests {
     }
 
     #[test]
-    fn a_service_has_the_first_word() {
-        // EBS: a snapshot that has just been started is unknown for a while.
+    fn a_services_own_verdict_takes_precedence() {
+        // EBS: a new snapshot is unknown for a while.
         let own = |error: &ServiceError| {
             (error.code == "ResourceNotFoundException").then_some(Verdict::NotDone)
         };
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_been_done_is_not_done_twice() {
+    fn a_request_that_may_have_been_carried_out_is_not_repeated() {
         assert_eq!(Verdict::Transient.unless_done(), Verdict::Permanent);
         assert_eq!(Verdict::NotDone.unless_done(), Verdict::NotDone);
         assert_eq!(Verdict::Expired.unless_done(), Verdict::Expired);

@@ -1,4 +1,4 @@
-//! From an image to parts: tar, gzip, AES and cutting in one pass.
+//! Turns an image into parts: tar, gzip, AES and splitting in one pass.
 
 use ami_manifest::BundleKey;
 use ami_parts::{PART_SIZE, PartSink, PartWriter, WrittenPart};
@@ -16,10 +16,10 @@ use crate::settings::{Level, Settings};
 use crate::tar::write;
 use ami_image::{Extent, Image};
 
-/// What bundling found out on the way.
+/// The result of bundling.
 #[derive(Debug)]
 pub struct Bundled<S> {
-    /// Has the parts and is still to be published.
+    /// Holds the parts, which are not yet published.
     pub sink: S,
     /// The parts in order.
     pub parts: Vec<WrittenPart>,
@@ -32,7 +32,7 @@ pub struct Bundled<S> {
 /// Bundles `image` under `name` into parts for `sink`.
 ///
 /// # Errors
-/// [`Error::Image`]; those of the sink; [`Error::Interrupted`].
+/// [`Error::Image`]; the sink's errors; [`Error::Interrupted`].
 pub fn bundle<S: PartSink>(
     image: &Image,
     name: &str,
@@ -67,7 +67,7 @@ where
     })
 }
 
-/// The most space in bytes that the parts of this image's bundle can take.
+/// The most bytes that the parts of this image's bundle can take.
 pub fn largest_bundle(image: &Image, name: &str) -> u64 {
     let head = write::head(image, name).len() as u64;
     let stream = head + image.data_size() + write::tail_size(head, image.data_size());
@@ -75,7 +75,7 @@ pub fn largest_bundle(image: &Image, name: &str) -> u64 {
     Packer::bound(stream) + frame as u64
 }
 
-/// The image as a tar stream, in chunks, and its SHA-1.
+/// Produces the image as a tar stream in chunks, and computes the stream's SHA-1.
 struct TarSource<'a> {
     image: &'a Image,
     progress: &'a (dyn Fn(u64) + Sync),
@@ -83,7 +83,7 @@ struct TarSource<'a> {
     buffers: Buffers,
     offset: u64,
     head: std::vec::IntoIter<u8>,
-    /// What is still to be read, the next last.
+    /// The extents still to be read, the next one last.
     extents: Vec<Extent>,
     tail: u64,
 }
@@ -148,14 +148,14 @@ impl Source for TarSource<'_> {
     }
 }
 
-/// Makes one gzip member of the chunks, and encrypts it.
+/// Joins the chunks into one gzip member and encrypts it.
 struct Encrypt {
     cipher: Option<StreamCipher>,
     crc: Crc32,
     length: u64,
     begun: bool,
     buffers: Buffers,
-    /// What is to be pulled.
+    /// Ciphertext that has not been pulled yet.
     output: Option<Buffer>,
 }
 

@@ -1,4 +1,4 @@
-//! The story of bundling an image: a plan becomes parts and their manifest.
+//! The story of bundling an image: carries out a plan, giving parts and their manifest.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::plan::BundlePlan;
 /// A bundle that has been made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundledImage<P> {
-    /// What the sink gave: where the bundle is.
+    /// What the sink returned: where the bundle is.
     pub published: P,
     /// The parts in order.
     pub parts: Vec<WrittenPart>,
@@ -26,14 +26,14 @@ pub struct BundledImage<P> {
     pub digest: [u8; 20],
 }
 
-/// Bundles the image at `path` into the sink that `open` gives, which is asked for one when nothing is found to be wrong.
+/// Bundles the image at `path` into the sink that `open` returns. `open` is called only when no problem was found.
 ///
-/// `folder` is where the sink writes to, if that is a folder: its space is checked, and that nothing is replaced that the bundle is made
-/// of.
+/// `folder` is where the sink writes to, if that is a folder: its free space is checked, and that no input of the bundle would be
+/// replaced.
 ///
 /// # Errors
-/// [`Error::Problems`] before anything is made. [`Error::Image`], those of the sink, [`Error::Manifest`], [`Error::Interrupted`]: nothing is
-/// left behind then, unless the sink's error says that the bundle is complete.
+/// [`Error::Problems`] before anything is made. [`Error::Image`], the sink's errors, [`Error::Manifest`], [`Error::Interrupted`]: then
+/// nothing is left behind, unless the sink's error says that the bundle is complete.
 pub fn bundle_image<S: PartSink>(
     plan: BundlePlan,
     path: &Path,

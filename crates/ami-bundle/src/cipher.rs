@@ -27,7 +27,7 @@ impl StreamCipher {
             .map_err(refused)
     }
 
-    /// Puts what can be given of `input` behind `output`.
+    /// Appends to `output` the blocks that `input` completes.
     pub(crate) fn update(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<(), Error> {
         let start = output.len();
         output.resize(start + input.len() + BLOCK, 0);
@@ -39,7 +39,7 @@ impl StreamCipher {
         Ok(())
     }
 
-    /// Puts the rest behind `output`: the padded block, or what is left when the padding is taken off.
+    /// Appends the rest to `output`: the padded block when encrypting, the last block without its padding when decrypting.
     ///
     /// # Errors
     /// When decrypting: the stream's length or padding is wrong.
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_known_answer_comes_out_in_any_steps_and_back() {
+    fn the_known_answer_is_produced_in_steps_of_any_size_and_decrypts() {
         for step in [1, 15, 16, 17, 32] {
             let mut cipher = StreamCipher::encrypt(&key()).unwrap();
             let mut crypted = Vec::new();

@@ -1,6 +1,6 @@
-//! Cutting a compressed stream where the chunks that it was written in may end.
+//! Cuts a compressed stream where the chunks that it was written in may end.
 //!
-//! Whoever made a stream chooses what is in it: a piece has a smallest size, and each byte is searched and copied once.
+//! The stream may be hostile, so pieces have a minimum size, and each byte is searched and copied only once.
 
 use memchr::memmem;
 
@@ -9,24 +9,24 @@ use crate::deflate::{CHUNK, CHUNK_END};
 use crate::effort;
 use crate::gzip;
 
-/// The smallest piece that ends where a chunk may end, in bytes: a chunk of ours does not become as small.
+/// The smallest piece that ends where a chunk may end, in bytes. The chunks written here are larger.
 const MIN_PIECE: usize = 512;
 
-/// The largest piece, in bytes: larger than a chunk of ours can become.
+/// The largest piece, in bytes: larger than any chunk written here.
 const MAX_PIECE: usize = CHUNK + 64 * 1024;
 
 /// A piece of the compressed stream.
 pub(crate) struct Piece {
     pub(crate) bytes: Buffer,
-    /// It begins where a chunk may begin.
+    /// Whether it begins where a chunk may begin.
     pub(crate) may_stand_alone: bool,
-    /// It ends where a chunk may end.
+    /// Whether it ends where a chunk may end.
     pub(crate) may_end_chunk: bool,
 }
 
 /// Cuts the compressed stream where chunks may end.
 pub(crate) struct Cutter {
-    /// Decrypted; from `begin` on not yet given.
+    /// Decrypted bytes; those from `begin` on have not been returned yet.
     pending: Vec<u8>,
     begin: usize,
     /// How far `pending` has been searched.
@@ -36,14 +36,14 @@ pub(crate) struct Cutter {
     buffers: Buffers,
 }
 
-/// What the next piece begins with.
+/// How the next piece begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Begin {
-    /// gzip's header, cut off so that the first chunk stands alone.
+    /// With gzip's header, which is cut off so that the first chunk stands alone.
     Header,
-    /// Perhaps a chunk.
+    /// Where a chunk may begin.
     Chunk,
-    /// The middle of something.
+    /// Within a chunk.
     Middle,
 }
 
@@ -61,7 +61,7 @@ impl Default for Cutter {
 }
 
 impl Cutter {
-    /// Where the next bytes of the stream are put, at the end.
+    /// The buffer to append the next bytes of the stream to.
     pub(crate) fn pending(&mut self) -> &mut Vec<u8> {
         if self.begin > 0 {
             effort::count(self.pending.len() - self.begin);
@@ -72,7 +72,7 @@ impl Cutter {
         &mut self.pending
     }
 
-    /// The next piece, if it is known where it ends.
+    /// The next piece, if its end is known yet.
     pub(crate) fn cut(&mut self) -> Option<Piece> {
         let (end, next_is) = self.find()?;
         Some(self.cut_at(end, next_is))
@@ -97,14 +97,14 @@ impl Cutter {
         }
     }
 
-    /// Where in `pending` the next piece ends, and what follows it.
+    /// Where in `pending` the next piece ends, and how the one after it begins.
     fn find(&mut self) -> Option<(usize, Begin)> {
         let available = self.pending.len() - self.begin;
         if self.next_is == Begin::Header {
             let length = gzip::HEADER.len();
             return (available >= length).then_some((self.begin + length, Begin::Chunk));
         }
-        // The pattern may have begun in what was searched before.
+        // The pattern may begin in bytes that were already searched.
         let seen = self.searched.saturating_sub(CHUNK_END.len() - 1);
         let from = seen.max(self.begin + MIN_PIECE - CHUNK_END.len());
         let unsearched = self.pending.get(from..).unwrap_or_default();

@@ -1,13 +1,13 @@
-//! How much work it is to inflate a stream, in bytes that are looked at, copied or inflated.
+//! How much work it takes to inflate a stream: the number of bytes searched, copied or inflated.
 //!
-//! It is counted in tests alone, which must not look at the clock.
+//! Counted only in tests, which must not measure time.
 
 #[cfg(test)]
 thread_local! {
     static SPENT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// Counts some work.
+/// Adds to the work done on this thread.
 #[inline]
 pub(crate) fn count(bytes: usize) {
     #[cfg(test)]
@@ -16,7 +16,7 @@ pub(crate) fn count(bytes: usize) {
     let _ = bytes;
 }
 
-/// What this thread has counted since the last time.
+/// Returns the work done on this thread since the last call.
 #[cfg(test)]
 pub(crate) fn take() -> u64 {
     SPENT.take()

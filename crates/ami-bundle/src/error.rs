@@ -9,7 +9,7 @@ use crate::plan::Problems;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file could not be read or written, or a part is not what it should be.
+    /// A file could not be read or written, or a part is missing or damaged.
     #[error(transparent)]
     File(ami_parts::Error),
     /// The image cannot be read, or changed meanwhile.
@@ -24,7 +24,7 @@ pub enum Error {
     /// A source or sink of another crate failed.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
-    /// A compressed chunk did not come back as it went in.
+    /// A compressed chunk does not decompress to its data.
     #[error(
         "compressing the image went wrong at byte {offset} of the tar stream ({reason}): the memory or the processor may be faulty"
     )]
@@ -34,13 +34,13 @@ pub enum Error {
         /// What the check found.
         reason: &'static str,
     },
-    /// The cipher refused.
+    /// Encryption or decryption failed.
     #[error("AES-128-CBC failed: {reason}")]
     Cipher {
         /// What OpenSSL said, or what is wrong with the data.
         reason: String,
     },
-    /// The bundle's stream is not what a bundle's stream is.
+    /// The stream is damaged, or not that of a bundle.
     #[error("the bundle's stream is damaged or not a bundle's: {0}")]
     Stream(StreamError),
     /// The tar stream's SHA-1 is not the manifest's.
@@ -48,9 +48,9 @@ pub enum Error {
         "the image is not what was bundled: the SHA-1 of its tar stream is {found}, the manifest says {expected}"
     )]
     Digest {
-        /// What came out, in lower-case hex.
+        /// The actual one, in lower-case hex.
         found: String,
-        /// What the manifest has, in lower-case hex.
+        /// The manifest's, in lower-case hex.
         expected: String,
     },
     /// A folder that is not empty has the image's name.
@@ -65,9 +65,9 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// A file of the image's name is there, and nothing says that it is an older image of the bundle.
+    /// A file of the image's name exists, and nothing says that it is an older image of the bundle.
     #[error(
-        "{path} is there already, and the manifest is not called after it",
+        "{path} already exists, and the manifest is not named after it",
         path = path.display()
     )]
     Exists {
@@ -82,16 +82,16 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// The caller's flag was raised.
+    /// The caller's flag was set.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// How a stream is not a bundle's.
+/// How a stream differs from a bundle's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// The stream does not begin as gzip data does.
+    /// The stream does not begin with a gzip header.
     #[error("it is not gzip data (is it compressed in another way, or not at all?)")]
     NotGzip,
     /// The deflate data is invalid.
@@ -103,7 +103,7 @@ pub enum StreamError {
     /// gzip's own check failed.
     #[error("gzip's {0} is wrong")]
     GzipCheck(&'static str),
-    /// There is something after the end of the gzip data.
+    /// There is data after the end of the gzip data.
     #[error("there is data after the end of the gzip data")]
     TrailingGarbage,
     /// A tar header's checksum is wrong.
@@ -112,7 +112,7 @@ pub enum StreamError {
     /// A field of a tar header has no valid value.
     #[error("the tar header's {0} is invalid")]
     TarField(&'static str),
-    /// The member is no plain file.
+    /// The member is not a plain file.
     #[error("its tar member {name:?} is {kind}, not a plain file")]
     NotAFile {
         /// The member's name.
@@ -131,7 +131,7 @@ pub enum StreamError {
     /// There is no member.
     #[error("its tar stream has no member")]
     NoMember,
-    /// The sparse map makes no sense.
+    /// The sparse map is invalid.
     #[error("its sparse map {0}")]
     SparseMap(&'static str),
     /// The image's size is not the manifest's.
@@ -142,7 +142,7 @@ pub enum StreamError {
         /// Bytes, from the manifest.
         expected: u64,
     },
-    /// There is something after the end of the archive.
+    /// There is data after the end of the archive.
     #[error("there is data after the end of the tar archive")]
     AfterEnd,
 }

@@ -1,4 +1,4 @@
-//! What a story tells while it runs, and what it needs to run.
+//! What a story reports while it runs, and what it needs to run.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
@@ -7,27 +7,27 @@ use ami_manifest::BundleContents;
 
 use crate::settings::Settings;
 
-/// What happens in a story.
+/// Something that happens in a story.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The manifest was read. It may lack what its bundle can be taken apart without.
+    /// The manifest was read. It may lack what is not needed to unbundle.
     ManifestRead(&'a BundleContents),
-    /// The space in the destination was looked at.
+    /// The free space in the destination was determined.
     Space {
         /// Bytes that are free.
         free: u64,
         /// Bytes that the bundle may need.
         needed: u64,
     },
-    /// The data begins to pass.
+    /// The pipeline begins to read data.
     Begins {
         /// Bytes that will be read.
         bytes: u64,
     },
-    /// So many more bytes have been read. From any thread.
+    /// This many more bytes have been read. Sent from any thread.
     Read(u64),
-    /// All data has passed.
+    /// The pipeline has ended.
     Ends,
 }
 
@@ -36,14 +36,14 @@ pub enum Event<'a> {
 pub struct Running<'a> {
     /// How many threads share the work.
     pub threads: NonZeroUsize,
-    /// Told what happens.
+    /// Called with each event.
     pub events: &'a (dyn Fn(Event<'_>) + Sync),
-    /// Raised to end the story early.
+    /// Set to end the story early.
     pub interrupted: &'a AtomicBool,
 }
 
 impl Running<'_> {
-    /// Runs a pipeline that reads so many bytes, with the events of it.
+    /// Runs a pipeline that reads this many bytes, and sends its events.
     pub(crate) fn pipeline<T>(&self, bytes: u64, run: impl FnOnce(&Settings<'_>) -> T) -> T {
         (self.events)(Event::Begins { bytes });
         let result = run(&Settings {

@@ -9,17 +9,17 @@ use ami_parts::PartFile;
 
 use crate::unbundle::Expected;
 
-/// A bundle's parts on disk, and what must come out of them.
+/// A bundle's parts on disk, and the image that they must contain.
 #[derive(Debug)]
 pub struct BundleFiles {
     /// The parts in order.
     pub parts: Vec<PartFile>,
-    /// What the manifest says of the image, and the sum of the parts' sizes as they are.
+    /// What the manifest says about the image, and the sum of the parts' actual sizes.
     pub expected: Expected,
 }
 
 impl BundleFiles {
-    /// The parts as the manifest names them, in `folder`, without a look at them.
+    /// The parts that the manifest names, in `folder`. Does not access the files.
     pub fn named(parts: &[Part], folder: &Path) -> Vec<PartFile> {
         parts
             .iter()
@@ -30,7 +30,7 @@ impl BundleFiles {
     /// Finds the parts in `folder`.
     ///
     /// # Errors
-    /// Names the first part that is missing.
+    /// [`Missing`](ami_parts::Error::Missing) for the first part that is missing; a part cannot be examined.
     pub fn find(contents: &BundleContents, folder: &Path) -> Result<Self, ami_parts::Error> {
         let parts = Self::named(&contents.parts, folder);
         let mut size = 0;

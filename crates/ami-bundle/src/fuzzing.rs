@@ -1,10 +1,10 @@
-//! What fuzz/ reaches of this crate's insides. Not part of the crate's interface.
+//! The internals that the targets in fuzz/ call. Not part of the crate's interface.
 
 use crate::error::Error;
 use crate::gunzip;
 use crate::tar::read::{Member, Receiver, TarReader};
 
-/// A tar stream's member as it came out.
+/// The member of a tar stream, as it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Untarred {
     /// The member's name.
@@ -25,7 +25,7 @@ impl Receiver for Untarred {
     }
 
     fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        // Runs that touch are one: how they are cut depends on how the stream is.
+        // Adjacent runs are merged, because their boundaries depend on how the stream was fed.
         match self.runs.last_mut() {
             Some((_, end)) if *end == offset => *end += bytes.len() as u64,
             _ => self.runs.push((offset, offset + bytes.len() as u64)),
@@ -35,7 +35,7 @@ impl Receiver for Untarred {
     }
 }
 
-/// Reads a tar stream in steps of so many bytes.
+/// Reads a tar stream in pieces of `step` bytes.
 ///
 /// # Errors
 /// As unbundling.
@@ -52,7 +52,7 @@ pub fn read_tar(stream: &[u8], step: usize) -> Result<Untarred, Error> {
     Ok(reader.finish()?.1)
 }
 
-/// Inflates gzip data as unbundling does, its pieces first alone and then in order.
+/// Inflates gzip data as unbundling does: each piece on its own, then all of them in order.
 ///
 /// # Errors
 /// As unbundling.

@@ -1,4 +1,4 @@
-//! gzip's frame round a deflate stream (RFC 1952).
+//! gzip's framing of a deflate stream (RFC 1952).
 //!
 //! | bytes | header | | bytes | trailer |
 //! |---|---|---|---|---|
@@ -10,7 +10,7 @@
 
 use crate::error::StreamError;
 
-/// The header of the streams that are written here: no flags, no time, Unix.
+/// The header of every stream written here: no flags, no time, Unix.
 pub(crate) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 
 /// The trailer's size in bytes.
@@ -34,7 +34,7 @@ const COMMENT: u8 = 16;
 const HEADER_CRC: u8 = 2;
 const RESERVED: u8 = 0xe0;
 
-/// Takes a header byte by byte; its optional fields are passed over and take no memory.
+/// Parses a header byte by byte. Its optional fields are skipped and take no memory.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderReader {
     field: Field,
@@ -55,7 +55,7 @@ enum Field {
 }
 
 impl HeaderReader {
-    /// Takes the next byte and says whether the header is complete with it.
+    /// Takes the next byte and returns whether it completes the header.
     pub(crate) fn push(&mut self, byte: u8) -> Result<bool, StreamError> {
         self.field = match self.field {
             Field::Start => self.fixed(0, byte)?,
@@ -95,7 +95,7 @@ impl HeaderReader {
         })
     }
 
-    /// The optional fields come in this order, whatever the order of their flags.
+    /// The field after `done`. The optional fields have a fixed order, which is not that of their flags.
     fn after(&self, done: u8) -> Field {
         let order = [
             (EXTRA, Field::ExtraLength(None)),
@@ -122,10 +122,10 @@ pub(crate) struct TrailerReader {
 }
 
 impl TrailerReader {
-    /// Takes the next byte and says whether the trailer is complete with it.
+    /// Takes the next byte and returns whether it completes the trailer.
     ///
     /// # Errors
-    /// The complete trailer is not that of data with this CRC-32 and length.
+    /// The trailer is complete and does not match this CRC-32 and length.
     pub(crate) fn push(&mut self, byte: u8, crc: u32, length: u64) -> Result<bool, StreamError> {
         if let Some(slot) = self.bytes.get_mut(self.count) {
             *slot = byte;

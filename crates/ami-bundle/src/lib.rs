@@ -1,16 +1,16 @@
-//! Bundles: an image to tar, gzip, AES-128-CBC and parts, on all cores in one pass, and back.
+//! Bundles: turns an image into an encrypted, compressed tar stream in parts, in one pass on all cores, and back.
 //!
-//! Not here: the manifest's text and its keys (`ami-manifest`), images (`ami-image`), the parts' files (`ami-parts`), what a user sees
+//! Not here: the manifest's text and keys (`ami-manifest`), images (`ami-image`), the parts' files (`ami-parts`), what the user sees
 //! (`ami-cli`).
 //!
-//! The stories, which a command or another program calls:
+//! The stories, for commands and other programs:
 //!
 //! - [`BundlePlan::new`] checks a [`BundleRequest`], [`bundle_image`] makes the bundle.
-//! - [`unbundle_image`] makes the image of a bundle again, [`verify_bundle`] checks it.
-//! - [`Running`]: threads, interruption, and whom to tell of each [`Event`].
+//! - [`unbundle_image`] restores the image from a bundle, [`verify_bundle`] checks a bundle.
+//! - [`Running`]: the threads, the interruption flag, and the receiver of each [`Event`].
 //!
-//! What they are made of: [`bundle()`] makes parts of an image for a sink, [`unbundle()`] an image of the parts of a source, such as a
-//! [`StagedImage`]; [`verify_stream`] only looks whether it could. [`BundleFiles`] are parts in a folder.
+//! Their building blocks: [`bundle()`] writes an image's parts to a sink; [`unbundle()`] writes the image of a source's parts to a sink,
+//! such as a [`StagedImage`]; [`verify_stream`] checks that it could. [`BundleFiles`] are parts in a folder.
 //!
 //! ```no_run
 //! use ami_bundle::{BundlePlan, BundleRequest, Level, Running, bundle_image};

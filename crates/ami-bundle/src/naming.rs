@@ -1,23 +1,23 @@
-//! Which name an image may take.
+//! Which name an unbundled image may have.
 //!
-//! Whoever made the bundle chose the name of its tar stream's member. It must not become the name of a start-up file, nor replace a
-//! file that the person did not mean.
+//! The name of the tar member was chosen by whoever made the bundle. It must not be that of a start-up file, and the image must not
+//! replace a file that the user did not mean.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// What an image that comes out of a bundle may replace, and what it must not.
+/// What an unbundled image may replace, and what it must not.
 #[derive(Debug, Clone, Default)]
 pub struct Naming {
-    /// The name of the bundle, by what its manifest is called. A file of that name makes way for the image.
+    /// The bundle's name, taken from its manifest's file name. The image may replace a file of that name.
     pub bundle: Option<String>,
     /// The files that the image is made from: the parts, the manifest, the key.
     pub sources: Vec<PathBuf>,
 }
 
 impl Naming {
-    /// That of the bundle whose manifest is in this file: `NAME.manifest.xml`, else it has no name. There are no sources yet.
+    /// For the bundle with this manifest: its name is `NAME` if the file is called `NAME.manifest.xml`. There are no sources yet.
     pub fn of_manifest(manifest: &Path) -> Self {
         let file = manifest.file_name().and_then(|name| name.to_str());
         let bundle = file.and_then(|file| file.strip_suffix(".manifest.xml"));
@@ -27,7 +27,7 @@ impl Naming {
         }
     }
 
-    /// Where the image goes that the tar stream calls `name`, which is a single component.
+    /// The path of the image that the tar stream calls `name`, which is a single component.
     ///
     /// # Errors
     /// [`Error::Hidden`], [`Error::WouldReplace`], [`Error::Exists`].
@@ -47,7 +47,7 @@ impl Naming {
         Ok(path)
     }
 
-    /// Whether the image may take the place of a file of that name.
+    /// Whether the image may replace a file of that name.
     pub(crate) fn may_replace(&self, name: &str) -> bool {
         self.bundle.as_deref() == Some(name)
     }

@@ -15,13 +15,13 @@ use crate::bundle::largest_bundle;
 use crate::events::Event;
 use crate::settings::Level;
 
-/// The largest image that EC2 takes, in bytes (EC2 user guide, "Create an instance store-backed AMI").
+/// The largest image that EC2 accepts, in bytes (EC2 user guide, "Create an instance store-backed AMI").
 pub const LARGEST_IMAGE: u64 = 10 << 30;
 
 /// What is to be bundled, and how.
 #[derive(Debug)]
 pub struct BundleRequest {
-    /// The image. Its file name is the bundle's name where no other is given.
+    /// The image. Its file name is the bundle's name unless `name` is given.
     pub image: PathBuf,
     /// The bundle's name.
     pub name: Option<String>,
@@ -29,15 +29,15 @@ pub struct BundleRequest {
     pub certificate: PathBuf,
     /// The user's private key.
     pub key: PathBuf,
-    /// EC2's certificate, or why there is none: whoever looks for it needs to know the surroundings.
+    /// EC2's certificate, or why there is none. The caller finds it, because where to look depends on the environment.
     pub ec2_certificate: Result<PathBuf, Box<dyn StdError + Send + Sync>>,
     /// The user's AWS account.
     pub user: String,
-    /// What the manifest says of the machine that the image is for.
+    /// What the manifest says about the machine that the image is for.
     pub machine: MachineConfiguration,
-    /// The images that this one is made from, the oldest first.
+    /// The images that this one was made from, oldest first.
     pub ancestry: Vec<String>,
-    /// How hard it is compressed.
+    /// The compression level.
     pub level: Level,
     /// Whether the image's size, and the space for the bundle, are checked.
     pub checks_sizes: bool,
@@ -58,7 +58,7 @@ pub enum Problem {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A key or certificate cannot be used, or the manifest not be written.
+    /// A key or certificate cannot be used, or the manifest cannot be written.
     #[error(transparent)]
     Manifest(#[from] ami_manifest::Error),
     /// EC2's certificate was not found.
@@ -83,18 +83,18 @@ pub enum Problem {
         /// Bytes.
         needed: u64,
     },
-    /// The space in the bundle's folder cannot be read.
+    /// The free space in the bundle's folder cannot be determined.
     #[error(transparent)]
     UnknownSpace(FileError),
     /// The bundle's folder cannot be read, or something in it cannot be replaced.
     #[error(transparent)]
     Folder(#[from] ami_parts::Error),
-    /// The bundle would replace what it is made of.
+    /// The bundle would replace one of the files that it is made from.
     #[error("{path} has the name of one of the bundle's own files, which would replace it", path = .0.display())]
     WouldReplace(PathBuf),
 }
 
-/// All that was found to be wrong, in the order in which it was found: at least one problem. It reads as the first of them.
+/// Every problem that was found, at least one, in the order in which they were found. Displays as the first.
 #[derive(Debug)]
 pub struct Problems(Vec<Problem>);
 
@@ -106,7 +106,7 @@ impl Problems {
         Err(Self(problems))
     }
 
-    /// The first one, which a command that stops at once reports.
+    /// The first problem, for commands that report only one.
     pub fn first(&self) -> Option<&Problem> {
         self.0.first()
     }
@@ -139,12 +139,12 @@ impl StdError for Problems {
     }
 }
 
-/// A bundle that is going to be made: its name and keys are known to be right.
+/// A bundle that is ready to be made: its name and keys have been checked.
 pub struct BundlePlan {
     pub(crate) name: String,
     pub(crate) key: PrivateKey,
     pub(crate) bundle_key: BundleKey,
-    /// What the manifest will say; the image's digest and size and the parts are still to come.
+    /// The manifest, still without the image's digest and size and without the parts.
     pub(crate) manifest: Manifest,
     pub(crate) level: Level,
     /// The files with the keys and certificates.
@@ -209,7 +209,7 @@ impl BundlePlan {
                 parts: Vec::new(),
             },
         };
-        // Written once to see that it can be: an ID with a control character would otherwise be noticed only at the end.
+        // Written once as a test: otherwise an ID with a control character would be noticed only at the end.
         if let Err(error) = manifest.to_signed_xml(&key) {
             return Err(Problem::from(error).into());
         }
@@ -229,7 +229,7 @@ impl BundlePlan {
         &self.name
     }
 
-    /// Checks the image, and the folder that the bundle goes to if it goes to one.
+    /// Checks the image and, if the bundle is written to a folder, that folder.
     ///
     /// # Errors
     /// Everything that is wrong.
@@ -251,7 +251,7 @@ impl BundlePlan {
         Problems::none(problems)
     }
 
-    /// What the bundle is made of must not be taken for a part of an older bundle of its name.
+    /// Refuses to replace an input that has the name of a part of an older bundle.
     fn spare_inputs(&self, image: &Path, folder: &Path) -> Result<(), Problem> {
         let replaced = ami_parts::replaced_files(folder, &self.name)?;
         let inputs = self.inputs.iter().map(PathBuf::as_path).chain([image]);
@@ -283,7 +283,7 @@ impl BundlePlan {
     }
 }
 
-/// Refuses images that are empty, or larger than EC2 takes.
+/// Refuses images that are empty, or larger than EC2 accepts.
 ///
 /// # Errors
 /// [`Problem::Empty`]; [`Problem::TooLarge`] unless `checks_sizes` is false.
@@ -297,7 +297,7 @@ pub fn check_size(image: &Path, size: u64, checks_sizes: bool) -> Result<(), Pro
     }
 }
 
-/// The value, or `None` and its problem among the others.
+/// Returns the value, or adds the error to `problems` and returns `None`.
 fn note<T, E: Into<Problem>>(result: Result<T, E>, problems: &mut Vec<Problem>) -> Option<T> {
     result.map_err(|error| problems.push(error.into())).ok()
 }
@@ -308,7 +308,7 @@ type WrappedTwice = (
     ami_manifest::WrappedKey,
 );
 
-/// A new key, as EC2 and the user get it.
+/// A new key, and its encrypted forms for EC2 and for the user.
 fn new_bundle_key(
     user: &Certificate,
     ec2: &Certificate,
@@ -326,7 +326,7 @@ fn name_of(request: &BundleRequest) -> Result<String, Problem> {
     Ok(name.to_owned())
 }
 
-/// The longest name of a bundle in bytes: with `.manifest.xml`, or `.part.` and its digits, it must still be a file name.
+/// The longest name of a bundle in bytes: with `.manifest.xml`, or `.part.` and digits, it must still be a valid file name.
 const MAX_NAME: usize = 255 - ".manifest.xml".len();
 
 /// Refuses names that cannot be a bundle's.
@@ -337,7 +337,7 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     let reason = if name.is_empty() {
         "it is empty"
     } else if name.starts_with(char::is_whitespace) {
-        // Readers of manifests take blanks off: its parts would not be found.
+        // Readers of manifests strip leading blanks, so they would not find the parts.
         "it begins with a blank"
     } else if name.contains('/') {
         "it has a slash"

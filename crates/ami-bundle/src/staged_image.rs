@@ -1,4 +1,4 @@
-//! An image in a private folder, which takes its name when it is complete.
+//! An image in a private folder, which gets its name when it is complete.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::naming::Naming;
 /// The image's name in the private folder.
 const STAGED: &str = "image";
 
-/// Writes an image into a file of a private folder; the file takes its name in the destination when it is finished.
+/// Writes an image to a file in a private folder, and moves it to its name in the destination when it is finished.
 #[derive(Debug)]
 pub struct StagedImage {
     file: ImageFile,
@@ -22,11 +22,11 @@ pub struct StagedImage {
 }
 
 impl StagedImage {
-    /// An image in the private folder `staging`, for its destination. Whoever made the bundle chose the image's name: `naming` says what
-    /// it may replace.
+    /// An image in the private folder `staging`, for the folder's destination. The image's name comes from the bundle, so `naming` says
+    /// what it may replace.
     ///
     /// # Errors
-    /// [`Error::File`]: the private folder cannot be written.
+    /// [`Error::File`] if the private folder cannot be written.
     pub fn new(staging: Staging, naming: Naming) -> Result<Self, Error> {
         let file = staging.create(STAGED, 0o666)?;
         Ok(Self {
@@ -44,7 +44,7 @@ impl ImageSink for StagedImage {
     type Finished = PathBuf;
 
     /// # Errors
-    /// [`Error::Hidden`], [`Error::WouldReplace`] and [`Error::Exists`] for the name; else [`Error::Image`].
+    /// [`Error::Hidden`], [`Error::WouldReplace`] and [`Error::Exists`] for the name; [`Error::Image`].
     fn begin(&mut self, image: &Description) -> Result<(), Error> {
         let _ = self
             .naming
@@ -57,7 +57,7 @@ impl ImageSink for StagedImage {
         Ok(self.file.write(offset, data)?)
     }
 
-    /// As in the older suite, an empty folder makes way.
+    /// As in the older suite, an empty folder of the image's name is replaced.
     ///
     /// # Errors
     /// Those of [`begin`](Self::begin); [`Error::InTheWay`] for a folder with files.
@@ -69,7 +69,7 @@ impl ImageSink for StagedImage {
             staging,
         } = self;
         let _ = file.finish()?;
-        // Once more: something may have got the name meanwhile.
+        // Checked again: something may have been created under the name since `begin`.
         let target = naming.target(staging.destination(), &name)?;
         let named = if naming.may_replace(&name) {
             staging.replace(STAGED, &name)
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// What a new file of a usual program gets here.
+    /// The mode that a new file usually gets here.
     fn usual_mode() -> u32 {
         let file = tempfile::tempdir().unwrap();
         let path = file.path().join("new");

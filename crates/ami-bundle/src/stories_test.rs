@@ -1,4 +1,4 @@
-//! The stories, with sinks and sources in memory and in folders.
+//! The stories with sinks and sources in memory and in folders.
 
 use std::fs;
 use std::io;
@@ -121,7 +121,7 @@ fn noise(length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// The bundle as a sink that cannot rename names its parts: with more digits than it has parts.
+/// A sink that cannot rename must choose the number of digits in advance, so names may have more digits than needed.
 #[test]
 fn a_bundle_whose_names_were_chosen_before_its_first_part_is_a_bundle() {
     let mut image = noise(11 << 20);
@@ -244,7 +244,7 @@ fn everything_that_is_wrong_with_an_image_and_its_folder_is_found() {
         name: Some("b".to_owned()),
         ..scene.request()
     });
-    // The key would make way for a part of the bundle.
+    // The key has the name of a part of the bundle, which would replace it.
     fs::hard_link(scene.path("pk.pem"), scene.path("b.part.7")).unwrap();
     let open = || -> Result<StagedBundle<'static>, ami_parts::Error> { unreachable!() };
     let (path, folder) = (scene.path("a.img"), scene.0.path());

@@ -1,4 +1,4 @@
-//! From parts back to the image.
+//! Turns parts back into the image.
 
 use ami_image::{Description, ImageSink, Nowhere};
 use ami_manifest::BundleKey;
@@ -18,35 +18,35 @@ use crate::tar::read::{Member, Receiver, TarReader};
 /// How much is read and decrypted at a time, in bytes.
 const STEP: usize = 512 * 1024;
 
-/// What the manifest says of the image.
+/// What the manifest says about the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
     /// SHA-1 of the tar stream.
     pub digest: [u8; 20],
     /// The image's size in bytes; `None` if the manifest does not say it.
     pub size: Option<u64>,
-    /// The sum of the parts' sizes in bytes, as they are: it limits the image where its size is not known.
+    /// The sum of the parts' actual sizes in bytes, which limits the image where its size is not known.
     pub bundled_size: u64,
 }
 
-/// How many times as large as its deflate stream data can be: 258 bytes from two bits (RFC 1951, 3.2.5).
+/// The largest ratio of data to its deflate stream: 258 bytes from two bits (RFC 1951, 3.2.5).
 const MOST_INFLATED: u64 = 1032;
 
 impl Expected {
-    /// The most data in bytes that can be in the image.
+    /// The most bytes of data that the image can have.
     pub(crate) fn most(&self) -> u64 {
         self.size
             .unwrap_or(self.bundled_size.saturating_mul(MOST_INFLATED))
     }
 }
 
-/// Unbundles the parts of `source` into `sink` and gives what the finished image is known by.
+/// Unbundles the parts of `source` into `sink`, and returns what the sink returns for the finished image.
 ///
 /// The sink is finished only when everything has been checked: every part's SHA-1, gzip's CRC-32 and length, the tar stream's SHA-1,
 /// the image's size.
 ///
 /// # Errors
-/// Those of the source; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for what is in the parts; those of the sink;
+/// The source's and the sink's errors; [`Error::Cipher`], [`Error::Stream`] and [`Error::Digest`] for damaged or foreign parts;
 /// [`Error::Interrupted`].
 pub fn unbundle<P: PartSource, I: ImageSink>(
     source: P,
@@ -63,10 +63,10 @@ where
     sink.finish().map_err(Into::into)
 }
 
-/// Checks everything that [`unbundle`] checks, and writes nothing; gives the image's name.
+/// Checks everything that [`unbundle`] checks without writing anything, and returns the image's name.
 ///
 /// # Errors
-/// As [`unbundle`], but for the sink.
+/// As [`unbundle`], except the sink's.
 pub fn verify_stream<P: PartSource>(
     source: P,
     expected: &Expected,
@@ -119,7 +119,7 @@ where
             expected: hex::encode(expected.digest),
         });
     }
-    // Some bundlers write the tar stream's size where the image's belongs.
+    // Some bundlers write the tar stream's size in place of the image's.
     if let Some(expected) = expected.size
         && expected != member.size
         && expected != untar.length
@@ -133,7 +133,7 @@ where
     Ok((member, sink))
 }
 
-/// Refuses an image with more data than the manifest says before it passes anything on.
+/// Refuses an image with more data than the manifest allows, before passing anything on.
 struct Bounded<I> {
     expected: Expected,
     sink: I,
@@ -144,7 +144,7 @@ where
     I::Error: Into<Error>,
 {
     fn begin(&mut self, member: &Member) -> Result<(), Error> {
-        // The image's size, or what some bundlers write there, that of the tar stream: no more data than that either way.
+        // Whether this is the image's size or, as some bundlers write, the tar stream's: there cannot be more data.
         if member.stored > self.expected.most() {
             let found = member.stored;
             return Err(match self.expected.size {
@@ -166,7 +166,7 @@ where
     }
 }
 
-/// Reads, checks and decrypts the parts and cuts the stream where chunks may end.
+/// Reads, checks and decrypts the parts, and cuts the stream where chunks may end.
 struct Decrypt<'a, P> {
     parts: P,
     progress: &'a (dyn Fn(u64) + Sync),
@@ -190,7 +190,7 @@ where
         })
     }
 
-    /// Decrypts some more; false at the end.
+    /// Decrypts some more; returns false at the end.
     fn fill(&mut self) -> Result<bool, Error> {
         let Some(cipher) = &mut self.cipher else {
             return Ok(false);

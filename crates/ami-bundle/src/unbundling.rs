@@ -1,4 +1,4 @@
-//! The story of unbundling: a manifest and its parts become the image again.
+//! The story of unbundling: restores the image from a manifest and its parts.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::files::BundleFiles;
 use crate::naming::Naming;
 use crate::unbundle::unbundle;
 
-/// Which bundle is to be taken apart.
+/// Which bundle to unbundle.
 #[derive(Debug, Clone)]
 pub struct UnbundleRequest {
     /// The manifest.
@@ -21,25 +21,25 @@ pub struct UnbundleRequest {
     pub parts: PathBuf,
     /// The private key that the bundle was made for.
     pub key: PathBuf,
-    /// The certificate of whoever must have signed the manifest.
+    /// The certificate of the key that must have signed the manifest.
     pub certificate: Option<PathBuf>,
 }
 
-/// An image that came out of its bundle.
+/// An image that was restored from its bundle.
 #[derive(Debug)]
 pub struct UnbundledImage<F> {
-    /// What the sink gave: where the image is.
+    /// What the sink returned: where the image is.
     pub image: F,
-    /// What the manifest says of it.
+    /// What the manifest says about it.
     pub contents: BundleContents,
 }
 
-/// Unbundles the image into the sink that `open` gives, which is told what the image may replace. It is asked for a sink when the
-/// manifest, the key and the parts are there and belong together.
+/// Unbundles the image into the sink that `open` returns. `open` is called, with what the image may replace, once the manifest, the key
+/// and the parts have been found and belong together.
 ///
 /// # Errors
-/// [`Error::Manifest`] for the manifest, key and certificate; [`Error::File`] for a part; those of
-/// [`unbundle`]. No image is left behind.
+/// [`Error::Manifest`] for the manifest, key and certificate; [`Error::File`] for a part; those of [`unbundle`]. No image is left
+/// behind.
 pub fn unbundle_image<I: ImageSink>(
     request: UnbundleRequest,
     open: impl FnOnce(Naming) -> Result<I, I::Error>,

@@ -1,4 +1,4 @@
-//! The story of checking a bundle: one check after the other, and what each found.
+//! The story of checking a bundle: its checks, one after the other, and their results.
 
 use std::path::PathBuf;
 
@@ -10,29 +10,29 @@ use crate::events::{Event, Running};
 use crate::files::BundleFiles;
 use crate::unbundle::verify_stream;
 
-/// Which bundle is to be checked, and with what.
+/// Which bundle to check, and with which certificate and key.
 #[derive(Debug, Clone)]
 pub struct VerifyRequest {
     /// The manifest.
     pub manifest: PathBuf,
     /// The folder with the parts.
     pub parts: PathBuf,
-    /// The certificate of whoever must have signed the manifest.
+    /// The certificate of the key that must have signed the manifest.
     pub certificate: Option<PathBuf>,
     /// The private key that the bundle was made for.
     pub key: Option<PathBuf>,
 }
 
-/// What is checked, in this order.
+/// What is checked, in the order of the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// That the manifest can be used.
     Manifest,
-    /// That every part is there.
+    /// That no part is missing.
     Parts,
-    /// That the parts have the size that the manifest says.
+    /// That the sum of the parts' sizes is the manifest's.
     Sizes,
-    /// That every part has its digest.
+    /// That every part has the manifest's digest.
     Digests,
     /// That the manifest was signed by the certificate's owner.
     Signature,
@@ -40,48 +40,48 @@ pub enum Subject {
     Stream,
 }
 
-/// A check and what became of it.
+/// A check and its outcome.
 #[derive(Debug)]
 pub struct Check {
     /// What was checked.
     pub subject: Subject,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// What became of a check.
+/// The outcome of a check.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It holds.
+    /// Passed.
     Holds(Finding),
-    /// It does not: everything that is wrong.
+    /// Failed, with everything that is wrong.
     Fails(Vec<Fault>),
-    /// It could not be made.
+    /// It could not be done.
     NotChecked(Reason),
 }
 
-/// What was found where a check holds.
+/// What a check that passed found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// The manifest can be used.
     Manifest {
         /// The bundle's name.
         name: String,
-        /// The image's size in bytes; `None`: the manifest does not say it.
+        /// The image's size in bytes; `None` if the manifest does not say it.
         size: Option<u64>,
     },
-    /// All parts, so many, are there.
+    /// All parts are there; their number.
     Parts(usize),
-    /// The parts have so many bytes in all, as the manifest says.
+    /// The parts have the total size in the manifest, in bytes.
     Sizes(u64),
-    /// The digests hold.
+    /// The digests are right.
     Digests {
-        /// Of all parts; else of those that are there.
+        /// Whether all parts were there to be checked.
         of_all: bool,
     },
-    /// The manifest was signed by the owner of the certificate, which says this of itself.
+    /// The manifest was signed by the owner of the certificate, which is described where it can be parsed.
     Signature(Option<CertificateInfo>),
-    /// The stream gives the image of this name, as it was bundled.
+    /// The stream is the image with this name, as it was bundled.
     Stream(String),
 }
 
@@ -103,7 +103,7 @@ pub enum Fault {
         /// Bytes.
         said: u64,
     },
-    /// What the parts decrypt to.
+    /// The stream that the parts decrypt to.
     #[error(transparent)]
     Stream(#[from] Error),
 }
@@ -121,14 +121,14 @@ pub enum Reason {
     NoCertificate,
     /// There is no private key to check it with.
     NoKey,
-    /// The parts do not hold.
+    /// A check of the parts failed.
     PartsFail,
 }
 
-/// Makes all checks; one that fails does not keep others from being made that do not need it.
+/// Runs all checks. After one fails, those that do not depend on it still run.
 ///
 /// # Errors
-/// [`Error::Manifest`]: the certificate or key that was given cannot be used; [`Error::Interrupted`].
+/// [`Error::Manifest`] if the given certificate or key cannot be used; [`Error::Interrupted`].
 pub fn verify_bundle(request: &VerifyRequest, running: &Running<'_>) -> Result<Vec<Check>, Error> {
     let certificate = request.certificate.as_deref().map(Certificate::load);
     let certificate = certificate.transpose()?;
@@ -200,7 +200,7 @@ impl Checks {
         self.0.push(Check { subject, outcome });
     }
 
-    /// Whether all parts are there and have their digests.
+    /// Checks the parts, and returns whether all are there with the right digests.
     fn check_parts(
         &mut self,
         contents: &BundleContents,
@@ -227,7 +227,7 @@ impl Checks {
         } else {
             self.fails(Subject::Parts, missing);
         }
-        // Digests tell of every byte; the sum of the sizes only whether the manifest is right about itself.
+        // The digests cover every byte; the sum of the sizes only shows whether the manifest is consistent.
         match contents.bundled_size {
             _ if !all_there || !wrong.is_empty() => {
                 self.not_checked(Subject::Sizes, Reason::PartIsBad);
@@ -250,7 +250,7 @@ impl Checks {
     }
 }
 
-/// The name of the image that the stream gives.
+/// Checks the stream, and returns the image's name.
 fn check_stream(
     contents: &BundleContents,
     request: &VerifyRequest,
@@ -258,7 +258,7 @@ fn check_stream(
     running: &Running<'_>,
 ) -> Result<String, Fault> {
     let bundle_key = contents.user_key.unwrap_with(key);
-    // Without a name of the key's file, whatever is wrong with it.
+    // One error, without the key's path, whatever the reason.
     let bundle_key = bundle_key.map_err(|_| ami_manifest::Error::WrongKey)?;
     let BundleFiles { parts, expected } = BundleFiles::find(contents, &request.parts)?;
     let name = running.pipeline(expected.bundled_size, |settings| {

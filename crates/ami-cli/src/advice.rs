@@ -1,6 +1,6 @@
 //! What to do about errors of libraries, which state facts and know no options.
 //!
-//! Each helper takes the names of the options that a command has for it; the command's `advise` calls those that fit (see
+//! Each helper takes the names of the command's options; the command's `advise` calls the helpers that apply (see
 //! [`Advise`](crate::Advise)).
 
 use std::error::Error;
@@ -15,8 +15,7 @@ pub fn as_a<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<
 
 /// What to do about errors of files that are written and published.
 ///
-/// `folder` is the option for the folder that they are written to, if there is one, and `name` the one that gives them other names
-/// there.
+/// `folder` is the option for the folder that they are written to, if there is one, and `name` the option that changes their names.
 pub fn of_files(
     error: &(dyn Error + 'static),
     folder: Option<&str>,
@@ -68,9 +67,9 @@ fn of_problem(problem: &ami_bundle::Problem, folder: &str, name: &str) -> Option
     }
 }
 
-/// What to do about errors of bundles that are written or taken apart, those of files and manifests included.
+/// What to do about errors of bundling and unbundling, including those of files and manifests.
 ///
-/// `folder` is the option for the folder that is written to; `name` the one for the bundle's name, where it can be chosen.
+/// `folder` is the option for the folder that is written to; `name` the one for the bundle's name, if it can be chosen.
 pub fn of_bundles(
     error: &(dyn Error + 'static),
     folder: Option<&str>,
@@ -95,7 +94,7 @@ pub fn of_bundles(
     }
 }
 
-/// What to do about errors of images that are read or written; `folder` as for [`of_files`].
+/// What to do about errors in reading and writing images; `folder` as for [`of_files`].
 fn of_images(error: &ami_image::Error, folder: Option<&str>) -> Option<String> {
     use ami_image::Error as E;
     match error {
@@ -117,7 +116,7 @@ pub fn of_manifests(error: &(dyn Error + 'static)) -> Option<String> {
     use ami_manifest::{Error as E, KeyProblem};
     let advice = match as_a::<E>(error)? {
         E::DocType => "remove it",
-        E::IsEncrypted => "get it anew with ec2-download-bundle, which decrypts it",
+        E::IsEncrypted => "download it again with ec2-download-bundle, which decrypts it",
         E::WrongKey => "give the one whose certificate it was made with",
         E::PrivateKey {
             problem: KeyProblem::Locked,
@@ -283,7 +282,7 @@ mod tests {
             (E::DocType, Some("remove it")),
             (
                 E::IsEncrypted,
-                Some("get it anew with ec2-download-bundle, which decrypts it"),
+                Some("download it again with ec2-download-bundle, which decrypts it"),
             ),
             (
                 E::WrongKey,

@@ -1,4 +1,4 @@
-//! The architecture in the manifest: from the command line, from the user, or that of the machine.
+//! The architecture in the manifest: from the command line, from the user, or the machine's.
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -8,7 +8,7 @@ use crate::prompt;
 const SUPPORTED: [&str; 2] = ["i386", "x86_64"];
 
 impl Context {
-    /// Settles the architecture as the older suite does: asks for one that is missing, and for confirmation of one that EC2 does not know.
+    /// Determines the architecture as the older suite does: asks for a missing one, and for confirmation of one that EC2 does not know.
     ///
     /// # Errors
     /// No answer in time, an interruption, or a "no", which ends the command with exit code 0.
@@ -31,7 +31,7 @@ impl Context {
     }
 }
 
-/// Refuses an architecture that is blank: readers of manifests take blanks off and find nothing.
+/// Refuses a blank architecture: readers of manifests strip blanks and would find nothing.
 ///
 /// # Errors
 /// A wrong command line.

@@ -1,4 +1,4 @@
-//! Bundling an image on the command line: what `ec2-bundle-image` does, and `ec2-bundle-vol` after it has made the image.
+//! Bundling an image on the command line: all of `ec2-bundle-image`, and what `ec2-bundle-vol` does after it has made the image.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::options::{BundleOptions, CompressionOptions, IdentityOptions, Running
 use crate::story::Story;
 use crate::values::Mapping;
 
-/// What the instance that an image is made on gives to its manifest. Options win over it.
+/// What the manifest inherits from the instance that an image is made on. Options take precedence.
 #[derive(Debug, Clone, Default)]
 pub struct InstanceMetadata {
     /// The kernel's ID.
@@ -31,9 +31,9 @@ pub struct InstanceMetadata {
     pub region: Option<String>,
     /// Virtual names and devices.
     pub block_device_mapping: Option<BTreeMap<String, String>>,
-    /// The images that this one is made from, the oldest first.
+    /// The images that this one was made from, oldest first.
     pub ancestry: Vec<String>,
-    /// What the instance's metadata did not have, by its names there.
+    /// The items that the instance's metadata did not have, by their names there.
     pub missing: Vec<&'static str>,
 }
 
@@ -48,17 +48,17 @@ pub enum Source<'a> {
         staging: Staging,
         /// The file's name there.
         file: &'a str,
-        /// The name that the image gets together with the bundle; nothing may have it. `None`: it goes with the private folder.
+        /// The name that the image gets together with the bundle, which must be free. `None`: it is removed with the private folder.
         name: Option<&'a str>,
     },
 }
 
-/// A bundle that is going to be made as the options say.
+/// A bundle that is to be made as the options say.
 #[derive(Debug)]
 pub struct Bundling<'a> {
     options: &'a BundleOptions,
     mapping: Option<Mapping>,
-    /// What the instance's metadata did not have.
+    /// The items that the instance's metadata did not have.
     missing: Vec<&'static str>,
     plan: BundlePlan,
 }
@@ -75,7 +75,7 @@ pub struct BundleReport {
 }
 
 impl BundleReport {
-    /// The manifest's path, by which the bundle is found.
+    /// The manifest's path.
     pub fn manifest(&self) -> &Path {
         &self.manifest
     }
@@ -143,10 +143,10 @@ impl<'a> Bundling<'a> {
         })
     }
 
-    /// Bundles the image, prints the status lines, and gives a report.
+    /// Bundles the image, prints the status lines, and returns a report.
     ///
     /// # Errors
-    /// Says what went wrong, with the exit code for it; nothing is left behind, unless it says that the bundle is complete.
+    /// What went wrong, with its exit code. Nothing is left behind, unless it says that the bundle is complete.
     pub fn run(
         self,
         source: Source<'_>,
@@ -203,7 +203,7 @@ impl<'a> Bundling<'a> {
     }
 }
 
-/// What the status lines tell of a bundle.
+/// What the status lines say about a bundle.
 struct Lines<'a> {
     parts: &'a [WrittenPart],
     mapping: Option<&'a Mapping>,
@@ -211,7 +211,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// The older suite's lines, which scripts read. It prints them as it goes from file to file; here there is only one pass.
+    /// The older suite's lines, which scripts read. It prints them between its passes; here there is only one pass.
     fn say(&self, bundle: &Path, manifest: &Path, context: &Context) -> Result<(), Failure> {
         context.say(&format!("Splitting {}.tar.gz.enc...", bundle.display()))?;
         for part in self.parts {
@@ -254,7 +254,7 @@ impl BundleReport {
 }
 
 impl Failure {
-    /// An image that could not be bundled. As in the older suite, reading and writing that fails while bundling exits with 1.
+    /// A failure to bundle an image. As in the older suite, errors in reading and writing while bundling exit with 1.
     pub fn of_bundling(error: impl Into<ami_bundle::Error>) -> Self {
         use ami_bundle::Error;
         let error = error.into();
@@ -272,7 +272,7 @@ impl Failure {
         Self::new(code, error)
     }
 
-    /// A bundle that could not be taken apart.
+    /// A failure to unbundle.
     pub fn of_unbundling(error: ami_bundle::Error) -> Self {
         match error {
             ami_bundle::Error::Interrupted => Self::interrupted(),

@@ -1,4 +1,4 @@
-//! A warning of the user's certificate.
+//! A warning about the user's certificate.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -8,8 +8,8 @@ use ami_manifest::{Certificate, Validity};
 use crate::context::Context;
 
 impl Context {
-    /// Warns of a certificate of the user's that is not valid now: it is used all the same. What cannot be read is not warned of:
-    /// whoever uses it finds that.
+    /// Warns if the user's certificate is not valid now. It is used all the same. If it cannot be read, there is no warning, because using it
+    /// will fail.
     pub fn warn_of_certificate(&self, path: &Path) {
         let Ok(certificate) = Certificate::load(path) else {
             return;
@@ -20,7 +20,7 @@ impl Context {
     }
 }
 
-/// The warning of a certificate that is not valid at this time.
+/// The warning about a certificate that is not valid at this time.
 fn not_valid(path: &Path, certificate: &Certificate, now: SystemTime) -> Option<String> {
     let info = certificate.info()?;
     let what = match info.validity_at(now) {

@@ -1,4 +1,4 @@
-//! What a command needs from its surroundings.
+//! A command's environment.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::print::{print_line, print_text, tell_line};
 use crate::prompt::{self, Answer};
 use crate::sweeper::Sweeper;
 
-/// A command's surroundings: how it prints, whether it may ask, and what cleans up if it is killed.
+/// A command's environment: how it prints, whether it may ask, and what cleans up if it is killed.
 #[derive(Debug)]
 pub struct Context {
     pub(crate) batch: bool,
@@ -25,7 +25,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// The command ends early when `interrupted` is raised.
+    /// The command ends early when `interrupted` is set.
     pub(crate) fn new(
         definition: &Definition,
         batch: bool,
@@ -42,7 +42,7 @@ impl Context {
         }
     }
 
-    /// Makes a private folder in `destination`, which goes away with this command, however it ends.
+    /// Makes a private folder in `destination`, which is removed when this command ends, however it ends.
     ///
     /// # Errors
     /// The destination cannot be read or written.
@@ -70,7 +70,7 @@ impl Context {
         Ok(staging)
     }
 
-    /// Makes a private folder, and before it a sweeper, which clears it away if this command is killed.
+    /// Starts a sweeper, and makes a private folder, which the sweeper removes if this command is killed.
     ///
     /// # Errors
     /// The destination cannot be read or written.
@@ -85,11 +85,11 @@ impl Context {
         prepared.make(self.waiting())
     }
 
-    /// Warns of folders with older files that could not be put back.
+    /// Warns about folders with older files that could not be restored.
     pub fn warn_of_saved(&self, folders: &[PathBuf]) {
         for folder in folders {
             self.warn(&format!(
-                "WARNING: {} holds files of an interrupted run whose names had been given to others: move them where they belong, or remove it.",
+                "WARNING: {} has files of an interrupted run that could not be restored because their names were taken: move them where they belong, or remove it.",
                 folder.display()
             ));
         }
@@ -128,7 +128,7 @@ impl Context {
         print_text(&format!("{text}\n"))
     }
 
-    /// Prints a warning on standard error. Like every status line it is one line: control characters are escaped.
+    /// Prints a warning on standard error, on one line, with control characters escaped.
     pub fn warn(&self, line: &str) {
         tell_line(line);
     }
@@ -138,12 +138,12 @@ impl Context {
         advised_line(error, self.advise)
     }
 
-    /// What a failure says, with what this command's user can do about it, on one line.
+    /// A failure with this command's advice, on one line.
     pub fn told(&self, failure: &Failure) -> String {
         bare_line(failure, self.advise)
     }
 
-    /// Asks whether to continue in spite of a warning, unless nothing may be asked.
+    /// Asks whether to continue despite a warning, unless nothing may be asked.
     ///
     /// # Errors
     /// The user declined, or did not answer.
@@ -167,7 +167,7 @@ impl Context {
         self.batch
     }
 
-    /// The flag that SIGINT and SIGTERM raise.
+    /// The flag that SIGINT and SIGTERM set.
     pub fn interrupted(&self) -> &AtomicBool {
         &self.interrupted
     }

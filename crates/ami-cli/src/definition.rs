@@ -8,10 +8,10 @@ use crate::lexer::Known;
 use crate::markers::{CheckedLast, Mandatory, New, Shape};
 use crate::options::CommonOptions;
 
-/// What to do about an error, in the words of a command: `None` if there is nothing to say.
+/// A command's advice about an error; `None` if it has none.
 ///
-/// It is asked for the error and then for each of its causes. An error that is transparent in another (`#[error(transparent)]`) is
-/// not one of its causes: it is reached through its variant.
+/// It is called with the error and then with each of its causes. An error that another wraps transparently (`#[error(transparent)]`) is
+/// not one of its causes; it is reached through the variant.
 pub type Advise = fn(&(dyn Error + 'static)) -> Option<String>;
 
 /// A command's texts, besides those of its options.
@@ -55,10 +55,10 @@ impl Definition {
         advise: |_| None,
     };
 
-    /// The command with its own options and those that every command has, as clap knows it.
+    /// The clap command, with its own options and those that every command has.
     pub(crate) fn command<O: Args>(&self) -> Command {
         let command = O::augment_args(Command::new(self.name));
-        // The doc comments of groups of options would become the command's description if it were not set after them.
+        // The description is set last, because doc comments of option groups would replace it.
         CommonOptions::augment_args(command)
             .mut_args(|argument| {
                 if argument.is_required_set() {
@@ -84,7 +84,7 @@ impl Definition {
     }
 }
 
-/// The options as the lexer knows them.
+/// The options in the lexer's form.
 pub(crate) fn known(command: &Command) -> Vec<Known> {
     command
         .get_arguments()

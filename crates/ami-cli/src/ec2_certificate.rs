@@ -1,7 +1,7 @@
 //! Finds EC2's certificate.
 //!
-//! In each region EC2 reads only bundles that are encrypted for that region's certificate. Most regions share one; other partitions of
-//! AWS, and some newer regions, have their own.
+//! In each region, EC2 can read only bundles that are encrypted for that region's certificate. Most regions share one; other partitions
+//! of AWS, and some newer regions, have their own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const AMAZON_LINUX_HOME: &str = "/opt/aws/amitools/ec2";
 /// The certificate that most regions share.
 const COMMON: &str = "cert-ec2.pem";
 
-/// Regions of the commercial partition that are known to have a certificate of their own: those of which ec2-ami-tools 1.5.19 has one.
+/// Regions of the commercial partition that are known to have a certificate of their own: those in ec2-ami-tools 1.5.19.
 const WITH_THEIR_OWN: [&str; 11] = [
     "af-south-1",
     "ap-east-1",
@@ -51,7 +51,7 @@ pub struct NotFound {
 
 /// The file names of a region's certificates, the most specific first.
 struct Names {
-    /// That of this region alone.
+    /// For this region only.
     own: Option<String>,
     /// Those that it shares with other regions.
     shared: &'static [&'static str],
@@ -65,7 +65,7 @@ impl Names {
                 shared: &[COMMON],
             };
         };
-        // Any other text is not a region's name, and could lead to another folder.
+        // Any other text is not the name of a region, and could lead to another folder.
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let own = region.chars().all(is_plain);
         Self {
@@ -84,14 +84,14 @@ impl Names {
     }
 }
 
-/// Finds the certificate: the one that was given, else the one for the region in `$EC2_AMITOOL_HOME`, `$EC2_HOME`, `/`, or Amazon
-/// Linux's place.
+/// Finds the certificate: the given one, else the one for the region in `$EC2_AMITOOL_HOME`, `$EC2_HOME`, `/`, or Amazon Linux's
+/// location.
 ///
-/// A region's own `cert-ec2-REGION.pem` comes before its partition's certificate, and that before the one most regions share. `variable`
-/// looks up an environment variable.
+/// A region's own `cert-ec2-REGION.pem` is preferred to its partition's certificate, and that to the one that most regions share.
+/// `variable` looks up an environment variable.
 ///
 /// # Errors
-/// [`NotFound`]. A region that is known to have its own certificate gets no other.
+/// [`NotFound`]. For a region that is known to have its own certificate, no other is used.
 pub fn ec2_certificate(
     given: Option<&Path>,
     region: Option<&str>,
@@ -143,7 +143,7 @@ mod tests {
         home
     }
 
-    /// The file's name that is found in such a home alone, or the names that are missing.
+    /// The name of the file that is found in such a home, or the names that are missing.
     fn found(region: Option<&str>, files: &[&str]) -> Result<String, Vec<String>> {
         let home = home(files);
         let name = |name: &str| (name == "EC2_AMITOOL_HOME").then(|| home.path().into());
@@ -186,7 +186,7 @@ mod tests {
             found(Some("cn-northwest-1"), &without_cn).as_deref(),
             Ok("cert-ec2-cn-north-1.pem")
         );
-        // Not a region's name, and not a way out of the folder.
+        // Not the name of a region, and must not lead out of the folder.
         assert_eq!(
             found(Some("x/../../y"), &["cert-ec2.pem"]).as_deref(),
             Ok("cert-ec2.pem")
@@ -221,7 +221,7 @@ mod tests {
             "EC2_HOME" => Some(second.path().into()),
             _ => None,
         };
-        // Not a region's name, so that no machine has its certificate.
+        // Not a real region, so that no machine has its certificate.
         let region = Some("us-iso-test-1");
         let error = ec2_certificate(None, region, homes).unwrap_err();
         let folders = [

@@ -25,7 +25,7 @@ pub mod exit {
     pub const NO_COUNTERPART: u8 = 6;
     /// EC2 has no such region.
     pub const UNKNOWN_REGION: u8 = 7;
-    /// The bucket is not in the location that was given.
+    /// The bucket is not at the given location.
     pub const LOCATION: u8 = 10;
     /// The instance's metadata cannot be read.
     pub const NO_METADATA: u8 = 12;
@@ -60,7 +60,7 @@ pub(crate) enum Message {
     Error(Box<dyn Error + Send + Sync>),
     /// The text alone.
     Plain(String),
-    /// Each in its own way, in this order.
+    /// Each of these, in this order.
     All(Vec<Failure>),
     /// `COMMAND interrupted.`
     Interrupted,
@@ -87,7 +87,7 @@ impl Failure {
         Self::usage(format!("--{one} and --{other} may not both be provided"))
     }
 
-    /// An error, and the exit code for it.
+    /// An error, and its exit code.
     pub fn new(code: u8, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error = error.into();
         if let Some(ami_parts::Error::Interrupted) = error.downcast_ref() {
@@ -99,7 +99,7 @@ impl Failure {
         }
     }
 
-    /// Adds that the result, whose main file is `complete`, is complete all the same.
+    /// Adds that the result, whose main file is `complete`, is complete nevertheless.
     pub fn after(self, complete: &Path) -> Self {
         let message = match self.message {
             Message::Error(source) => Message::Error(Box::new(AfterCompletion {
@@ -128,12 +128,12 @@ impl Failure {
         })
     }
 
-    /// Whether SIGINT or SIGTERM is why the command ends.
+    /// Whether the command ends because of SIGINT or SIGTERM.
     pub fn is_interruption(&self) -> bool {
         matches!(self.message, Message::Interrupted)
     }
 
-    /// SIGINT or SIGTERM came.
+    /// SIGINT or SIGTERM was received.
     pub fn interrupted() -> Self {
         Self {
             code: exit::INTERRUPTED,
@@ -177,7 +177,7 @@ impl Failure {
     }
 }
 
-/// What a failure says, on one line and without what is put around it for people who read standard error.
+/// A failure on one line, without the prefix and hints that are printed on standard error.
 pub(crate) fn bare_line(failure: &Failure, advise: Advise) -> String {
     match &failure.message {
         Message::Usage(error) | Message::Error(error) => advised_line(error.as_ref(), advise),
@@ -196,7 +196,7 @@ pub fn one_line(error: &(dyn Error + 'static)) -> String {
     visible(&joined(error)).into_owned()
 }
 
-/// As [`one_line`], followed by the first advice for the error or one of its causes, from the outermost.
+/// As [`one_line`], followed by the first advice for the error or one of its causes, outermost first.
 pub(crate) fn advised_line(error: &(dyn Error + 'static), advise: Advise) -> String {
     let mut text = joined(error);
     if let Some(advice) = chain(error).find_map(advise) {
@@ -211,7 +211,7 @@ fn joined(error: &(dyn Error + 'static)) -> String {
     texts.join(": ")
 }
 
-/// The error and its causes, the outermost first.
+/// The error and its causes, outermost first.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }

@@ -1,15 +1,15 @@
-//! Reads a command line as the older suite's parser (Ruby's OptionParser) does, and spells it in the one way that clap gets.
+//! Reads a command line as the older suite's parser (Ruby's OptionParser) does, and rewrites it in a canonical form for clap.
 //!
-//! - A long option may be abbreviated to an unambiguous prefix, in either case, with `_` for `-`. The older suite's options come
-//!   first: an option that is new here never makes an old prefix ambiguous.
+//! - A long option may be abbreviated to an unambiguous prefix, in either case, with `_` for `-`. The older suite's options take
+//!   precedence: an option that is new here never makes an old prefix ambiguous.
 //! - `--name value`, `--name=value`, `-nvalue`, `-n value`; flags of one letter may be joined. A value is taken even if it begins with `-`.
-//! - A letter that is not an option is completed to a long option that begins with it. Here case counts: `-Y` does not become `--yes`.
+//! - A letter that is not an option is completed to a long option that begins with it. Here case matters: `-Y` does not become `--yes`.
 //! - `--` ends the options. With POSIXLY_CORRECT, so does the first word.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// An option as the lexer needs to know it.
+/// An option, in the lexer's form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Known {
     /// The name after the two hyphens.
@@ -17,16 +17,16 @@ pub(crate) struct Known {
     pub(crate) short: Option<char>,
     pub(crate) takes_value: bool,
     pub(crate) shape: Shape,
-    /// The older suite does not have it.
+    /// Whether the older suite lacks it.
     pub(crate) is_new: bool,
-    /// Only the last value counts, and none if only help or the version is wanted.
+    /// Whether only the last value counts, and none if only help or the version is requested.
     pub(crate) is_checked_last: bool,
 }
 
-/// What the older suite's parser itself checks of a value.
+/// What the older suite's parser itself checks in a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Any text but the empty one.
+    /// Any text except the empty one.
     Text,
     /// Any text.
     TextOrNothing,
@@ -37,7 +37,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// The value as it is passed on; `None` if it does not have this shape.
+    /// The value to pass on; `None` if it does not have this shape.
     fn accept(self, value: OsString) -> Option<OsString> {
         match self {
             Self::Text => (!value.is_empty()).then_some(value),
@@ -78,14 +78,14 @@ fn integer(text: &str) -> Option<i64> {
     Some(if is_negative { -number } else { number })
 }
 
-/// A command line, spelled in one way.
+/// A command line in canonical form.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lexed {
     /// `--name` or `--name=value`, with full names, in the order given.
     pub(crate) options: Vec<OsString>,
     /// Words that do not belong to an option.
     pub(crate) words: Vec<OsString>,
-    /// Why reading stopped, in the older suite's words. `options` has what came before it.
+    /// Why reading stopped, in the older suite's words. `options` has everything before that.
     pub(crate) error: Option<String>,
 }
 
@@ -187,7 +187,7 @@ fn shorts(
     Ok(())
 }
 
-/// The first letter and the rest. Bytes that are not UTF-8 are a letter that no option has.
+/// The first letter and the rest. A byte that is not UTF-8 counts as a letter that no option has.
 fn first_letter(bytes: &[u8]) -> Option<(char, &[u8])> {
     let chunk = bytes.utf8_chunks().next()?;
     let (letter, length) = match chunk.valid().chars().next() {
@@ -217,7 +217,7 @@ fn complete<'k>(known: &'k [Known], name: &str, typed: &str) -> Result<&'k Known
 }
 
 impl Lexed {
-    /// Removes values that do not count, valid or not.
+    /// Removes values that do not count, whether valid or not.
     pub(crate) fn drop_unread(&mut self, known: &[Known]) {
         let wanted = ["--help", "--manual", "--version"];
         let wants_text = self.options.iter().any(|o| wanted.iter().any(|w| o == w));

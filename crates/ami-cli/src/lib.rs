@@ -1,13 +1,13 @@
 //! What every command of the suite shares: options, parsing, prompts, exit codes, status lines, progress, logging, help.
 //!
-//! Not here: how it is done (`ami-bundle`, `ami-manifest`, `ami-parts`), and the story of each command (`bin/`).
+//! Not here: the work itself (`ami-bundle`, `ami-manifest`, `ami-parts`), and each command's own flow (`bin/`).
 //!
-//! - [`Definition`]: a command's one definition. [`markers`]: what stands at an option's field. [`run()`]: the beginning and the end
-//!   of every `main`.
+//! - [`Definition`]: a command's definition. [`markers`]: attributes of options. [`run()`]: the beginning and end of every `main`.
 //! - [`IdentityOptions`], [`IdentityIfNeeded`], [`BundleOptions`], [`RunningOptions`], [`CompressionOptions`]: groups of options.
 //! - [`Context`]: status lines, questions, interruption. [`Progress`]: a bar on a terminal.
-//! - [`Failure`], [`OrExit`], [`exit`]: how a command ends when it does not end well. [`advice`]: what to do about errors of libraries.
-//! - [`Bundling`]: bundling an image, from the options to the status lines. [`Story`]: what a story tells while it runs. [`ec2_certificate()`]: where EC2's certificate is.
+//! - [`Failure`], [`OrExit`], [`exit`]: how a command fails. [`advice`]: what to do about errors of libraries.
+//! - [`Bundling`]: bundling an image, from the options to the status lines. [`Story`]: shows a story's events. [`ec2_certificate()`]: finds
+//!   EC2's certificate.
 
 pub mod advice;
 mod architecture;

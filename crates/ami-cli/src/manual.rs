@@ -8,7 +8,7 @@ use crate::definition::{Definition, takes_value};
 /// The width of the text in columns.
 const WIDTH: usize = 80;
 
-/// The indent of text, and of a term's meaning, in columns: those of man(7).
+/// The indent of text, and of a term's meaning, in columns, as in man(7).
 const INDENT: usize = 7;
 const DEEPER: usize = 14;
 
@@ -128,7 +128,7 @@ fn blocks<'a>(definition: &'a Definition, command: &'a Command) -> Vec<Block<'a>
     blocks
 }
 
-/// The options in the order of help: by heading, in the order in which the headings first appear.
+/// The options in the order of the help: by heading, in the order in which the headings first appear.
 fn arguments_by_heading(command: &Command) -> Vec<&Arg> {
     let mut arguments: Vec<&Arg> = command.get_arguments().collect();
     let headings: Vec<_> = arguments.iter().map(|a| a.get_help_heading()).collect();

@@ -39,7 +39,7 @@ pub(crate) struct CommonOptions {
     pub version: bool,
 }
 
-/// Who makes a bundle.
+/// The identity of a bundle's maker.
 #[derive(Debug, Clone, Args)]
 pub struct IdentityOptions {
     /// Your X.509 certificate, PEM or DER
@@ -59,7 +59,7 @@ pub struct IdentityOptions {
     pub region: Option<String>,
 }
 
-/// The same for a command with a flag that [lifts](crate::markers::LiftsMandatory) mandatory options: some or all may be missing.
+/// The same, for a command with a flag that [lifts](crate::markers::LiftsMandatory) mandatory options, so that any may be missing.
 #[derive(Debug, Clone)]
 pub struct IdentityIfNeeded {
     /// The private key, which can be given alone.
@@ -122,7 +122,7 @@ pub struct BundleOptions {
 }
 
 impl BundleOptions {
-    /// All `-B` combined: the last entry for a name counts. `None`: there is none.
+    /// All `-B` combined: the last entry for a name counts. `None` if there is none.
     pub fn mapping(&self) -> Option<Mapping> {
         let given = self.block_device_mapping.as_ref()?;
         let entries = given.iter().flat_map(|Mapping(map)| map.clone());
@@ -139,7 +139,7 @@ pub struct RunningOptions {
 }
 
 impl RunningOptions {
-    /// The number that was given, or the number of processors that this process may use.
+    /// The given number, or the number of processors that this process may use.
     pub fn threads(&self) -> NonZeroUsize {
         self.threads
             .or_else(|| std::thread::available_parallelism().ok())

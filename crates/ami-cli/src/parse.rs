@@ -28,7 +28,7 @@ pub(crate) enum Parsed<O> {
 
 /// Parses the arguments after the command's name.
 ///
-/// Errors come in the order of the arguments, then missing mandatory options, of which none is reported if only help is wanted.
+/// Errors come in the order of the arguments, followed by missing mandatory options, unless only help is requested.
 pub(crate) fn parse<O: Args>(
     definition: &Definition,
     arguments: impl IntoIterator<Item = OsString>,
@@ -44,7 +44,7 @@ pub(crate) fn parse<O: Args>(
         error,
     } = lexed;
     let named = std::iter::once(OsString::from(definition.name)).chain(options);
-    // An invalid value comes before whatever stopped the lexer.
+    // An invalid value is reported before what stopped the lexer.
     let matches = command
         .try_get_matches_from_mut(named)
         .map_err(|error| Failure::usage(message(&error)))?;
@@ -105,7 +105,7 @@ fn message(error: &Error) -> String {
             format!("{option} has invalid value '{value}'{separator}{reason}")
         }
         ErrorKind::InvalidUtf8 => "invalid argument: it is not UTF-8".to_owned(),
-        // After its first line comes the usage, which `--help` prints too.
+        // Only the first line: after it comes the usage, which `--help` prints too.
         _ => {
             let text = error.render().to_string();
             text.lines().next().unwrap_or_default().to_owned()

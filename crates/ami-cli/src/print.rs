@@ -1,4 +1,4 @@
-//! All text for people is printed here.
+//! Prints all text for users.
 //!
 //! It contains file names, servers' messages and values from manifests, whose authors must not be able to move a terminal's cursor,
 //! reverse the direction of text or add lines of their own. So such text is printed as part of one line, in which control characters are
@@ -20,7 +20,7 @@ pub fn counted<C: Display + PartialEq + From<u8>>(count: C, one: &str, more: &st
 
 /// Prints our own text, of any number of lines, on standard output.
 ///
-/// A reader that has gone away is not a reason to abandon a bundle half-way.
+/// A closed pipe is not a reason to abandon a bundle half-way.
 pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
@@ -32,7 +32,7 @@ pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints a line on standard output at once: scripts read the lines as they come.
+/// Prints a line on standard output and flushes it, because scripts read the lines as they come.
 pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
     print_text(&format!("{}\n", visible(line)))
 }
@@ -42,7 +42,7 @@ pub(crate) fn print_question(question: &str) -> Result<(), Failure> {
     print_text(&visible(question))
 }
 
-/// Prints a line on standard error. If that fails, nobody can be told.
+/// Prints a line on standard error. A failure cannot be reported anywhere.
 pub(crate) fn tell_line(line: &str) {
     let _ = writeln!(io::stderr(), "{}", visible(line));
 }
@@ -62,7 +62,7 @@ impl Write for LogLines {
     }
 }
 
-/// A line without characters that a terminal would obey or that would end the line: they are escaped.
+/// A line in which characters that a terminal would obey, or that would end the line, are escaped.
 pub fn visible(line: &str) -> Cow<'_, str> {
     if !line.contains(is_obeyed) {
         return Cow::Borrowed(line);
@@ -78,7 +78,7 @@ pub fn visible(line: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// A path whose bytes that are not UTF-8 are escaped (`\xe9`), so that no two paths look alike.
+/// A path in which bytes that are not UTF-8 are escaped (`\xe9`), so that no two paths look alike.
 pub fn shown_path(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {

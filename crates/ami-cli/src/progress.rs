@@ -1,5 +1,5 @@
-//! A progress bar on a terminal. There is none elsewhere, and none with `--batch`: a script may give a command a terminal (`ssh -tt`)
-//! and read its status lines all the same.
+//! A progress bar on a terminal. There is none elsewhere, and none with `--batch`, because a script may give a command a terminal
+//! (`ssh -tt`) and still read its status lines.
 
 use std::io::{IsTerminal, Write};
 
@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::context::Context;
 use crate::print::counted;
 
-/// Up a line and down again: the same line on the screen, but the beginning of a new line in the output.
+/// Up a line and down again: stays in place on the screen, but begins a new line in the output.
 const NEW_LINE_IN_PLACE: &[u8] = b"\x1b[A\n";
 
 /// A bar of bytes, which is removed when it is dropped.
@@ -44,7 +44,7 @@ impl Progress {
         progress
     }
 
-    /// Sets how many files are done.
+    /// Sets the number of files that are done.
     pub fn set_files(&self, done: u64) {
         if !self.0.is_hidden() {
             self.0.set_message(done.to_string());
@@ -61,7 +61,7 @@ impl Progress {
         self.0.set_position(count);
     }
 
-    /// Removes the bar while `print` prints, at the beginning of a line.
+    /// Hides the bar while `print` prints, at the beginning of a line.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         if !self.is_shown() {
             return print();
@@ -72,7 +72,7 @@ impl Progress {
         })
     }
 
-    /// Removes the bar: everything is done.
+    /// Removes the bar.
     pub fn clear(&self) {
         if self.is_shown() {
             self.0.finish_and_clear();
@@ -85,9 +85,9 @@ impl Progress {
     }
 }
 
-/// If a script reads a terminal's output, the codes that removed the bar must not come before a status line.
+/// Begins a new line, so that for a script that reads a terminal's output, no status line begins with the codes that removed the bar.
 fn begin_line() {
-    // If that fails, there is no bar either.
+    // If this fails, there is no bar either.
     let _ = std::io::stderr().write_all(NEW_LINE_IN_PLACE);
 }
 

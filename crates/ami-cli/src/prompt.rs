@@ -57,7 +57,7 @@ pub(crate) fn confirm(question: &str, interrupted: &AtomicBool) -> Result<Answer
     Ok(answer.map_or(Answer::None, |answer| Answer::of(answer.trim())))
 }
 
-/// Asks whether to continue in spite of a warning; if not, fails silently with exit code 0.
+/// Asks whether to continue despite a warning; if not, fails silently with exit code 0.
 pub(crate) fn confirm_to_go_on(interrupted: &AtomicBool) -> Result<(), Failure> {
     print_question("Are you sure you want to continue? [y/N]")?;
     // Here the older suite does not ignore leading blanks.
@@ -75,7 +75,7 @@ fn timed_out(what: &str) -> Failure {
     )
 }
 
-/// Reads up to a newline or the end of input, and not a byte further: the next line answers the next question. `None`: neither
+/// Reads up to a newline or the end of input, and not a byte further, because the next line answers the next question. `None` if neither
 /// came in time.
 fn read_line(interrupted: &AtomicBool) -> Result<Option<String>, Failure> {
     let stdin = io::stdin();

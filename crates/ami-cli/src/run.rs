@@ -21,17 +21,17 @@ use crate::print::{LogLines, print_text};
 use crate::process;
 use crate::sweeper;
 
-/// The older suite's release whose behaviour and manifests these commands have; scripts read it.
+/// The release of the older suite that these commands are compatible with; scripts read it.
 pub const COMPATIBLE_VERSION: &str = "1.5.7 20071010";
 
-/// What these commands are, and their own version.
+/// The name of this suite, and its version.
 pub const OWN_VERSION: &str = concat!("EC2 AMI tools in Rust, version ", env!("CARGO_PKG_VERSION"));
 
-/// Prints what `make dist` needs: the man page or a shell's completions. It is not an option: it counts only as the first argument,
-/// in full.
+/// Prints what `make dist` needs: the man page or a shell's completions. Not an option: it is recognised only as the first argument, and
+/// only in full.
 const DUMP: &str = "--dump";
 
-/// Runs a command: parses its arguments, prints help or the version, or runs its story; prints its failure and returns its exit code.
+/// Runs a command: parses its arguments, then prints help or the version, or runs its story. Prints a failure and returns the exit code.
 pub fn run<O: Args>(
     definition: &Definition,
     story: impl FnOnce(O, &Context) -> Result<(), Failure>,
@@ -81,7 +81,7 @@ fn finish(
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // If that fails, there is still the exit code.
+            // If this fails, there is still the exit code.
             let _ = std::io::stderr().write_all(failure.text(definition).as_bytes());
             ExitCode::from(failure.code)
         }
@@ -150,7 +150,7 @@ fn dump(definition: &Definition, mut command: Command, format: &OsString) -> Res
     print_text(&String::from_utf8_lossy(&script))
 }
 
-/// Logs only what this suite itself logs: libraries log too much, and possibly secrets.
+/// Logs only this suite's own messages: libraries log too much, and possibly secrets.
 fn log_to_stderr() {
     let own = ["ami_", "ec2_"].map(|begin| (begin, LevelFilter::DEBUG));
     let lines = tracing_subscriber::fmt::layer()
@@ -160,6 +160,6 @@ fn log_to_stderr() {
         .without_time()
         .with_target(false)
         .with_filter(Targets::from_iter(own));
-    // This fails only if there is another one; this is called once.
+    // Fails only if there is a subscriber already; this is called once.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
 }

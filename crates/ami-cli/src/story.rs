@@ -1,4 +1,4 @@
-//! What the stories of bundles tell, on the command line: a bar, warnings and the log.
+//! Shows the events of bundling and unbundling on the command line: a bar, warnings and the log.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -33,7 +33,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Tells of an event.
+    /// Shows an event.
     pub fn tell(&self, event: &Event<'_>) {
         match event {
             Event::ManifestRead(contents) => {
@@ -59,7 +59,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Warns of what the manifest lacks, though its bundle can be read without.
+    /// Warns about what the manifest lacks, although its bundle can be read without.
     fn warn_of_lacks(&self, contents: &BundleContents) {
         for lack in &contents.lacks {
             let lack = one_line(lack);

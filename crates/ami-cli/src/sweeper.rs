@@ -1,7 +1,7 @@
 //! A second process that cleans up if this one is killed.
 //!
-//! After `kill -9` a process cannot clean up. The sweeper is the same program, waiting at a pipe whose other end only this process has:
-//! if the pipe closes without a word, the sweeper waits until the process is gone, and then removes what it left. If the sweeper is
+//! After `kill -9`, a process cannot clean up. The sweeper is the same program, reading from a pipe whose other end only this process has.
+//! If the pipe closes without a message, the sweeper waits until the process has ended, and then removes what it left. If the sweeper is
 //! killed too, the next run cleans up.
 
 use std::ffi::OsString;
@@ -16,17 +16,17 @@ use std::time::Duration;
 use ami_parts::Prepared;
 use tracing::debug;
 
-/// As the first argument, in full, makes this program a sweeper; then come the process that it waits for and the name of the private
-/// folder. Its standard output is the open destination: a path may lead elsewhere by then.
+/// As the first argument, in full, makes this program a sweeper. The process that it waits for and the name of the private folder follow.
+/// Its standard output is the open destination folder, because a path may lead elsewhere by then.
 pub(crate) const ARGUMENT: &str = "--sweep-after-me";
 
 /// What is written to the pipe if there is nothing to clean up.
 const ALL_WELL: &[u8] = b"all well";
 
-/// How often to check whether a process is gone: its files are closed one after the other.
+/// How often to check whether a process has ended: its files are closed one after the other.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// How many moments a sweeper has to end if there is nothing to clean up, before it is killed. It may be stopped.
+/// How many moments a sweeper with nothing to clean up has to end, before it is killed. It may have been stopped (SIGSTOP).
 const PATIENCE: u32 = 2000;
 
 /// The waiting process, which ends when this is dropped.
@@ -34,7 +34,7 @@ const PATIENCE: u32 = 2000;
 pub(crate) struct Sweeper(Child);
 
 impl Sweeper {
-    /// Starts one for a private folder that is about to be made. If it cannot be started, a killed run's files stay until the next run.
+    /// Starts a sweeper for a private folder that is about to be made. If it cannot be started, a killed run's files stay until the next run.
     pub(crate) fn start(prepared: &Prepared) -> Option<Self> {
         let destination = prepared.destination().ok()?;
         // Not the program's path: the file may have been replaced since.
@@ -65,7 +65,7 @@ impl Sweeper {
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
-        // The sweeper may be gone already.
+        // The sweeper may have ended already.
         let _ = self.0.stdin.take().map(|mut pipe| pipe.write_all(ALL_WELL));
         for _ in 0..PATIENCE {
             if self.has_ended() {
@@ -101,6 +101,6 @@ pub(crate) fn wait_and_sweep(arguments: &[OsString]) {
     {
         sleep(MOMENT);
     }
-    // Nobody is left who could be told.
+    // There is nobody left to report an error to.
     let _ = ami_parts::sweep_after(File::from(destination), folder);
 }

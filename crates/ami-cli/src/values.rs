@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ami_bundle::Level;
 
-/// The most threads that can be asked for.
+/// The largest number of threads.
 const MOST_THREADS: usize = 256;
 
 /// A file that exists.

@@ -1,4 +1,4 @@
-//! The way to EC2 in each region, and what is asked there.
+//! The connection to EC2 in each region, and the requests there.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -121,7 +121,7 @@ impl Ec2 {
 
     /// The images of a region that have these IDs; those it does not have are left out.
     pub(crate) async fn images(&self, region: &str, ids: &[String]) -> Result<Vec<Image>, Error> {
-        // As parameters of their own, IDs that are not there would be an error.
+        // A filter, because unknown IDs in the action's own ID parameter would be an error.
         let mut images = self.describe(region, Vec::new(), ids.to_vec()).await?;
         images.retain(|image| ids.iter().any(|id| image.image_id.as_ref() == Some(id)));
         Ok(images)

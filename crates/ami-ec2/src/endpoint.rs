@@ -1,4 +1,4 @@
-//! Where EC2 is asked in each region.
+//! EC2's endpoint in each region.
 
 use ami_aws::{EndpointKind, Partition};
 
@@ -11,7 +11,7 @@ pub(crate) fn is_label(region: &str) -> bool {
 /// The URL of EC2 in a region (EC2's endpoint rules in AWS's SDKs).
 pub(crate) fn of_region(region: &str, kind: EndpointKind) -> String {
     let partition = Partition::of(region);
-    // The plain endpoints of that partition are validated by FIPS 140, and have no others; those that IPv6 reaches have.
+    // That partition's plain endpoints are FIPS endpoints already; only its dual-stack endpoints have separate ones.
     let is_validated = partition == Partition::Government && !kind.dual_stack;
     let service = if kind.fips && !is_validated {
         "ec2-fips"

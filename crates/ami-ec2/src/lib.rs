@@ -4,7 +4,7 @@
 //! that have the same owner, type and location. EC2's Query protocol is spoken here
 //! (`query.rs`), since AWS's own client takes gigabytes of memory to compile.
 //!
-//! Not here: what a manifest says (`ami-manifest`), and what is done about what is not found (`ami-transfer`).
+//! Not here: manifests (`ami-manifest`), and what to do if no counterpart is found (`ami-transfer`).
 
 mod actions;
 mod connection;

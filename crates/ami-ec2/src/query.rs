@@ -143,7 +143,7 @@ impl Client<'_> {
             answer.map_err(|error| failed::<A>(error.into()))
         };
         let retrying = |error: &RequestError, _| debug!("{}: {error}", A::NAME);
-        // On the heap, because it is deep inside the futures of whole stories.
+        // On the heap, because it would make the stories' futures large.
         let performing = Box::pin(self.aws.perform(&POLICY, attempt, retrying));
         performing.await.map_err(|ended| match ended {
             Ended::Failed(error) => error,

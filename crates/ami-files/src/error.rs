@@ -30,7 +30,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// Returns a function for `map_err` that says what was tried on which file.
+    /// Returns a function for `map_err` that adds what was tried, and on which file.
     pub fn new(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = shown(path);
         move |source| match source.kind() {
@@ -46,7 +46,7 @@ impl FileError {
     }
 }
 
-/// The path to show for one that leads into an open folder of this process (`/proc/self/fd/5/name`); every other path as it is.
+/// The path to show to users: resolves one through an open folder of this process (`/proc/self/fd/5/name`), keeps any other.
 pub fn shown(path: &Path) -> PathBuf {
     let mut below = path
         .strip_prefix("/proc/self/fd")
@@ -68,7 +68,7 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     #[test]
-    fn a_full_disk_is_an_error_of_its_own_and_paths_are_shown_as_people_know_them() {
+    fn a_full_disk_has_its_own_error_and_paths_are_shown_as_users_know_them() {
         let folder = tempfile::tempdir().unwrap();
         let opened = std::fs::File::open(folder.path()).unwrap();
         let path = PathBuf::from(format!("/proc/self/fd/{}/image", opened.as_raw_fd()));

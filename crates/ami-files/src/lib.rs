@@ -1,14 +1,14 @@
-//! Files that somebody else may have made: opening them, reading them within limits, and telling whether one is another.
+//! Files that somebody else may have made: opening them, reading them within limits, and recognising the same file under another name.
 //!
-//! A name in a folder of somebody else can belong to a FIFO, on which an ordinary open waits for ever, or to a device, which an
-//! open can set going (a watchdog, a tape). So what has the name is looked at first, through a descriptor that does nothing else
-//! (`O_PATH`), and exactly that is then opened: between the two nobody can put something else in its place.
+//! A name in somebody else's folder can belong to a FIFO, on which an ordinary open blocks, or to a device that opening starts (a
+//! watchdog, a tape). So the file is first examined through a descriptor that cannot be read (`O_PATH`), and then exactly that file is
+//! opened: nobody can replace it in between.
 //!
-//! Not here: how much a file of a certain kind can have. Whoever reads knows that.
+//! Not here: how large a file of a certain kind can be, which the reader knows.
 //!
-//! - [`open_regular`] and its variants: opening. [`FileError`]: what was tried on which file.
+//! - [`open_regular`] and its variants: opening. [`FileError`]: what failed, and on which file.
 //! - [`LimitReader`], [`DigestReader`]: adapters around a reader.
-//! - [`first_same_file`], [`identity`]: telling files from each other. [`free_space`]: of a folder.
+//! - [`first_same_file`], [`identity`]: whether two paths are one file. [`free_space`]: of a folder.
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
@@ -37,7 +37,7 @@ mod tests {
 
     use rustix::fs::{CWD, FileType, Mode};
 
-    /// A folder with something of every kind that needs no root, and links to all of it.
+    /// A folder with a file of every kind that can be made without root, and links to all of them.
     pub(crate) fn every_kind() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);

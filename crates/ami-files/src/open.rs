@@ -1,4 +1,4 @@
-//! Opening a name that may belong to anything.
+//! Opening a path that may belong to a file of any kind.
 
 use std::fs::File;
 use std::io;
@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-/// What has the name is of another kind than what can be opened. It is the inner error of an [`io::Error`] of the kind
-/// [`InvalidInput`](io::ErrorKind::InvalidInput), or [`IsADirectory`](io::ErrorKind::IsADirectory).
+/// The file is of a kind that is not opened. This is the inner error of an [`io::Error`] of the kind
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) or [`IsADirectory`](io::ErrorKind::IsADirectory).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is {found}, not a regular file")]
 pub struct NotRegular {
@@ -20,13 +20,12 @@ pub struct NotRegular {
 /// Opens a regular file for reading; links to one are followed.
 ///
 /// # Errors
-/// [`NotRegular`]; what the system says. `WouldBlock` means that another process has a lease on the file (fcntl(2)).
+/// [`NotRegular`]; the system's error. `WouldBlock` means that another process has a lease on the file (fcntl(2)).
 pub fn open_regular(path: &Path) -> io::Result<File> {
     open_regular_at(CWD, path, OFlags::RDONLY)
 }
 
-/// Opens a regular file below `folder`. Of `flags`, the access mode and `NOFOLLOW` count, which refuses a link as the last
-/// component.
+/// Opens a regular file below `folder`. `flags` takes an access mode and `NOFOLLOW`, which refuses a link as the last component.
 ///
 /// # Errors
 /// As of [`open_regular`].
@@ -57,10 +56,10 @@ fn open_if(
     let before = rustix::fs::fstat(&seen)?;
     check(&before, is_right)?;
 
-    // The last component is no link: `seen` is what it led to.
+    // `seen` is already what a link led to, and `/proc/self/fd` is a link itself.
     let at_once = (flags - OFlags::NOFOLLOW) | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match open_again(&seen, at_once) {
-        // No /proc: then by its name, which may have got another owner.
+        // Without /proc it is opened by its name, which may belong to another file by now.
         Err(Errno::NOENT | Errno::NOTDIR) => {
             let flags = at_once | (flags & OFlags::NOFOLLOW);
             let opened = rustix::io::retry_on_intr(|| {
@@ -104,7 +103,7 @@ mod tests {
     use crate::tests::every_kind;
 
     #[test]
-    fn finding_06_only_regular_files_are_opened_and_nothing_is_waited_for() {
+    fn finding_06_only_regular_files_are_opened_and_opening_never_blocks() {
         let folder = every_kind();
         for (name, found) in [
             ("directory", "a directory"),

@@ -1,4 +1,4 @@
-//! Adapters around a reader: a digest of what passes, and a limit on it.
+//! Adapters around a reader: a digest of what is read, and a limit on it.
 
 use std::io::{self, Read};
 
@@ -25,7 +25,7 @@ pub struct DigestReader<R, D> {
 }
 
 impl<R, D> DigestReader<R, D> {
-    /// Adds to `digest` what is read from `inner`.
+    /// Feeds `digest` with what is read from `inner`.
     pub fn new(inner: R, digest: D) -> Self {
         Self { inner, digest }
     }
@@ -35,14 +35,14 @@ impl<R, D> DigestReader<R, D> {
         self.digest
     }
 
-    /// What is read from, and the digest of what has been read.
+    /// The inner reader, and the digest of what has been read.
     pub fn into_parts(self) -> (R, D) {
         (self.inner, self.digest)
     }
 }
 
 impl<R: Read, D: Update> DigestReader<R, D> {
-    /// Reads up to the end and gives the number of bytes.
+    /// Reads up to the end and returns the number of bytes.
     ///
     /// # Errors
     /// Those of the reader.
@@ -66,7 +66,7 @@ impl<R: Read, D: Update> Read for DigestReader<R, D> {
     }
 }
 
-/// Fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge) where there are more bytes than allowed, instead of ending there.
+/// Fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge) if there are more bytes than allowed, instead of cutting them off.
 #[derive(Debug)]
 pub struct LimitReader<R> {
     inner: R,
@@ -74,7 +74,7 @@ pub struct LimitReader<R> {
 }
 
 impl<R> LimitReader<R> {
-    /// Reads at most so many bytes from `inner`.
+    /// Reads at most `most` bytes from `inner`.
     pub fn new(inner: R, most: u64) -> Self {
         Self { inner, left: most }
     }
@@ -82,7 +82,7 @@ impl<R> LimitReader<R> {
 
 impl<R: Read> Read for LimitReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // One byte more shows that there is too much.
+        // One more byte shows that there are too many.
         let room = self.left.saturating_add(1);
         let room = buffer
             .len()
@@ -96,10 +96,10 @@ impl<R: Read> Read for LimitReader<R> {
     }
 }
 
-/// Reads once, again after a signal.
+/// Reads once, and again if a signal interrupts it.
 ///
 /// # Errors
-/// Those of the reader but `Interrupted`.
+/// Those of the reader, except `Interrupted`.
 pub fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match reader.read(buffer) {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use sha1::{Digest, Sha1};
 
-    /// Gives a byte at a time, and is interrupted before each.
+    /// Returns one byte at a time, with an interruption before each.
     struct Slow<'a>(&'a [u8], bool);
 
     impl Read for Slow<'_> {

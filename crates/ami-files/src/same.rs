@@ -1,11 +1,11 @@
-//! Whether two names belong to one file.
+//! Whether two paths are the same file.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The first of `paths` that is one of the files `others`, under whatever name: by another path, as a hard link, or as a symbolic
-/// link to it. What is not there is no file.
+/// The first of `paths` that is the same file as one of `others`: by another path, as a hard link, or as a symbolic link to it.
+/// Paths that do not exist are skipped.
 pub fn first_same_file<'a>(
     others: &[PathBuf],
     mut paths: impl Iterator<Item = &'a Path>,
@@ -14,15 +14,15 @@ pub fn first_same_file<'a>(
     paths.find(|path| identities(path).any(|found| others.contains(&found)))
 }
 
-/// What a file is known by, whatever its name: its device and its inode number.
+/// Identifies a file whatever its name: its device and inode number.
 pub type Identity = (u64, u64);
 
-/// The identity of what a path leads to; `None` if nothing is there.
+/// The identity of the file that a path leads to; `None` if there is none.
 pub fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|metadata| of(&metadata))
 }
 
-/// The identity of what has the name and, if that is a symbolic link, of what it leads to.
+/// The identity of the path itself and, if it is a symbolic link, of the file that it leads to.
 fn identities(path: &Path) -> impl Iterator<Item = Identity> {
     let link = fs::symlink_metadata(path).ok();
     link.map(|metadata| of(&metadata))
@@ -52,7 +52,7 @@ mod tests {
             assert!(same("file", &path(name)), "{name}");
             assert!(same(name, &path("file")), "{name}");
         }
-        // A link itself may be what the other path goes through.
+        // The link itself may be the other path.
         assert!(same("to-file", &path("to-file")));
         for name in ["copy", "directory", "missing", "to-fifo"] {
             assert!(!same("file", &path(name)), "{name}");

@@ -1,12 +1,12 @@
-//! How much space a file system has left.
+//! The free space of a file system.
 
 use std::io;
 use std::path::Path;
 
-/// The space in bytes that this user can still fill in the file system that `folder` is on.
+/// The bytes that this user can still write to the file system of `folder`.
 ///
 /// # Errors
-/// What statvfs(3) says.
+/// That of statvfs(3).
 pub fn free_space(folder: &Path) -> io::Result<u64> {
     let space = rustix::fs::statvfs(folder)?;
     Ok(space.f_bavail * space.f_frsize)

@@ -1,4 +1,4 @@
-//! An answer's body that ends with an error where it is too much.
+//! An answer's body that fails when it is too large or too slow.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,16 +10,16 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use memchr::memchr_iter;
 
-/// An answer may open one element for so many bytes that it may have: an element of no bytes becomes hundreds in memory.
+/// An answer may have one XML element for this many bytes of its limit, because an empty element takes hundreds of bytes in memory.
 const BYTES_OF_ELEMENT: u64 = 32;
 
-/// Why an answer is not read any further.
+/// Why an answer was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooMuch {
     /// It is too long.
     #[error("the server's answer has more than {0} bytes")]
     Bytes(u64),
-    /// It has too many elements of XML.
+    /// It has too many XML elements.
     #[error("the server's answer has more than {0} elements")]
     Elements(u64),
     /// It takes too long.
@@ -27,7 +27,7 @@ pub enum TooMuch {
     Time(Duration),
 }
 
-/// A body with at most so many bytes, before a moment.
+/// A body with a limit on its bytes and its time.
 pub(crate) struct Body<T> {
     inner: SdkBody,
     most: u64,
@@ -38,7 +38,7 @@ pub(crate) struct Body<T> {
 }
 
 impl<T: Future<Output = ()>> Body<T> {
-    /// `end` comes after `time`.
+    /// `end` is ready after `time`.
     pub(crate) fn new(inner: SdkBody, most: u64, end: T, time: Duration) -> Self {
         Self {
             inner,
@@ -52,7 +52,7 @@ impl<T: Future<Output = ()>> Body<T> {
 
     fn check(&mut self, data: &[u8]) -> Result<(), TooMuch> {
         self.bytes += data.len() as u64;
-        // Each element has two brackets that open, or one and no text.
+        // An element has two opening brackets, or one if it is empty.
         self.brackets += memchr_iter(b'<', data).count() as u64;
         let elements = self.most / BYTES_OF_ELEMENT;
         if self.bytes > self.most {
@@ -109,7 +109,7 @@ mod tests {
     const MOST: u64 = 64;
     const TIME: Duration = Duration::from_secs(60);
 
-    /// What comes of pieces: all bytes, or the error.
+    /// Reads a body of these pieces: all bytes, or the error.
     fn read<T: Future<Output = ()>>(
         pieces: &'static [&'static str],
         end: T,
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn finding_10_what_is_within_the_limits_comes_as_it_is() {
+    fn finding_10_an_answer_within_the_limits_is_unchanged() {
         assert_eq!(read(&["<a>b", "</a>"], pending()).unwrap(), b"<a>b</a>");
         const FULL: &str = "0123456789012345678901234567890123456789012345678901234567890123";
         assert_eq!(read(&[FULL], pending()).unwrap().len(), 64);

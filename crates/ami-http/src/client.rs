@@ -12,13 +12,13 @@ use aws_smithy_types::body::SdkBody;
 
 use crate::body::Body;
 
-/// The most bytes of an error. AWS's have some hundred, a proxy's page some thousand.
+/// The most bytes of an error. AWS's have hundreds, a proxy's page has thousands.
 const MOST_OF_ERROR: u64 = 64 << 10;
 
-/// How long an answer that is read into memory may take from its head to its end.
+/// How long an answer that is read into memory may take after its head.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// An HTTP client whose answers are limited: errors to 64 KiB, others as it is made, all of these to a minute.
+/// An HTTP client that limits answers: errors to 64 KiB, others as its constructor says, and all that are limited to a minute.
 #[derive(Debug)]
 pub struct Limited {
     inner: SharedHttpClient,
@@ -26,13 +26,13 @@ pub struct Limited {
 }
 
 impl Limited {
-    /// Answers have at most so many bytes.
+    /// Limits answers to `most` bytes.
     pub fn answers(inner: SharedHttpClient, most: u64) -> SharedHttpClient {
         let most = Some(most);
         SharedHttpClient::new(Self { inner, most })
     }
 
-    /// Only errors are limited: whoever asks takes answers piece by piece.
+    /// Limits only errors, for callers that stream answers.
     pub fn errors(inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(Self { inner, most: None })
     }

@@ -1,12 +1,12 @@
 //! Limits on what an HTTP client of the AWS SDK reads into memory.
 //!
-//! The SDK reads errors and all answers but objects of S3 as a whole, however long they are, before it looks at them. A server, or
-//! whoever sits on the way to it, must not fill this machine's memory, nor keep a command waiting with a byte now and then.
+//! The SDK reads errors and all answers except S3's objects into memory, however long they are, before it parses them. A server, or
+//! somebody between it and this machine, must not be able to exhaust memory, or to keep a command waiting by sending a byte now and then.
 //!
-//! - [`Limited`]: a client like another one, whose answers end with an error where they are too much or too slow.
-//! - [`TooMuch`]: that error, which the SDK hands through as a source of its own.
+//! - [`Limited`]: wraps a client; an answer that is too large or too slow fails.
+//! - [`TooMuch`]: that failure, which is among the sources of the SDK's error.
 //!
-//! Not here: what is streamed to a file, which whoever writes it limits.
+//! Not here: limits on what is streamed to a file, which its writer sets.
 
 mod body;
 mod client;

@@ -12,7 +12,7 @@ use crate::write_behind::WriteBehind;
 /// Zeros in runs of this many bytes are not written but left as holes: the smallest unit of most file systems.
 const HOLE: usize = 4096;
 
-/// Writes an image into an open file. Whoever opened it gives it its name when it is finished, or removes it.
+/// Writes an image to an open file. The caller gives the file its name when it is finished, or removes it.
 #[derive(Debug)]
 pub struct ImageFile {
     file: File,
@@ -84,7 +84,7 @@ impl ImageSink for ImageFile {
             ..
         } = self;
         write_behind.finish().map_err(Error::io("sync", &path))?;
-        // It is an image, and may be somebody else's: nobody runs it, and who may read it the umask says too.
+        // The mode comes from the bundle, which may be hostile: no execute bits, and no more than the umask allows.
         file.set_permissions(Permissions::from_mode(self.mode & self.allowed))
             .map_err(Error::io("set the mode of", &path))?;
         if let Some(mtime) = time(self.mtime) {
@@ -96,7 +96,7 @@ impl ImageSink for ImageFile {
     }
 }
 
-/// `None`: no file has such a time.
+/// `None` if no file can have such a time.
 fn time(seconds_since_1970: i64) -> Option<SystemTime> {
     let distance = Duration::from_secs(seconds_since_1970.unsigned_abs());
     if seconds_since_1970 < 0 {
@@ -106,7 +106,7 @@ fn time(seconds_since_1970: i64) -> Option<SystemTime> {
     }
 }
 
-/// How many bytes at the beginning of `bytes`, which stand at `offset`, are units of zeros.
+/// How many bytes at the beginning of `bytes`, which are at `offset`, are units of zeros.
 fn leading_zeros(bytes: &[u8], offset: u64) -> usize {
     units(bytes, offset)
         .take_while(|unit| is_hole(unit))
@@ -127,7 +127,7 @@ fn is_hole(unit: &[u8]) -> bool {
     ZEROS.starts_with(unit)
 }
 
-/// Cuts bytes that stand at `offset` where the file system's units begin.
+/// Cuts bytes that are at `offset` where the file system's units begin.
 fn units(bytes: &[u8], offset: u64) -> impl Iterator<Item = &[u8]> {
     let into_unit = (offset % HOLE as u64) as usize;
     let first = (HOLE - into_unit) % HOLE;

@@ -1,4 +1,4 @@
-//! An image that is read: a plain file, with its holes, or a block device.
+//! Reading an image: a plain file with its holes, or a block device.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
@@ -24,7 +24,7 @@ pub struct Extent {
     pub length: u64,
 }
 
-/// An open image and what was found of it.
+/// An open image and its properties.
 #[derive(Debug)]
 pub struct Image {
     file: File,
@@ -83,7 +83,7 @@ impl Image {
             file,
             path: path.to_owned(),
             size,
-            // File systems without holes of their own answer for all alike that everything is data.
+            // File systems without holes report that everything is data.
             has_holes: extents != whole(size),
             extents,
             mode: metadata.mode() & 0o7777,
@@ -153,7 +153,7 @@ impl Image {
             .metadata()
             .map_err(Error::io("read", &self.path))?;
         let written = |m: &Metadata| (m.mtime(), m.mtime_nsec());
-        // Whoever writes can set the time of writing back, but not the time of the last change.
+        // A writer can set the modification time back, but not the change time.
         let changed = |m: &Metadata| (m.ctime(), m.ctime_nsec());
         if now.len() != before.len() {
             Err(self.changed("its size is another"))

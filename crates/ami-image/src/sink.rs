@@ -2,10 +2,10 @@
 
 use std::convert::Infallible;
 
-/// What a sink is told of an image before its data.
+/// What a sink is told about an image before its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    /// What the image is called: a single component of a path, chosen by whoever made its bundle.
+    /// The image's name, a single path component. It comes from the bundle, which may be hostile.
     pub name: String,
     /// Bytes, holes included.
     pub size: u64,
@@ -25,7 +25,7 @@ pub struct Description {
 pub trait ImageSink: Send {
     /// What can go wrong.
     type Error: std::error::Error + Send + Sync + 'static;
-    /// What a finished image is known by.
+    /// Where a finished image is.
     type Finished;
 
     /// Called once, before any data. An image that cannot be taken, because of its name or size, is refused here.
@@ -34,14 +34,14 @@ pub trait ImageSink: Send {
     /// The image cannot be taken.
     fn begin(&mut self, image: &Description) -> Result<(), Self::Error>;
 
-    /// Takes data that stands at `offset`. Offsets ascend, nothing comes twice, and nothing reaches beyond the image's size. Whatever
-    /// never comes reads as zeros.
+    /// Takes data that belongs at `offset`. Offsets ascend, data never overlaps, and nothing reaches beyond the image's size. Whatever is
+    /// not written reads as zeros.
     ///
     /// # Errors
     /// The data, or earlier data, cannot be written.
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Self::Error>;
 
-    /// Makes the image visible under its name, for good. Called only when all that came has been verified.
+    /// Makes the image visible under its name, durably. Called only when all data has been verified.
     ///
     /// # Errors
     /// The image cannot be completed; none is there then.

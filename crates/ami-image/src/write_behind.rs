@@ -1,4 +1,4 @@
-//! Keeps a large file's way to the disk short while it is written.
+//! Writes a large file to the disk steadily while it is being written.
 //!
 //! Left alone, the kernel keeps gigabytes of a new file in memory, pushes out what else is cached there, and the sync at the end
 //! takes as long as the disk needs for all of it. Here a thread syncs what has been written every few MiB, and lets the kernel
@@ -21,7 +21,7 @@ const WAITING: usize = 2;
 /// Syncs a file that is written from its beginning to its end.
 #[derive(Debug)]
 pub(crate) struct WriteBehind {
-    /// `None` where there is no thread to be had: all is synced at the end then.
+    /// `None` if no thread can be started: then everything is synced at the end.
     syncer: Option<Syncer>,
     /// Where the stretch begins that is being written, and how much of it is data.
     begin: u64,

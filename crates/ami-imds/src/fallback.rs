@@ -1,8 +1,7 @@
-//! IMDSv1 for the SDK's client, which knows version 2 only.
+//! IMDSv1 for the SDK's client, which knows only version 2.
 //!
-//! Where the service gives no token (it does not know the request, or the answer does not reach a container because of its hop
-//! limit), a token is made up here, and taken off the requests again: what is sent then is version 1. A token whose lifetime is not said
-//! gets the one that was asked for.
+//! If the service gives no token (it does not know the request, or the hop limit keeps the answer from a container), the SDK gets a
+//! placeholder, which is removed from its requests: they are then version 1. A token without a lifetime gets the one that was asked for.
 
 use std::time::Duration;
 
@@ -25,8 +24,8 @@ const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 /// Six hours, the longest that a token lives.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
-/// Where the service names the instance's role (EC2 user guide, "Retrieve security credentials from instance metadata"): the SDK makes a
-/// URL of what is answered there, and panics if that is none. What is below these folders are credentials.
+/// Where the service names the instance's role (EC2 user guide, "Retrieve security credentials from instance metadata"). The SDK makes a
+/// URL of that name, and panics if it cannot. The credentials are below this path.
 const ROLE: &str = "/iam/security-credentials";
 
 const MADE_UP: &str = "imdsv1";
@@ -73,11 +72,11 @@ impl HttpConnector for FallbackConnector {
                 Ok(response) if response.status().is_success() => with_lifetime(response).await,
                 Ok(response) if has_no_tokens(response.status()) => {
                     let status = response.status().as_u16();
-                    debug!(status, "no IMDSv2 token: going on with IMDSv1");
+                    debug!(status, "no IMDSv2 token: using IMDSv1");
                     token(MADE_UP, LONGEST)
                 }
                 Err(error) if error.is_timeout() => {
-                    debug!("no answer with an IMDSv2 token: going on with IMDSv1");
+                    debug!("no answer with an IMDSv2 token: using IMDSv1");
                     token(MADE_UP, LONGEST)
                 }
                 result => result,
@@ -86,13 +85,13 @@ impl HttpConnector for FallbackConnector {
     }
 }
 
-/// Forbidden (metadata options), not found, method not allowed or not implemented (services that know version 1 only), and whatever
-/// else is not said to pass.
+/// Forbidden (metadata options), not found, method not allowed or not implemented (services that know only version 1), and every other
+/// error that is permanent.
 fn has_no_tokens(status: StatusCode) -> bool {
     status.is_client_error() || status.as_u16() == 501
 }
 
-/// The name of a role without blanks around it; anything else is not found.
+/// Trims the name of a role. Any other text becomes "not found".
 async fn role(response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
     if !response.status().is_success() {
         return Ok(response);
@@ -104,7 +103,7 @@ async fn role(response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
     match std::str::from_utf8(&bytes).map(str::trim) {
         Ok(text) if is_role(text) => answer(200, text),
         _ => {
-            debug!("what came is not the name of a role");
+            debug!("the answer is not the name of a role");
             answer(404, "")
         }
     }
@@ -132,7 +131,7 @@ async fn with_lifetime(response: HttpResponse) -> Result<HttpResponse, Connector
             token(text, lifetime)
         }
         _ => {
-            debug!("what came is no IMDSv2 token: going on with IMDSv1");
+            debug!("the answer is not an IMDSv2 token: using IMDSv1");
             token(MADE_UP, LONGEST)
         }
     }

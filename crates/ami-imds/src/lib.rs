@@ -1,11 +1,11 @@
-//! What EC2's instance metadata service says of this instance, as far as a bundle's manifest takes it over.
+//! What EC2's instance metadata service says about this instance, as far as a bundle's manifest inherits it.
 //!
-//! The client is the AWS SDK's (IMDSv2, endpoint override, time-outs); behind it, `fallback.rs` makes it speak IMDSv1 where version 2
-//! is not there. This crate is apart because the SDK takes long to compile.
+//! The client is the AWS SDK's (IMDSv2, endpoint override, time-outs); below it, `fallback.rs` speaks IMDSv1 where version 2 is not
+//! available. This is a crate of its own because the SDK takes long to compile.
 //!
-//! - [`InstanceMetadata::read`]: what a manifest takes over. [`region()`]: where the instance is.
-//! - [`http_client()`]: for other clients of the service, whose errors [`refusal()`] makes plain.
-//! - [`start()`]: tokio without its panics, for whoever waits for a service.
+//! - [`InstanceMetadata::read`]: what a manifest inherits. [`region()`]: where the instance is.
+//! - [`http_client()`]: for other clients of the service; [`refusal()`] finds the status in their errors.
+//! - [`start()`]: starts a tokio runtime without panics, for callers that wait for a service.
 
 mod fallback;
 mod start;
@@ -29,21 +29,21 @@ pub use crate::start::start;
 /// EC2 user guide, "Instance metadata categories".
 const ROOT: &str = "/latest/meta-data/";
 
-/// The most bytes of an item; the longest, credentials of a role, have some thousand.
+/// The most bytes of an item. The longest are the credentials of a role, some thousand.
 const MOST: u64 = 64 << 10;
 
 /// How long all items together may take: the service is on the same machine.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether the command was interrupted.
+/// How often the interruption flag is checked.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What an instance's own image and its launch give to the images that are made on it. `None`: the service does not say.
+/// What images made on an instance inherit from its own image and its launch. `None`: the service does not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InstanceMetadata {
     /// The image that the instance was started from.
     pub ami_id: Option<String>,
-    /// The images that that one was made from, the oldest first.
+    /// The images that this image was made from, oldest first.
     pub ancestor_ami_ids: Option<Vec<String>>,
     /// The kernel's ID.
     pub kernel_id: Option<String>,
@@ -67,16 +67,16 @@ pub enum Error {
         /// The innermost reason.
         reason: String,
     },
-    /// It is there, but does not let this be asked.
+    /// It answers, but refuses the request.
     #[error("the instance metadata service answers with status {0}")]
     Refused(u16),
-    /// The answers do not come to an end.
+    /// It takes too long to answer.
     #[error("the instance metadata service takes more than {} s", .0.as_secs())]
     Slow(Duration),
     /// The command was interrupted meanwhile.
     #[error("interrupted")]
     Interrupted,
-    /// The system does not allow network connections, or the like.
+    /// The network cannot be used at all, for example because the system refuses sockets.
     #[error("cannot use the network")]
     Network(#[source] std::io::Error),
 }
@@ -85,8 +85,8 @@ impl InstanceMetadata {
     /// Asks the service, at its usual address or where `AWS_EC2_METADATA_SERVICE_ENDPOINT` or the SDK's profile says.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] within a few seconds where there is no such service; [`Error::Interrupted`] soon after `interrupted` is
-    /// set; the others.
+    /// [`Error::Unreachable`] within a few seconds if there is no such service; [`Error::Interrupted`] soon after `interrupted` is set;
+    /// the others.
     pub fn read(interrupted: &AtomicBool) -> Result<Self, Error> {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = start(|| builder.enable_all().build()).map_err(Error::Network)?;
@@ -105,13 +105,13 @@ impl InstanceMetadata {
     }
 }
 
-/// An HTTP client for metadata alone: through no proxy, and in version 1 where version 2 is not there.
+/// An HTTP client for metadata only: it uses no proxy, and version 1 where version 2 is not available.
 pub fn http_client() -> SharedHttpClient {
     let client = aws_smithy_http_client::Builder::new().build_http();
     SharedHttpClient::new(Fallback::new(Limited::answers(client, MOST)))
 }
 
-/// The status with which the service has refused, if that is behind an error; the SDK's own text shows the whole answer.
+/// The status of the service's refusal, if that is what caused `error`. The SDK's own text would show the whole answer.
 pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<u16> {
     std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
         match error.downcast_ref() {
@@ -133,7 +133,7 @@ async fn region_by(client: &Client) -> Result<Option<String>, Error> {
     if let Some(region) = get(client, "placement/region").await? {
         return Ok(Some(region));
     }
-    // Older services know the zone alone, which is the region and a letter.
+    // Older services know only the zone, which is the region and a letter.
     let zone = get(client, "placement/availability-zone").await?;
     Ok(zone.map(|zone| {
         zone.trim_end_matches(|c: char| c.is_ascii_lowercase())
@@ -173,7 +173,7 @@ async fn mapping(client: &Client) -> Result<Option<BTreeMap<String, String>>, Er
     Ok(Some(mapping))
 }
 
-/// An item's text without blanks around it; `None` if there is no such item, or nothing in it.
+/// An item's text, trimmed; `None` if there is no such item or it is empty.
 async fn get(client: &Client, item: &str) -> Result<Option<String>, Error> {
     match client.get(format!("{ROOT}{item}")).await {
         Ok(text) => {

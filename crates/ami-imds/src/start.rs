@@ -1,9 +1,9 @@
-//! Starting tokio where the system gives little.
+//! Starting tokio where resources are limited.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 
-/// Why there is no runtime; tokio's panics say no more than that.
+/// The runtime could not be started. Tokio's panics give no reason.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the network cannot be used: the limit of open files, of processes or of memory is too low (ulimit -n, ulimit -u, or that of the \
@@ -11,10 +11,10 @@ use std::panic::{self, AssertUnwindSafe};
 )]
 struct TooLittle(#[source] Option<io::Error>);
 
-/// Runs what starts a runtime: where it gets no descriptors or threads, tokio panics.
+/// Runs `start`, which starts a runtime, and turns its panic into an error: tokio panics if it gets no descriptors or threads.
 ///
 /// # Errors
-/// Those of `start`, and such a panic.
+/// That of `start`, or such a panic.
 pub fn start<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| ()));

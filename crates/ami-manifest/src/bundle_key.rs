@@ -1,4 +1,4 @@
-//! A bundle's AES key and IV, and how they travel: encrypted for EC2 and for the user.
+//! A bundle's AES key and IV, which the manifest holds encrypted for EC2 and for the user.
 
 use openssl::rand::rand_bytes;
 use zeroize::Zeroizing;
@@ -10,7 +10,7 @@ use crate::keys::{PrivateKey, failed_to};
 /// Bytes of an AES-128 key, and of its IV.
 const LENGTH: usize = 16;
 
-/// A bundle's AES-128 key and IV. Wiped when dropped; not printable, not copied.
+/// A bundle's AES-128 key and IV. Wiped when dropped; can be neither printed nor copied.
 pub struct BundleKey {
     key: Zeroizing<[u8; LENGTH]>,
     iv: Zeroizing<[u8; LENGTH]>,
@@ -20,7 +20,7 @@ impl BundleKey {
     /// A random key, for one bundle.
     ///
     /// # Errors
-    /// [`Error::OpenSsl`] when the system gives no randomness.
+    /// [`Error::OpenSsl`] if the system has no randomness.
     pub fn generate() -> Result<Self, Error> {
         let mut new = Self::from_bytes([0; LENGTH], [0; LENGTH]);
         rand_bytes(new.key.as_mut_slice())
@@ -29,7 +29,7 @@ impl BundleKey {
         Ok(new)
     }
 
-    /// The key and IV that are known.
+    /// A known key and IV.
     pub fn from_bytes(key: [u8; LENGTH], iv: [u8; LENGTH]) -> Self {
         Self {
             key: Zeroizing::new(key),
@@ -53,7 +53,7 @@ impl BundleKey {
     /// [`Error::OpenSsl`].
     pub fn wrap(&self, certificate: &Certificate) -> Result<WrappedKey, Error> {
         let wrap = |bytes: &[u8; LENGTH]| {
-            // What is encrypted is not the bytes but their text (format.md).
+            // The format encrypts the bytes' hex digits, not the bytes (format.md).
             let mut text = Zeroizing::new([0; 2 * LENGTH]);
             let _ = hex::encode_to_slice(bytes, text.as_mut_slice());
             certificate.encrypt(text.as_slice())
@@ -78,7 +78,7 @@ impl WrappedKey {
     /// Decrypts both.
     ///
     /// # Errors
-    /// [`Error::WrongKey`] when they were encrypted for somebody else.
+    /// [`Error::WrongKey`] if they were encrypted for another key.
     pub fn unwrap_with(&self, key: &PrivateKey) -> Result<BundleKey, Error> {
         let mut unwrapped = BundleKey::from_bytes([0; LENGTH], [0; LENGTH]);
         for (cryptogram, bytes) in [

@@ -15,7 +15,7 @@ use x509_parser::public_key::PublicKey;
 use crate::error::{Error, KeyProblem};
 use crate::keys::{PrivateKey, failed_to, read};
 
-/// The most characters of a subject that are kept: whoever made the certificate can have written a book.
+/// The most characters of a subject that are kept, because a certificate can contain any text.
 const LONGEST_SUBJECT: usize = 200;
 
 /// An X.509 certificate with an RSA key. An expired one is never an error: EC2's own has expired.
@@ -25,7 +25,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads a certificate in PEM or DER, with whatever else is in the file.
+    /// Reads a certificate in PEM or DER. The file may contain other things too.
     ///
     /// # Errors
     /// [`Error::Read`]; [`Error::Certificate`] if it is not a certificate with an RSA key.
@@ -66,17 +66,17 @@ impl Certificate {
         }
     }
 
-    /// What the certificate says of itself. `None` if it cannot be read, though OpenSSL takes its key.
+    /// The certificate's description. `None` if it cannot be parsed, although OpenSSL accepts its key.
     pub fn info(&self) -> Option<&CertificateInfo> {
         self.info.as_ref()
     }
 
-    /// Its subject, if it has one that can be read.
+    /// Its subject, if it has one that can be parsed.
     pub fn subject(&self) -> Option<&str> {
         self.info().and_then(CertificateInfo::subject)
     }
 
-    /// Whether the certificate is that of `key`.
+    /// Whether the certificate belongs to `key`.
     pub fn belongs_to(&self, key: &PrivateKey) -> bool {
         key.as_rsa()
             .is_some_and(|rsa| rsa.n() == self.key.n() && rsa.e() == self.key.e())
@@ -93,19 +93,19 @@ impl Certificate {
         Ok(cryptogram)
     }
 
-    /// Whether this is the signature of the certificate's owner over these bytes.
+    /// Whether this is the certificate owner's signature of these bytes.
     pub(crate) fn verifies(&self, signature: &[u8], bytes: &[u8]) -> Result<bool, Error> {
         let key = PKey::from_rsa(self.key.clone()).map_err(failed_to("use the certificate"))?;
         let mut verifier =
             Verifier::new(MessageDigest::sha1(), &key).map_err(failed_to("check the signature"))?;
-        // A signature of another length is an error to OpenSSL; here it is one that does not hold.
+        // For OpenSSL, a signature of another length is an error; here it is an invalid signature.
         Ok(verifier.verify_oneshot(signature, bytes).unwrap_or(false))
     }
 }
 
-/// What a certificate says of itself.
+/// The description of a certificate.
 ///
-/// OpenSSL does the cryptography; this is only what is shown to people. It is as trustworthy as whoever made the certificate.
+/// This is only shown to users; OpenSSL does the cryptography. It is as trustworthy as the maker of the certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateInfo {
     subject: Option<String>,
@@ -144,7 +144,7 @@ impl CertificateInfo {
         })
     }
 
-    /// Its subject, as `O=Example, CN=web`, in which there can be any characters. `None` if it is empty or not text.
+    /// Its subject, such as `O=Example, CN=web`. It can contain any characters. `None` if it is empty or not text.
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
     }
@@ -164,11 +164,11 @@ impl CertificateInfo {
         shown(self.valid_until)
     }
 
-    /// Whether it is valid at this time (RFC 5280, 4.1.2.5: both ends are inside).
+    /// Whether it is valid at this time (RFC 5280, 4.1.2.5: both ends are included).
     pub fn validity_at(&self, now: SystemTime) -> Validity {
         let now = match now.duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            // Before 1970 there were no certificates.
+            // No certificate is valid before 1970.
             Err(_) => i64::MIN,
         };
         if now < self.valid_from.timestamp() {
@@ -181,7 +181,7 @@ impl CertificateInfo {
     }
 }
 
-/// `"O=Example, CN=web", 2048 bits, valid until Nov 19 12:00:00 2036 GMT`; what a terminal would obey is escaped.
+/// `"O=Example, CN=web", 2048 bits, valid until Nov 19 12:00:00 2036 GMT`; control characters are escaped.
 impl fmt::Display for CertificateInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(subject) = &self.subject {
@@ -202,9 +202,9 @@ fn subject(certificate: &X509Certificate<'_>) -> Option<String> {
     })
 }
 
-/// In the form that OpenSSL gives dates (ASN1_TIME_print(3)).
+/// In OpenSSL's form of dates (ASN1_TIME_print(3)).
 fn shown(time: ASN1Time) -> String {
-    // The library ends with the offset, which is none.
+    // The library appends the offset, which is always zero.
     let text = time.to_string();
     let text = text.strip_suffix(" +00:00").unwrap_or(&text);
     format!("{text} GMT")
@@ -223,7 +223,7 @@ mod tests {
     /// 2001-09-09 01:46:40 UTC.
     const BEGIN: u64 = 1_000_000_000;
 
-    /// A certificate of 512 bits that is valid for a minute, whose names are these.
+    /// A certificate with 512 bits and these names that is valid for a minute.
     fn certificate(names: &[(Nid, &str)]) -> Vec<u8> {
         let key = PKey::from_rsa(Rsa::generate(512).unwrap()).unwrap();
         let mut name = X509NameBuilder::new().unwrap();
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_openssl_takes_is_not_refused() {
-        // A year that is no year: OpenSSL looks at it only when it checks the validity.
+        // An invalid year, which OpenSSL notices only when it checks the validity.
         let der = certificate(&[(Nid::COMMONNAME, "x")]);
         let at = der.windows(13).position(|w| w == b"010909014640Z").unwrap();
         let mut damaged = der.clone();
@@ -320,7 +320,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever OpenSSL takes does not bring the other parser down.
+        /// Whatever OpenSSL accepts must not make the other parser panic.
         #[test]
         fn damaged_certificates_do_no_harm(
             changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),

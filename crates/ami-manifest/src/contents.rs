@@ -1,6 +1,6 @@
-//! The contents of a manifest that unbundling needs, whoever wrote it.
+//! The contents of a manifest that unbundling needs, from any bundler.
 //!
-//! Other bundlers leave out what only EC2 or a new manifest needs, because the older suite's `ec2-unbundle` never reads it.
+//! Other bundlers omit what only EC2 or a new manifest needs, because the older suite's `ec2-unbundle` never reads it.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub struct BundleContents {
     pub user_key: WrappedKey,
     /// The parts, in order.
     pub parts: Vec<Part>,
-    /// What this manifest lacks of a complete one, in the order of a manifest.
+    /// What this manifest lacks compared with a complete one, in the order of a manifest.
     pub lacks: Vec<Error>,
     signed: Signed,
 }
@@ -43,7 +43,7 @@ impl BundleContents {
         Self::parse(&bytes).map_err(in_file(path))
     }
 
-    /// Reads a manifest as [`ParsedManifest::parse`] does, but accepts one that lacks what unbundling does not need.
+    /// Parses a manifest as [`ParsedManifest::parse`] does, but accepts one that lacks what unbundling does not need.
     ///
     /// # Errors
     /// Says what is wrong, and in which element.
@@ -81,7 +81,7 @@ impl BundleContents {
         }
     }
 
-    /// Checks that the owner of `certificate` signed the text as it stands: machine configuration and image.
+    /// Checks that the owner of `certificate` signed this text of the machine configuration and image.
     ///
     /// # Errors
     /// [`Error::Signature`].
@@ -104,7 +104,7 @@ fn missing(element: &str) -> Error {
     }
 }
 
-/// Whether it has a child of this name with some text.
+/// Whether it has a child of this name with text.
 fn has(parent: &Element<'_>, name: &str) -> bool {
     parent.all(name).any(|found| !found.text.trim().is_empty())
 }

@@ -13,7 +13,7 @@ use crate::bundle_key::BundleKey;
 use crate::error::Error;
 use crate::keys::PrivateKey;
 
-/// Whether a manifest's bytes are encrypted: they begin with the version of a scheme, and no text does.
+/// Whether a manifest's bytes are encrypted: they begin with a scheme's version, which text never does.
 pub fn is_encrypted(bytes: &[u8]) -> bool {
     matches!(bytes.first(), Some(1 | 2))
 }

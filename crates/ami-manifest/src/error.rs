@@ -14,7 +14,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -70,7 +70,7 @@ pub enum Error {
         element: String,
         /// What it says, shortened.
         found: String,
-        /// What it could say.
+        /// What is valid.
         expected: &'static str,
     },
     /// The manifest's version cannot be read.
@@ -116,7 +116,7 @@ pub enum Error {
     NotOfCertificate {
         /// The certificate's file.
         certificate: PathBuf,
-        /// Whose it is, if it says so.
+        /// Its subject, if it has one.
         subject: Option<String>,
         /// The key's file.
         key: PathBuf,
@@ -124,13 +124,13 @@ pub enum Error {
     /// This private key cannot decrypt the bundle's key.
     #[error("the bundle was not made for this private key")]
     WrongKey,
-    /// The signature is not the certificate owner's signature of this text.
+    /// The signature is not the certificate owner's for this text.
     #[error(transparent)]
     Signature(#[from] SignatureError),
     /// An encrypted manifest is damaged, or of an unknown kind.
     #[error("the encrypted manifest cannot be decrypted: {0}")]
     Encrypted(&'static str),
-    /// OpenSSL failed, which only a lack of memory or randomness can cause here.
+    /// OpenSSL failed, which can be caused here only by a lack of memory or randomness.
     #[error("OpenSSL failed to {operation}")]
     OpenSsl {
         /// What was tried.
@@ -174,7 +174,7 @@ pub enum KeyProblem {
     NotRsa,
 }
 
-/// Why a signature does not hold.
+/// Why a signature is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
@@ -186,7 +186,7 @@ pub enum SignatureError {
     NotHex,
     /// It is wrong.
     #[error(
-        "the manifest's signature does not hold: the manifest was changed after it was signed, or signed with another key{}",
+        "the manifest's signature is invalid: the manifest was changed after it was signed, or signed with another key{}",
         .subject.as_ref().map(|subject| format!(" than that of {subject:?}")).unwrap_or_default()
     )]
     DoesNotHold {

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::keys::failed_to;
 
-/// X.509 version 3 (RFC 5280, 4.1.2.1), which counts from 0.
+/// X.509 version 3 (RFC 5280, 4.1.2.1); versions are counted from 0.
 const VERSION_3: i32 = 2;
 
 /// Bits of a serial number: at most 20 octets, and positive (RFC 5280, 4.1.2.2).
@@ -33,10 +33,10 @@ pub struct NewIdentity {
 }
 
 impl NewIdentity {
-    /// Makes an RSA key of so many bits, and a certificate that is valid for `days` days from now.
+    /// Makes an RSA key of this many bits, and a certificate that is valid for `days` days from now.
     ///
     /// # Errors
-    /// [`Error::OpenSsl`]: also for a name of more than 64 bytes (RFC 5280, `ub-common-name`).
+    /// [`Error::OpenSsl`], also for a name of more than 64 bytes (RFC 5280, `ub-common-name`).
     pub fn generate(bits: u32, days: u32, common_name: &str) -> Result<Self, Error> {
         generate(bits, days, common_name).map_err(failed_to("make a key and certificate"))
     }

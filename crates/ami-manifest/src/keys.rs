@@ -20,10 +20,10 @@ const LARGEST_FILE: u64 = 1 << 20;
 pub struct PrivateKey(PKey<Private>);
 
 impl PrivateKey {
-    /// Reads a key in PEM or DER, PKCS#1 or PKCS#8, with whatever else is in the file.
+    /// Reads a key in PEM or DER, PKCS#1 or PKCS#8. The file may contain other things too.
     ///
     /// # Errors
-    /// [`Error::Read`]; [`Error::PrivateKey`] if it is not an RSA private key or is locked with a passphrase (nobody is asked for it).
+    /// [`Error::Read`]; [`Error::PrivateKey`] if it is not an RSA private key, or is locked with a passphrase, which is not asked for.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let bytes = read(path, |problem| Error::PrivateKey {
             path: path.to_owned(),
@@ -35,7 +35,7 @@ impl PrivateKey {
         })
     }
 
-    /// Reads the key in `path`, which must be that of `certificate`, whose file is `certificate_path`.
+    /// Reads the key in `path`, which must belong to `certificate`, whose file is `certificate_path`.
     ///
     /// # Errors
     /// As of [`load`](Self::load); [`Error::NotOfCertificate`].
@@ -93,8 +93,8 @@ impl PrivateKey {
             .map_err(failed_to("sign the manifest"))
     }
 
-    /// Decrypts a PKCS#1 v1.5 cryptogram; `None` if it was not made for this key. Newer versions of OpenSSL then give random bytes
-    /// instead, so the caller must check the result (draft-irtf-cfrg-rsa-guidance, implicit rejection).
+    /// Decrypts a PKCS#1 v1.5 cryptogram; `None` if it was not made for this key. Newer versions of OpenSSL return random bytes in that case,
+    /// so the caller must check the result (draft-irtf-cfrg-rsa-guidance, implicit rejection).
     pub(crate) fn decrypt(&self, cryptogram: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let rsa = self.as_rsa()?;
         let mut plain = Zeroizing::new(vec![0; rsa.size() as usize]);
@@ -122,7 +122,7 @@ pub(crate) fn read(
         source,
     };
     let file = ami_files::open_regular(path).map_err(cannot)?;
-    // Room for all of it at once: a buffer that grows leaves copies of the key behind.
+    // Allocated in full, because a growing buffer would leave copies of the key behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST_FILE as usize + 1));
     let count = file
         .take(LARGEST_FILE + 1)

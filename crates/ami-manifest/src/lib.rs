@@ -1,10 +1,11 @@
-//! The manifest of an EC2 bundle: what it says, how it is read, written and signed, and the keys that go with it.
+//! The manifest of an EC2 bundle: its contents, reading, writing and signing, and the keys for it.
 //!
 //! Not here: the image and its parts (`ami-bundle`, `ami-parts`).
 //!
-//! - [`ParsedManifest`]: reads every version and dialect, refuses what is damaged or hostile, checks the signature.
-//! - [`Manifest`]: what it says; [`Manifest::to_signed_xml`] writes it.
-//! - [`PrivateKey`], [`Certificate`]: RSA keys from files. [`CertificateInfo`]: what a certificate says of itself. [`BundleKey`]: the AES key and IV, and how they travel.
+//! - [`ParsedManifest`]: reads every version and dialect, refuses damaged and hostile ones, checks the signature.
+//! - [`Manifest`]: its contents; [`Manifest::to_signed_xml`] writes it.
+//! - [`PrivateKey`], [`Certificate`]: RSA keys from files. [`CertificateInfo`]: a certificate's description. [`BundleKey`]: the AES key
+//!   and IV, and their encryption.
 //! - [`NewIdentity`]: a new key and its certificate.
 //! - [`is_encrypted`], [`decrypt`]: manifests that are themselves encrypted.
 //!

@@ -1,4 +1,4 @@
-//! What a manifest says.
+//! The contents of a manifest.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use crate::bundle_key::WrappedKey;
 
-/// What a manifest of any version says.
+/// The contents of a manifest of any version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// The version it was read from. [`Version::V20071010`] is what is written.
+    /// The version that it was read from. [`Version::V20071010`] is always written.
     pub version: Version,
     /// The program that made it.
     pub bundler: Bundler,
@@ -19,7 +19,7 @@ pub struct Manifest {
     pub image: Image,
 }
 
-/// The formats that are read.
+/// The formats that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// `3`: without machine configuration and image type.
@@ -42,7 +42,7 @@ pub struct Bundler {
 }
 
 impl Default for Bundler {
-    /// The older suite's last release: EC2 and scripts know these values, so new bundles have them.
+    /// The older suite's last release, because EC2 and scripts know these values.
     fn default() -> Self {
         Self {
             name: "ec2-ami-tools".to_owned(),
@@ -116,7 +116,7 @@ impl fmt::Display for Sha1Digest {
 impl FromStr for Sha1Digest {
     type Err = hex::FromHexError;
 
-    /// Takes either case.
+    /// Accepts either case.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0; 20];
         hex::decode_to_slice(text, &mut bytes)?;

@@ -18,7 +18,7 @@ pub const LARGEST: u64 = 16 << 20;
 /// A manifest, and what is needed to check its signature.
 #[derive(Debug, Clone)]
 pub struct ParsedManifest {
-    /// What it says.
+    /// Its contents.
     pub manifest: Manifest,
     signed: Signed,
 }
@@ -54,7 +54,7 @@ impl ParsedManifest {
         Ok((parsed, bytes))
     }
 
-    /// The bytes of a manifest's file; of one that is too large, enough to see that it is.
+    /// The bytes of a manifest's file; if it is too large, enough of them to show that.
     ///
     /// # Errors
     /// [`Error::Read`].
@@ -92,7 +92,7 @@ impl ParsedManifest {
         })
     }
 
-    /// Checks that the owner of `certificate` signed the text as it stands: machine configuration and image.
+    /// Checks that the owner of `certificate` signed this text of the machine configuration and image.
     ///
     /// # Errors
     /// [`Error::Signature`].
@@ -159,7 +159,7 @@ fn decode(bytes: &[u8]) -> Result<String, Error> {
     };
     let text = text.ok_or_else(|| Error::Xml("it is neither UTF-8 nor UTF-16".to_owned()))?;
     match text.trim_start() {
-        // Most begin without blanks; it need not be copied.
+        // Usually there is nothing to trim, so it need not be copied.
         trimmed if trimmed.len() == text.len() => Ok(text),
         trimmed => Ok(trimmed.to_owned()),
     }
@@ -179,7 +179,7 @@ pub(crate) fn version(root: &Element<'_>) -> Result<Version, Error> {
         "2007-10-10" => return Ok(Version::V20071010),
         _ => {}
     }
-    // As the older suite does, by the number at the beginning.
+    // By the number at the beginning, as in the older suite.
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     match text[..digits].parse::<u64>() {
         Ok(number) if number > 20_071_010 => refused("too new"),
@@ -206,7 +206,7 @@ fn machine_configuration(
 ) -> Result<MachineConfiguration, Error> {
     const PATH: &str = "machine_configuration/";
     let none = MachineConfiguration {
-        // Version 3 knew no other.
+        // The only one in version 3.
         architecture: "i386".to_owned(),
         block_device_mapping: BTreeMap::new(),
         kernel_id: None,
@@ -325,7 +325,7 @@ pub(crate) fn parts(element: &Element<'_>) -> Result<Vec<Part>, Error> {
             element: "image/parts/part".to_owned(),
         });
     }
-    // There are as many indices as parts, all different and below their number: none is missing.
+    // There are as many indices as parts, all different and below their number, so none is missing.
     Ok(parts.into_iter().flatten().collect())
 }
 
@@ -353,7 +353,7 @@ pub(crate) fn size(image: &Element<'_>, name: &str) -> Result<u64, Error> {
     }
 }
 
-/// A name from a manifest becomes a path in the reader's folder, and must not leave it.
+/// Refuses a name that would lead out of the folder in which the reader uses it.
 fn plain_file_name(element: &str, name: &str) -> Result<(), Error> {
     if name.contains(['/', '\0']) || name == "." || name == ".." {
         return Err(Error::Invalid {

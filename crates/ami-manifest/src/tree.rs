@@ -1,7 +1,8 @@
-//! A manifest's XML as a tree of elements that know their place in the text.
+//! A manifest's XML as a tree of elements with their positions in the text.
 //!
-//! There are no document types, and no entities but XML's own five and character references: a manifest cannot make its reader open
-//! other files or use memory without limit. The number of elements and attributes is limited too: each takes more memory than its text.
+//! Document types are refused, and so are entities other than XML's own five and character references, so a manifest cannot make its
+//! reader open other files or use unlimited memory. Elements and attributes are limited too, because each takes more memory than its
+//! text.
 
 use std::ops::Range;
 
@@ -11,13 +12,13 @@ use quick_xml::events::{BytesStart, Event};
 
 use crate::error::{Error, shortened};
 
-/// How deep elements can be nested; those of a manifest are five deep.
+/// How deep elements can be nested. Those of a manifest are five deep.
 const DEEPEST: usize = 32;
 
 /// The limit on elements and attributes together: a part has three and two, so there is room for more than 100,000 parts.
 pub(crate) const MOST_NODES: usize = 600_000;
 
-/// The limit on attributes of an element; those of a manifest have one. They are compared with each other.
+/// The limit on an element's attributes, which are compared with each other. Those of a manifest have one.
 const MOST_ATTRIBUTES: usize = 32;
 
 /// An element.
@@ -36,7 +37,7 @@ pub(crate) struct Element<'t> {
 pub(crate) fn parse(text: &str) -> Result<Element<'_>, Error> {
     let mut reader = Reader::from_str(text);
     reader.config_mut().check_comments = true;
-    // The last is the innermost of the elements that are open.
+    // The innermost open element is last.
     let mut open: Vec<Element<'_>> = Vec::new();
     let mut root = None;
     let mut nodes = 0;
@@ -188,7 +189,7 @@ impl<'t> Element<'t> {
         })
     }
 
-    /// The text, which is not empty, of the only child of this name.
+    /// The text of the only child of this name, which must not be empty.
     pub(crate) fn text_of(&self, name: &str, path: &str) -> Result<String, Error> {
         let child = self.one(name, path)?;
         match child.text.trim() {

@@ -7,7 +7,7 @@ use crate::keys::PrivateKey;
 use crate::model::{Image, MachineConfiguration, Manifest};
 
 impl Manifest {
-    /// The manifest's text, signed with `key`. Whatever version it was read from, it is written as 2007-10-10.
+    /// The manifest's text, signed with `key`. Always in version 2007-10-10, whatever version it was read from.
     ///
     /// # Errors
     /// [`Error::ControlCharacter`] for text that XML cannot contain; [`Error::OpenSsl`].
@@ -69,7 +69,7 @@ impl Manifest {
     }
 }
 
-/// XML 1.0, production 2, `Char`. A carriage return is one, but is read back as a newline.
+/// XML 1.0, production 2, `Char`. A carriage return is refused, because it would be read back as a newline.
 fn is_xml_character(c: char) -> bool {
     matches!(c, '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
@@ -161,7 +161,7 @@ impl Text {
         self.element("image", |text| {
             text.leaf("name", &image.name);
             text.leaf("user", &image.user);
-            // EC2 requires it to be here.
+            // EC2 requires this position.
             text.leaf("type", &image.image_type);
             if let Some(name) = &image.kernel_name {
                 text.leaf("kernel_name", name);

@@ -1,4 +1,4 @@
-//! The tests that every [`PartSink`] and [`PartSource`] must pass, and the smallest implementations: in memory.
+//! The tests that every [`PartSink`] and [`PartSource`] must pass, and minimal implementations in memory.
 //!
 //! ```no_run
 //! # use ami_parts::conformance::{PartSinks, PartSources, check_sink, check_source};
@@ -20,15 +20,15 @@ use crate::names::{manifest_file_name, part_file_name};
 use crate::sink::{PartDigest, PartSink, WrittenPart};
 use crate::source::PartSource;
 
-/// How the tests reach a sink.
+/// Makes the sinks to be tested.
 pub trait PartSinks {
     /// The implementation.
     type Sink: PartSink;
 
-    /// A sink for the bundle of that name. Bundles of all sinks go to one place.
+    /// A sink for the bundle of that name. All sinks write to one place.
     fn sink(&mut self, bundle: &str) -> Self::Sink;
 
-    /// The same, but part `part` (from 0) cannot be stored: a call reports that, the next `flush` at the latest.
+    /// The same, but part `part` (from 0) cannot be stored, which some call reports, the next `flush` at the latest.
     fn sink_that_fails(&mut self, bundle: &str, part: usize) -> Self::Sink;
 
     /// Everything at that place, temporary files included.
@@ -45,7 +45,7 @@ pub fn check_sink<S: PartSinks>(sinks: &mut S) {
     an_error_or_interruption_leaves_nothing(sinks);
 }
 
-/// Bytes without a period that a part's size could hide.
+/// Bytes without a period, so that parts in the wrong order are noticed.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i * 7 + i / 251) as u8).collect()
 }
@@ -58,7 +58,7 @@ fn manifest_of(parts: &[WrittenPart]) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-/// Bundles `stream`, written in steps of so many bytes, and gives the files that must be there then.
+/// Bundles `stream`, written in steps of `step` bytes, and returns the files that must be there then.
 fn store<S: PartSink>(
     sink: S,
     bundle: &str,
@@ -140,7 +140,7 @@ fn an_error_or_interruption_leaves_nothing<S: PartSinks>(sinks: &mut S) {
     let older = store(sinks.sink("a.img"), "a.img", 4, 20, &pattern(15), 5);
     drop(older.expect("the older bundle is stored"));
     let before = sinks.files();
-    // One that is new, and one that would replace the older bundle.
+    // A new bundle, and one that would replace the older bundle.
     for bundle in ["new.img", "a.img"] {
         for part in 0..3 {
             let failing = sinks.sink_that_fails(bundle, part);
@@ -166,12 +166,12 @@ fn an_error_or_interruption_leaves_nothing<S: PartSinks>(sinks: &mut S) {
     }
 }
 
-/// A part as the tests want it to be stored.
+/// A part that a source must provide.
 #[derive(Debug, Clone)]
 pub struct StoredPart {
     /// `None`: the part is missing.
     pub bytes: Option<Vec<u8>>,
-    /// What the manifest says of it.
+    /// The SHA-1 in the manifest.
     pub sha1: [u8; 20],
 }
 
@@ -184,7 +184,7 @@ impl StoredPart {
     }
 }
 
-/// How the tests reach a source.
+/// Makes the sources to be tested.
 pub trait PartSources {
     /// The implementation.
     type Source: PartSource;
@@ -202,10 +202,10 @@ pub fn check_source<S: PartSources>(sources: &mut S) {
     what_is_not_as_the_manifest_says_is_refused(sources);
 }
 
-/// Sizes of parts: usual and unusual ones, and one that is too large to be held in memory as a whole.
+/// Sizes of parts: usual and unusual ones, and one that is too large to be kept in memory.
 const SIZES: [usize; 6] = [5, 0, 10 << 20, (16 << 20) + 12_345, 1, 300_000];
 
-/// What comes before an error, and whether there was one.
+/// The bytes before an error, and whether there was one.
 fn read_all(source: &mut impl PartSource, step: usize) -> (Vec<u8>, bool) {
     let mut all = Vec::new();
     let mut buffer = vec![0; step];
@@ -230,10 +230,10 @@ fn parts_come_back_as_one_stream<S: PartSources>(sources: &mut S) {
             .collect();
         let mut source = sources.source(parts);
         assert!(read_all(&mut source, step) == (expected, false));
-        // The end stays the end.
+        // Reading again at the end finds the end again.
         assert!(read_all(&mut source, step) == (vec![], false));
     }
-    // Dropped in the middle, it ends.
+    // Dropping it in the middle ends it.
     let mut source = sources.source(&large);
     assert!(source.read(&mut [0; 3]).is_ok_and(|count| count == 3));
     drop(source);
@@ -286,7 +286,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// A place in which nothing can be renamed.
+    /// A place whose sinks cannot rename.
     pub fn without_renaming() -> Self {
         Self {
             can_rename: false,
@@ -353,7 +353,7 @@ impl PartSink for MemorySink {
         Ok(())
     }
 
-    /// As one that works in the background, it is late with its errors.
+    /// Reports errors late, as a sink does that works in the background.
     fn flush(&mut self) -> io::Result<()> {
         match self.fails {
             Some(part) if part < self.parts.len() => Err(io::ErrorKind::StorageFull.into()),
@@ -379,7 +379,7 @@ impl PartSink for MemorySink {
 /// Parts in memory.
 #[derive(Debug)]
 pub struct MemorySource {
-    /// The next is the last.
+    /// In reverse order.
     parts: Vec<StoredPart>,
     current: io::Cursor<Vec<u8>>,
 }

@@ -1,4 +1,4 @@
-//! Cutting a stream into parts of one size, each with its SHA-1.
+//! Splits a stream into parts of one size, each with its SHA-1.
 
 use std::num::NonZeroU64;
 
@@ -7,10 +7,10 @@ use sha1::{Digest, Sha1};
 use crate::names::part_file_name;
 use crate::sink::{PartDigest, PartSink, WrittenPart};
 
-/// The size in bytes of every part but the last: 10 MiB, as the older suite cuts them.
+/// The size in bytes of every part except the last: 10 MiB, as in the older suite.
 pub const PART_SIZE: NonZeroU64 = NonZeroU64::new(10 * 1024 * 1024).unwrap();
 
-/// Cuts a stream into the parts of a bundle.
+/// Splits a stream into the parts of a bundle.
 #[derive(Debug)]
 pub struct PartWriter<S> {
     sink: S,
@@ -66,8 +66,8 @@ impl<S: PartSink> PartWriter<S> {
         Ok(())
     }
 
-    /// Ends the stream and waits until every part is stored. Gives the sink, which is to be published, and the parts in order; an empty
-    /// stream has none.
+    /// Ends the stream and waits until every part is stored. Returns the sink, which is still to be published, and the parts in order; an
+    /// empty stream has none.
     ///
     /// # Errors
     /// Those of the sink.

@@ -1,4 +1,4 @@
-//! A folder of a file system, through one descriptor.
+//! A folder of the file system, accessed through one descriptor.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -19,7 +19,7 @@ const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
-/// How a name is not found, in a folder of a file server too that somebody else has removed.
+/// The errors for a name that does not exist, also on a file server in a folder that somebody else has removed.
 const GONE: [io::ErrorKind; 2] = [
     io::ErrorKind::NotFound,
     io::ErrorKind::StaleNetworkFileHandle,
@@ -33,7 +33,7 @@ pub(crate) struct Dir {
 }
 
 impl Dir {
-    /// Opens a folder that the user named: links are followed.
+    /// Opens a folder that the user named. Links are followed.
     pub(crate) fn named(path: &Path) -> io::Result<Self> {
         let fd = rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?;
         Ok(Self {
@@ -42,7 +42,7 @@ impl Dir {
         })
     }
 
-    /// A folder that was opened elsewhere.
+    /// Wraps a folder that is already open.
     pub(crate) fn from_descriptor(fd: File, path: &Path) -> Self {
         Self {
             fd,
@@ -50,15 +50,15 @@ impl Dir {
         }
     }
 
-    /// Another descriptor for the same opening.
+    /// Duplicates the descriptor.
     pub(crate) fn descriptor(&self) -> io::Result<File> {
         self.fd.try_clone()
     }
 
-    /// A path that leads into this very folder, whatever its name now leads to, for this process alone.
+    /// A path to this very folder, whatever its name now leads to. Valid only in this process.
     pub(crate) fn own_path(&self) -> PathBuf {
         let path = PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()));
-        // Without /proc there are only names.
+        // Without /proc, its name must do.
         if path.exists() {
             path
         } else {
@@ -80,7 +80,7 @@ impl Dir {
         ami_files::open_regular_at(&self.fd, Path::new(name), OFlags::RDONLY | OFlags::NOFOLLOW)
     }
 
-    /// Gives an open file of this file system a name here.
+    /// Gives an open file of the same file system a name in this folder.
     pub(crate) fn link_file(&self, file: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         rustix::fs::linkat(

@@ -12,46 +12,46 @@ pub enum Error {
     /// A system call failed on a file or folder, or the disk is full.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Something that is no plain file has the name of a part or manifest.
+    /// Something other than a plain file has the name of a part or manifest.
     #[error("{path} is in the way: it is not a plain file", path = path.display())]
     InTheWay {
         /// What has the name.
         path: PathBuf,
     },
-    /// Something has a name that was to be given to a new file only.
+    /// A name that must be free is taken.
     #[error("{path} already exists", path = path.display())]
     Exists {
         /// What has the name.
         path: PathBuf,
     },
-    /// A file that steers shells and services, perhaps, is not replaced.
+    /// A hidden file, which may configure a shell or a service, is not replaced.
     #[error("{path} is not replaced: its name begins with a dot", path = path.display())]
     DotFile {
         /// The file.
         path: PathBuf,
     },
-    /// Files cannot be published together.
+    /// The files' names cannot be published together.
     #[error("the files for {path} cannot be given their names: one is used twice, or cannot be a file's", path = path.display())]
     Names {
         /// The destination.
         path: PathBuf,
     },
-    /// A file that was to be replaced has become another one.
+    /// A file that was to be replaced has changed meanwhile.
     #[error("{path} was changed by another program at the same time", path = path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// The user wants to stop.
+    /// The caller wants to stop.
     #[error("interrupted")]
     Interrupted,
-    /// What others do took too long.
+    /// Waiting for other runs took too long.
     #[error("another run has been changing files in {path} for too long", path = path.display())]
     Busy {
         /// The destination.
         path: PathBuf,
     },
-    /// All files have their names, and something failed afterwards.
+    /// All files have their names, but syncing the folder failed.
     #[error("{path} is complete, but may be lost in a power failure: its folder cannot be synced", path = path.display())]
     NotSynced {
         /// The last file that got its name.
@@ -60,16 +60,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Publishing failed, and then putting back older files did.
+    /// Publishing failed, and then restoring the older files failed too.
     #[error("the older files are not back in their places: they are in {path}", path = path.display())]
     NotPutBack {
         /// The folder that they are in.
         path: PathBuf,
-        /// What failed first.
+        /// The first error.
         #[source]
         source: Box<Error>,
     },
-    /// A part that the manifest names is not there.
+    /// A part that the manifest names is missing.
     #[error("part {path} is missing", path = path.display())]
     Missing {
         /// Where it was looked for.
@@ -80,15 +80,15 @@ pub enum Error {
     Digest {
         /// The part.
         path: PathBuf,
-        /// What the file has, in lower-case hex.
+        /// The file's, in lower-case hex.
         found: String,
-        /// What the manifest has, in lower-case hex.
+        /// The manifest's, in lower-case hex.
         expected: String,
     },
 }
 
 impl Error {
-    /// Returns a function for `map_err` that says what was tried on which file.
+    /// Returns a function for `map_err` that adds what was tried, and on which file.
     pub fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let on_file = FileError::new(operation, path);
         move |source| Self::File(on_file(source))

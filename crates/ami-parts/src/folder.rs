@@ -1,29 +1,29 @@
-//! What publishing asks of a folder. The real one is [`Dir`](crate::dir::Dir); the tests have one in memory, where every call can be
-//! the last one of a process, or of the machine.
+//! The operations on folders that publishing needs. [`Dir`](crate::dir::Dir) implements them; the tests have a file system in memory, in
+//! which a process can be killed, or the power cut, at every call.
 //!
-//! All names are single path components. A folder is opened once and then used through its descriptor: whoever may rename it, or
-//! put something else in its place, leads nobody elsewhere.
+//! All names are single path components. A folder is opened once and then used through its descriptor, so renaming it, or putting
+//! something else in its place, has no effect.
 
 use std::io;
 use std::path::Path;
 
-/// A moment: seconds and nanoseconds since 1970.
+/// A time: seconds and nanoseconds since 1970.
 pub(crate) type Moment = (i64, u32);
 
-/// What tells a file from all others of its file system, also from a later one that gets its inode again.
+/// Distinguishes a file from all others of its file system, even from a later one that reuses its inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) inode: u64,
     /// Bytes.
     pub(crate) size: u64,
-    /// Neither a rename nor a link changes it.
+    /// Modification time, which neither a rename nor a link changes.
     pub(crate) modified: Moment,
-    /// Where the file system knows it.
+    /// Time of birth, if the file system records it.
     pub(crate) born: Option<Moment>,
 }
 
 impl Identity {
-    /// Whether this is the file that `earlier` was taken of, which nobody writes to.
+    /// Whether this is the same, unmodified file as `earlier`.
     pub(crate) fn is_still(&self, earlier: &Self) -> bool {
         let age = match (self.born, earlier.born) {
             (None, None) => self.modified == earlier.modified,
@@ -32,19 +32,19 @@ impl Identity {
         self.inode == earlier.inode && self.size == earlier.size && age
     }
 
-    /// Whether this is the same folder: what is in it changes all but these.
+    /// Whether this is the same folder as `earlier`. Compares only what its contents do not change.
     pub(crate) fn is_folder(&self, earlier: &Self) -> bool {
         self.inode == earlier.inode && self.born == earlier.born
     }
 }
 
-/// What has a name.
+/// An entry of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) is_folder: bool,
     /// The owner's user ID, and the permission bits.
     pub(crate) access: (u32, u32),
-    /// How many names it has; 0 for a folder that is removed.
+    /// How many names it has; 0 for a removed folder.
     pub(crate) links: u64,
     pub(crate) identity: Identity,
 }
@@ -55,32 +55,32 @@ pub(crate) trait Folder: Sized {
     fn path(&self) -> &Path;
     /// The folder itself.
     fn stat(&self) -> io::Result<Entry>;
-    /// The names in it that are UTF-8. One that is there all the time while this runs is among them.
+    /// The names in it that are UTF-8. A name that exists throughout the call is among them.
     fn names(&self) -> io::Result<Vec<String>>;
-    /// What has the name; a link is not followed. `None`: nothing has it.
+    /// The entry with this name; `None` if there is none. Links are not followed.
     fn look(&self, name: &str) -> io::Result<Option<Entry>>;
     /// Makes a folder with mode 0700.
     fn make(&self, name: &str) -> io::Result<()>;
-    /// Opens a folder in it; a link is not followed.
+    /// Opens a folder in it. Links are not followed.
     fn open(&self, name: &str) -> io::Result<Self>;
-    /// Locks this folder against everybody else who opened it, until this value is dropped. `false`: somebody else has the lock.
+    /// Locks this folder against everybody else who opened it, until this value is dropped. `false` if somebody else has the lock.
     fn try_lock(&self) -> io::Result<bool>;
-    /// Writes a new file, which only its owner may read, and syncs it.
+    /// Writes a new file that only its owner may read, and syncs it.
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Reads a file of at most `most` bytes; a link is not followed.
+    /// Reads a file of at most `most` bytes. Links are not followed.
     fn read(&self, name: &str, most: usize) -> io::Result<Vec<u8>>;
-    /// Renames; what has the name is replaced. Two names of one file both stay, as rename(2) has it.
+    /// Renames, replacing what has the new name. If both are names of one file, both stay, as with rename(2).
     fn rename(&self, name: &str, to: &Self, new: &str) -> io::Result<()>;
-    /// Renames where nothing has the new name; else [`io::ErrorKind::AlreadyExists`]. [`io::ErrorKind::Unsupported`]: the file
-    /// system cannot do this in one step.
+    /// Renames if the new name is free; else [`io::ErrorKind::AlreadyExists`]. [`io::ErrorKind::Unsupported`] if the file system cannot do
+    /// this in one step.
     fn rename_new(&self, name: &str, to: &Self, new: &str) -> io::Result<()>;
-    /// Gives a file a second name, which nothing has; else [`io::ErrorKind::AlreadyExists`].
+    /// Gives a file a second name, if that is free; else [`io::ErrorKind::AlreadyExists`].
     fn link(&self, name: &str, to: &Self, new: &str) -> io::Result<()>;
     /// Removes a name that is not a folder's.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Removes an empty folder.
     fn remove_folder(&self, name: &str) -> io::Result<()>;
-    /// Makes all changes of names in this folder last through a power cut.
+    /// Makes all changes of names in this folder survive a power cut.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -89,8 +89,7 @@ pub(crate) fn is_component(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
 }
 
-/// Moves a file to a name that nothing has; else [`io::ErrorKind::AlreadyExists`]. If this was begun before and cut off, it is
-/// completed.
+/// Moves a file to a name that is free; else [`io::ErrorKind::AlreadyExists`]. Completes a move that was interrupted.
 pub(crate) fn place<F: Folder>(from: &F, name: &str, to: &F, new: &str) -> io::Result<()> {
     let result = match from.rename_new(name, to, new) {
         Err(e) if e.kind() == io::ErrorKind::Unsupported => place_in_steps(from, name, to, new),
@@ -110,7 +109,7 @@ fn place_in_steps<F: Folder>(from: &F, name: &str, to: &F, new: &str) -> io::Res
     match from.link(name, to, new) {
         Ok(()) => return from.remove(name),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(e),
-        // The file system has no links either.
+        // The file system does not support links either.
         Err(_) => {}
     }
     if to.look(new)?.is_some() {
@@ -119,7 +118,7 @@ fn place_in_steps<F: Folder>(from: &F, name: &str, to: &F, new: &str) -> io::Res
     from.rename(name, to, new)
 }
 
-/// Moves a file, whatever has the new name there, if it is the expected one; whatever else had the name keeps it.
+/// Moves a file if it is the expected one, replacing what has the new name. Any other file keeps its name.
 pub(crate) fn take<F: Folder>(
     from: &F,
     name: &str,
@@ -135,7 +134,7 @@ pub(crate) fn take<F: Folder>(
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         result => result?,
     }
-    // Somebody may have put another file there since.
+    // Another file may have been put there since.
     let Some(taken) = to.look(new)? else {
         return Err(io::ErrorKind::NotFound.into());
     };
@@ -143,7 +142,7 @@ pub(crate) fn take<F: Folder>(
         place(to, new, from, name)?;
         return Ok(false);
     }
-    // Of two names of one file the rename has left both.
+    // If both were names of one file, the rename left both.
     if from
         .look(name)?
         .is_some_and(|entry| entry.identity == taken.identity)

@@ -1,4 +1,4 @@
-//! The journal of a publication: which files take which names, and which older files make way.
+//! The journal of a publication: which files get which names, and which older files are moved out of the way.
 //!
 //! It is text with one item on each line. Fields are separated by a space; names are in hex, times are `SECONDS.NANOSECONDS` or `-`:
 //!
@@ -6,11 +6,11 @@
 //! |---|---|
 //! | `ec2-ami-tools journal 2` | first |
 //! | `folder` | inode and time of birth of the private folder that contains the journal |
-//! | `old` | size, time of change and name of an older file, which moves to `old.N` in the private folder; N counts these lines from 0 |
-//! | `new` | inode, size, time of change, time of birth, name in the private folder, name in the destination; the last one completes the publication |
+//! | `old` | size, modification time and name of an older file, which moves to `old.N` in the private folder; N counts these lines from 0 |
+//! | `new` | inode, size, modification time, time of birth, name in the private folder, name in the destination; the last one completes the publication |
 //! | `end` | last |
 //!
-//! A journal may be forged: anyone who can write to the destination can put a folder there. So a journal counts only in the folder in
+//! A journal may be forged: anyone who can write to the destination can put a folder there. So a journal is valid only in the folder in
 //! which it was written, and it can move only files whose inode and time of birth it names, or files in that folder.
 
 use std::collections::HashSet;
@@ -25,16 +25,16 @@ pub(crate) const JOURNAL: &str = "journal";
 /// Its name until it is complete.
 pub(crate) const UNFINISHED: &str = "journal.new";
 
-/// The size limit in bytes. A file takes some 200 bytes, and the largest manifest names fewer than 300,000 files.
+/// The size limit in bytes. An entry takes some 200 bytes, and the largest manifest names fewer than 300,000 files.
 pub(crate) const LARGEST: usize = 64 << 20;
 
 const HEAD: &str = "ec2-ami-tools journal 2";
 const END: &str = "end";
 
-/// How the names of private folders, of this version and of others, begin.
+/// The prefix of the names of private folders, in all versions.
 pub(crate) const PRIVATE: &str = ".ec2-ami-tools";
 
-/// A file of the private folder that takes a name in the destination.
+/// A file of the private folder that gets a name in the destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct New {
     pub(crate) identity: Identity,
@@ -42,17 +42,17 @@ pub(crate) struct New {
     pub(crate) target: String,
 }
 
-/// A file of the destination that makes way.
+/// A file of the destination that is moved out of the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Old {
-    /// Size and time of change; the rest may change when it is moved.
+    /// Size and modification time; the rest may change when it is moved.
     pub(crate) size: u64,
     pub(crate) modified: Moment,
     pub(crate) target: String,
 }
 
 impl Old {
-    /// Whether this is still the file. An overlay gives a file of its lower layer another inode when it is moved.
+    /// Whether this is still the same file. Does not compare inodes, because overlayfs changes that of a file of its lower layer on a move.
     pub(crate) fn is(&self, now: &Identity) -> bool {
         (now.size, now.modified) == (self.size, self.modified)
     }
@@ -61,11 +61,11 @@ impl Old {
 /// One publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Journal {
-    /// Of the private folder: inode and birth.
+    /// The private folder's inode and time of birth.
     pub(crate) folder: (u64, Option<Moment>),
-    /// In the order in which they make way: manifests first.
+    /// In the order in which they are moved: manifests first.
     pub(crate) old: Vec<Old>,
-    /// In the order in which they take their names, never empty.
+    /// In the order in which they get their names. Never empty.
     pub(crate) new: Vec<New>,
 }
 
@@ -80,7 +80,7 @@ impl Journal {
         self.new.last()
     }
 
-    /// Whether the name is that of a manifest: without it, what else is there cannot be taken for a bundle.
+    /// Whether the name is that of a manifest, without which the other files cannot be mistaken for a bundle.
     pub(crate) fn is_manifest(&self, target: &str) -> bool {
         target.ends_with(names::MANIFEST_SUFFIX)
             || self.last().is_some_and(|last| last.target == target)
@@ -112,7 +112,7 @@ impl Journal {
         text + END + "\n"
     }
 
-    /// Reads a journal; `None` if it is not one that this program can have written.
+    /// Parses a journal; `None` if this program cannot have written it.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
         let mut lines = text.split('\n');
@@ -125,7 +125,7 @@ impl Journal {
         let (mut old, mut new) = (Vec::new(), Vec::new());
         for line in lines {
             if let Some(fields) = Fields::of(line, "old") {
-                // Old ones come first.
+                // `old` lines come first.
                 if !new.is_empty() {
                     return None;
                 }
@@ -138,7 +138,7 @@ impl Journal {
         journal.is_sound().then_some(journal)
     }
 
-    /// Whether it can be read again.
+    /// Whether it can be parsed again.
     pub(crate) fn is_sound(&self) -> bool {
         fn unique<'a>(mut names: impl Iterator<Item = &'a String>) -> bool {
             let mut seen = HashSet::new();
@@ -156,17 +156,17 @@ impl Journal {
     }
 }
 
-/// A name that something may get in the destination.
+/// Whether a file may get this name in the destination.
 pub(crate) fn is_target(name: &str) -> bool {
     is_component(name) && !name.starts_with(PRIVATE)
 }
 
-/// A name whose file may make way. Files whose names begin with a dot steer shells and services: of these only a bundle's.
+/// Whether a file of this name may be replaced. Hidden files can configure shells and services, so of these only a bundle's may.
 pub(crate) fn may_make_way(name: &str) -> bool {
     is_target(name) && (!name.starts_with('.') || names::has_bundle_shape(name))
 }
 
-/// A name of the private folder that is not one of its own.
+/// Whether it is a name for content of the private folder, and not one that the program itself uses there.
 pub(crate) fn is_staged(name: &str) -> bool {
     is_component(name)
         && !name.starts_with('.')
@@ -206,7 +206,7 @@ impl<'a> Fields<'a> {
     fn name(&mut self) -> Option<String> {
         let field = self.0.next()?;
         let name = String::from_utf8(hex::decode(field).ok()?).ok()?;
-        // One way to write a name.
+        // There is only one valid encoding of a name.
         (hex::encode(&name) == field).then_some(name)
     }
 
@@ -240,13 +240,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// One way to write a number.
+/// Parses a number, of which there is only one valid spelling.
 fn number<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
     let number: T = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
 }
 
-/// What the fuzz target calls.
+/// The fuzz target's entry point.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
     use super::Journal;
@@ -254,7 +254,7 @@ pub mod fuzzing {
     /// Reads bytes as a journal.
     ///
     /// # Panics
-    /// If what was read is not written in the same way, or names a path.
+    /// If a parsed journal is not written back identically, or contains a path.
     pub fn journal(bytes: &[u8]) {
         let Some(journal) = Journal::parse(bytes) else {
             return;

@@ -1,7 +1,7 @@
-//! What killed runs of version 0.1.0 left: private folders without a journal, in which `replacing` or `replaced` holds the files of
-//! an older bundle, and `parts` what was downloaded.
+//! Recovery from killed runs of version 0.1.0. They leave private folders without a journal, in which `replacing` or `replaced` holds
+//! the files of an older bundle, and `parts` the files that were downloaded.
 //!
-//! Its own sweepers take the lock of such a folder before they act on it, and look whether it is still there.
+//! Sweepers of 0.1.0 lock such a folder before they act on it, and check that it still exists.
 
 use std::io;
 
@@ -15,16 +15,16 @@ use crate::turn::take_turn;
 const RUN: &str = ".ec2-ami-tools.";
 const DOWNLOAD: &str = ".ec2-ami-tools-kept.";
 
-/// The folders with older files: of a run that was setting them aside, and of one that was done with that.
+/// The folders with older files: of a run that was moving them there, and of one that had moved them all.
 const ASIDE: [&str; 2] = ["replacing", "replaced"];
 const PARTS: &str = "parts";
 
-/// Clears away what has no owner, and puts older files back where nothing has their names; nothing is waited for.
+/// Removes folders without an owner, and restores older files whose names are free. Does not wait.
 pub(crate) fn sweep<F: Folder>(private: &Private<F>) -> Result<(), Error> {
     let mut names = asking::names(&private.destination)?;
     names.retain(|name| name.starts_with(RUN) || name.starts_with(DOWNLOAD));
     for name in names {
-        // Nothing of other runs may fail this one.
+        // A failure in another run's folder must not fail this run.
         let _ = sweep_one(private, &name);
     }
     Ok(())
@@ -59,7 +59,7 @@ fn sweep_one<F: Folder>(private: &Private<F>, name: &str) -> Result<(), Error> {
 }
 
 fn open<F: Folder>(folder: &F, name: &str, access: (u32, u32)) -> Result<Option<F>, Error> {
-    // 0.1.0 gave inner folders the mode that the umask left.
+    // 0.1.0 made inner folders with the default mode and umask.
     let Some(entry) = look(folder, name)? else {
         return Ok(None);
     };
@@ -69,12 +69,12 @@ fn open<F: Folder>(folder: &F, name: &str, access: (u32, u32)) -> Result<Option<
     open_ours(folder, name, entry.access).map_err(Error::io("open", &folder.path().join(name)))
 }
 
-/// `false`: something has the name of one of the older files, and these are not in order without it.
+/// Restores the older files; `false` if the name of one is taken, without which the bundle would be incomplete.
 fn put_back<F: Folder>(private: &Private<F>, folder: &F, aside: &F) -> Result<bool, Error> {
     let destination = &private.destination;
     let mut names = asking::names(aside)?;
     if aside.path().ends_with(ASIDE[1]) {
-        // The new bundle was complete when its manifest had left the private folder, and so it is when there is one by now.
+        // The new bundle was complete if its manifest had left the private folder, or if the destination has one by now.
         let staged = asking::names(folder)?;
         let manifest = staged
             .iter()
@@ -107,7 +107,7 @@ fn put_back<F: Folder>(private: &Private<F>, folder: &F, aside: &F) -> Result<bo
     Ok(true)
 }
 
-/// Removes files: parts that came from S3, or what was replaced.
+/// Removes a folder's files: downloaded parts, or files that were replaced.
 fn empty<F: Folder>(folder: &F, name: &str) -> Result<(), Error> {
     for file in asking::names(folder)? {
         if name == PARTS || names::has_bundle_shape(&file) || file.ends_with(".tar.gz.enc") {

@@ -1,12 +1,12 @@
-//! The parts of a bundle: where they go to and come from, their names and digests, and how files appear all at once.
+//! The parts of a bundle: their sinks and sources, names and digests, and publishing files all at once.
 //!
-//! Not here: what the stream is (`ami-bundle`) and what the manifest says of it (`ami-manifest`).
+//! Not here: what the stream contains (`ami-bundle`) and what the manifest says about it (`ami-manifest`).
 //!
-//! - [`PartWriter`] cuts a stream into parts for a [`PartSink`]; [`StagedBundle`] is the sink that makes files of them.
-//! - [`PartSource`]: parts as one stream again, each checked before its bytes are used; [`PartFiles`] is the source that reads files.
+//! - [`PartWriter`] splits a stream into parts for a [`PartSink`]; [`StagedBundle`] is the sink that writes files.
+//! - [`PartSource`] joins parts into one stream, and checks each before its bytes are used; [`PartFiles`] is the source that reads files.
 //! - [`Staging`]: a private folder in the destination; [`Staging::publish`] gives its files their names.
-//! - [`part_file_name`], [`manifest_file_name`]: what the files are called.
-//! - `conformance`, with the feature of that name: the tests that every sink and source must pass.
+//! - [`part_file_name`], [`manifest_file_name`]: the files' names.
+//! - `conformance` (a feature of the same name): the tests that every sink and source must pass.
 //!
 //! ```
 //! use ami_parts::{PartSink, PartWriter, StagedBundle, Staging, Waiting};

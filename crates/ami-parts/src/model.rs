@@ -1,7 +1,7 @@
-//! A file system in memory, where every call can be the last one of a process, or of the machine.
+//! A file system in memory, in which a process can be killed, or the power cut, at every call.
 //!
-//! What is not synced may be there after a power cut or not: changes of names in any subset, as long as their folder has not been
-//! synced since; a rename is one change of both folders.
+//! After a power cut, any subset of the changes of names survives whose folders have not been synced since. A rename is one change of
+//! both folders.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,10 +14,10 @@ use crate::private::Private;
 
 const DESTINATION: u64 = 1;
 
-/// The manifest of the bundle that all are about.
+/// The manifest of the bundle that all stories publish.
 pub(crate) const MANIFEST: &str = "x.manifest.xml";
 
-/// Whose processes these are.
+/// The processes' user.
 pub(crate) const USER: u32 = 7;
 
 const ACCESS: (u32, u32) = (USER, 0o700);
@@ -31,7 +31,7 @@ enum Content {
 #[derive(Debug, Clone)]
 struct Node {
     content: Content,
-    /// Each file and folder is born in a moment of its own.
+    /// The time of birth, different for each file and folder.
     born: i64,
     access: (u32, u32),
 }
@@ -58,20 +58,20 @@ type Nodes = BTreeMap<u64, Node>;
 
 #[derive(Debug)]
 struct Disk {
-    /// The texts of the files that got the name of [`MANIFEST`], in order.
+    /// The contents of the files that got the name [`MANIFEST`], in order.
     manifests: Vec<String>,
     now: Nodes,
-    /// What a power cut leaves, without what is pending.
+    /// What a power cut leaves if all pending changes are lost.
     durable: Nodes,
     pending: Vec<Change>,
-    /// Whether renames that replace nothing are known.
+    /// Whether renaming without replacing is supported.
     has_rename_new: bool,
     has_links: bool,
-    /// Who has the lock of a folder: the inode and the opening.
+    /// Which open folder has the lock, by the folder's inode.
     locks: BTreeMap<u64, usize>,
     moment: i64,
     openings: usize,
-    /// How often a folder is open: as long as it is, nothing else gets its inode.
+    /// How often a folder is open. Its inode is not reused meanwhile.
     open: BTreeMap<u64, usize>,
 }
 
@@ -79,15 +79,15 @@ struct Disk {
 #[derive(Debug, Clone)]
 pub(crate) struct Machine(Arc<Mutex<Disk>>);
 
-/// A process of the machine, which can be killed after a number of calls, or see one call fail.
+/// A process of the machine. It can be killed after a number of calls, or have one call fail.
 #[derive(Debug)]
 pub(crate) struct Process {
     machine: Machine,
     calls: AtomicUsize,
-    /// The call that fails, and whether it is the last one of this process.
+    /// The call that fails, and whether the process dies with it.
     fault: Option<(usize, bool)>,
     is_dead: AtomicBool,
-    /// Called between calls, where others may have theirs.
+    /// Called between calls, so that other processes can run.
     between: fn(),
 }
 
@@ -114,7 +114,7 @@ fn apply(nodes: &mut Nodes, change: &Change, now: &Nodes) {
             if let Ok(names) = folder_of(nodes, *at) {
                 let _ = names.insert(name.clone(), *inode);
                 if let Some(mut node) = node {
-                    // What is in a folder has changes of its own.
+                    // A folder's contents are pending changes of their own.
                     if let Content::Folder(names) = &mut node.content {
                         names.clear();
                     }
@@ -158,7 +158,7 @@ impl Machine {
         })))
     }
 
-    /// One whose file system cannot rename without replacing, and perhaps has no links.
+    /// A machine whose file system cannot rename without replacing, and may have no links.
     pub(crate) fn old(has_links: bool) -> Self {
         let machine = Self::new();
         machine.disk().has_rename_new = false;
@@ -172,7 +172,7 @@ impl Machine {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Puts a file into the destination, for good.
+    /// Puts a synced file into the destination.
     pub(crate) fn put(&self, name: &str, text: &str) {
         let disk = &mut *self.disk();
         let inode = disk.free_inode();
@@ -190,7 +190,7 @@ impl Machine {
         }
     }
 
-    /// The files of the destination and its folders, as `name` or `folder/name`, with what is in them.
+    /// The files of the destination and its folders, as `name` or `folder/name`, with their contents.
     pub(crate) fn contents(&self) -> BTreeMap<String, String> {
         let disk = self.disk();
         let mut found = BTreeMap::new();
@@ -215,7 +215,7 @@ impl Machine {
         found
     }
 
-    /// The texts of the manifests in the order in which they got their name first.
+    /// The contents of the manifests, in the order in which they first got their name.
     pub(crate) fn manifests(&self) -> Vec<String> {
         let mut first = Vec::new();
         for text in &self.disk().manifests {
@@ -226,7 +226,7 @@ impl Machine {
         first
     }
 
-    /// The machines that may come up after a power cut in this moment.
+    /// All states of the machine that are possible after a power cut now.
     pub(crate) fn after_power_cut(&self) -> Vec<Self> {
         let disk = self.disk();
         let count = disk.pending.len();
@@ -254,7 +254,7 @@ impl Machine {
         (0..1 << count).map(after).collect()
     }
 
-    /// A process that nothing happens to.
+    /// A process without faults.
     pub(crate) fn process(&self) -> Arc<Process> {
         self.process_with(None, || {})
     }
@@ -272,7 +272,7 @@ impl Machine {
 }
 
 impl Disk {
-    /// The smallest one: inodes are given again as soon as they can be.
+    /// The smallest free inode, so that inodes are reused as soon as possible.
     fn free_inode(&self) -> u64 {
         let is_free = |inode: &u64| {
             let is_known = |nodes: &Nodes| nodes.contains_key(inode);
@@ -359,7 +359,7 @@ impl Process {
         }
     }
 
-    /// A private folder in the destination. `None`: the process died, or saw an error.
+    /// A private folder in the destination. `None`: the process died, or a call failed.
     pub(crate) fn private(self: &Arc<Self>, name: &str) -> Option<Private<Fake>> {
         Private::try_make(self.destination(), name).ok()?.ok()
     }
@@ -391,7 +391,7 @@ impl Process {
 }
 
 impl Fake {
-    /// Locks of the dead go too: the kernel closes what they had opened.
+    /// Also releases the locks of a dead process, as the kernel does.
     fn close(&self) {
         let mut disk = self.process.machine.disk();
         if let Some(count) = disk.open.get_mut(&self.inode) {
@@ -416,7 +416,7 @@ impl Folder for Fake {
 
     fn stat(&self) -> io::Result<Entry> {
         let disk = self.process.call()?;
-        // One that is removed can still be open.
+        // A removed folder can still be open.
         Ok(disk.entry(self.inode).unwrap_or(Entry {
             is_folder: true,
             access: ACCESS,
@@ -440,7 +440,7 @@ impl Folder for Fake {
 
     fn look(&self, name: &str) -> io::Result<Option<Entry>> {
         let mut disk = self.process.call()?;
-        // A folder that is removed has nothing in it.
+        // A removed folder is empty.
         let inode = disk.inode(self.inode, name).unwrap_or_default();
         inode.map(|inode| disk.entry(inode)).transpose()
     }
@@ -554,7 +554,7 @@ impl Folder for Fake {
 
     fn sync(&self) -> io::Result<()> {
         let disk = &mut *self.process.call()?;
-        // What is in a new folder lasts, whether the folder has its name for good or not.
+        // Synced contents of a new folder survive, whether the folder's own name does or not.
         if let (false, Some(node)) = (
             disk.durable.contains_key(&self.inode),
             disk.now.get(&self.inode),

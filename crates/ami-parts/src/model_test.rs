@@ -11,14 +11,14 @@ use crate::publish::{NewFile, publish};
 
 pub(crate) type Contents = BTreeMap<String, String>;
 
-/// What is in the destination, and what is published there.
+/// What the destination contains, and what is published there.
 pub(crate) struct Story {
     pub(crate) name: &'static str,
     pub(crate) old: &'static [(&'static str, &'static str)],
-    /// Staged name, target, text, whether it may replace.
+    /// Staged name, target, content, whether it may replace.
     pub(crate) new: &'static [(&'static str, &'static str, &'static str, bool)],
     pub(crate) retired: Option<&'static str>,
-    /// What is there afterwards.
+    /// What the destination contains afterwards.
     pub(crate) after: &'static [(&'static str, &'static str)],
 }
 
@@ -133,7 +133,7 @@ impl Story {
         self.new.iter().map(file).collect()
     }
 
-    /// A run from its beginning to its end, however it ends.
+    /// A whole run, whether it succeeds or not.
     fn run(&self, process: &Arc<Process>, folder: &str) -> Result<(), Error> {
         let gone = || Error::Interrupted;
         let private = process.private(folder).ok_or_else(gone)?;
@@ -150,7 +150,7 @@ impl Story {
         result.map(|_| ())
     }
 
-    /// Where there is a manifest, all that it stands for is there.
+    /// If there is a manifest, all files of its bundle must be there.
     fn assert_whole(&self, contents: &Contents, what: &str) {
         let text = contents.get(self.new.last().unwrap().1);
         let expected = match text.map(String::as_str) {
@@ -190,7 +190,7 @@ pub(crate) fn work(id: &str) -> String {
     format!("{WORK}{id}")
 }
 
-/// The next run of whatever, which begins by sweeping.
+/// Any later run, which begins by sweeping.
 pub(crate) fn next_run(process: &Arc<Process>) -> Result<(), Error> {
     let private = process.private(&work("next")).ok_or(Error::Interrupted)?;
     let swept = private.sweep();
@@ -203,7 +203,7 @@ fn machines() -> [Machine; 3] {
 }
 
 #[test]
-fn whatever_call_is_the_last_one_the_next_run_finds_the_old_or_the_new() {
+fn after_a_kill_at_any_call_the_next_run_finds_the_old_or_the_new() {
     for story in STORIES {
         for kind in 0..machines().len() {
             let mut killed = 0;
@@ -235,7 +235,7 @@ fn whatever_call_is_the_last_one_the_next_run_finds_the_old_or_the_new() {
 }
 
 #[test]
-fn a_recovery_that_is_killed_is_done_again() {
+fn a_recovery_that_is_killed_is_repeated() {
     for story in STORIES {
         for killed in 0.. {
             let mut killed_again = 0;
@@ -247,7 +247,7 @@ fn a_recovery_that_is_killed_is_done_again() {
                 let _ = next_run(&next);
                 let what = format!("killed at call {killed}, then at {killed_again}");
                 story.assert_whole(&machine.contents(), &what);
-                // The folder of the second one is swept by the third.
+                // The third run sweeps the folder of the second.
                 let third = machine.process().private(&work("third")).unwrap();
                 third.sweep().unwrap();
                 third.clear();
@@ -265,7 +265,7 @@ fn a_recovery_that_is_killed_is_done_again() {
 }
 
 #[test]
-fn finding_03_whatever_call_fails_all_is_as_before_or_said_to_be_complete() {
+fn finding_03_if_any_call_fails_nothing_has_changed_or_the_error_says_that_all_is_complete() {
     for story in STORIES {
         for kind in 0..machines().len() {
             for failing in 0.. {
@@ -292,7 +292,7 @@ fn finding_03_whatever_call_fails_all_is_as_before_or_said_to_be_complete() {
     }
 }
 
-/// The disk may hold less than what was seen, but only what was not synced.
+/// The disk may have lost changes that the process saw, but only those that were not synced.
 #[test]
 fn after_a_power_cut_at_any_moment_there_is_the_old_or_the_new() {
     let mut cuts = 0;
@@ -311,7 +311,7 @@ fn after_a_power_cut_at_any_moment_there_is_the_old_or_the_new() {
                 if !process.is_dead() {
                     assert_eq!(found, texts(story.after), "{}", story.name);
                 }
-                // And another one during, or just after, what the next run does.
+                // And another power cut during, or just after, the next run.
                 for again in after.after_power_cut() {
                     story.assert_whole(&again.contents(), &what);
                     next_run(&again.process()).unwrap();
@@ -328,7 +328,7 @@ fn after_a_power_cut_at_any_moment_there_is_the_old_or_the_new() {
 
 #[test]
 fn a_power_cut_during_recovery_changes_nothing() {
-    // One with older files, of which some have no successor.
+    // A story with older files, some of which are not replaced.
     for story in &STORIES[2..3] {
         let last = {
             let machine = story.machine(Machine::new());
@@ -361,7 +361,7 @@ fn a_power_cut_during_recovery_changes_nothing() {
     }
 }
 
-/// What somebody put there since is theirs, whatever inode it has.
+/// A file that somebody else put there since is not touched, even if it has a reused inode.
 #[test]
 fn finding_01_a_later_bundle_is_not_rolled_back() {
     let story = &STORIES[1];
@@ -391,7 +391,7 @@ fn finding_01_a_later_bundle_is_not_rolled_back() {
 }
 
 #[test]
-fn what_cannot_go_back_is_kept_where_the_next_run_says() {
+fn files_that_cannot_be_restored_are_kept_and_reported_by_the_next_run() {
     let story = &STORIES[1];
     let mut saved = 0;
     for killed in 0.. {
@@ -465,7 +465,7 @@ fn a_download_that_is_killed_while_it_publishes_has_its_parts_for_the_next_one()
 }
 
 #[test]
-fn what_is_in_the_way_is_found_before_anything_is_touched() {
+fn obstacles_are_found_before_anything_is_changed() {
     let machine = STORIES[1].machine(Machine::new());
     machine.put("x", "an image");
     let before = machine.contents();
@@ -474,9 +474,9 @@ fn what_is_in_the_way_is_found_before_anything_is_touched() {
     assert_eq!(machine.contents(), before);
 }
 
-/// A journal counts only in the folder that it was written in.
+/// A journal is valid only in the folder in which it was written.
 #[test]
-fn a_journal_that_was_put_there_moves_nothing() {
+fn a_forged_journal_moves_nothing() {
     let story = &STORIES[1];
     for killed in 0.. {
         let machine = story.machine(Machine::new());
@@ -492,7 +492,7 @@ fn a_journal_that_was_put_there_moves_nothing() {
             let forged = other.process().private(&work("forged")).unwrap();
             forged.folder.write("journal", &journal).unwrap();
             forged.folder.write("old.0", b"evil").unwrap();
-            // Whoever made it has gone.
+            // Releases its lock.
             drop(forged);
             next_run(&other.process()).unwrap();
             assert_eq!(without_private(&other.contents()), before);

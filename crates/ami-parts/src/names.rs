@@ -2,14 +2,14 @@
 
 pub(crate) const MANIFEST_SUFFIX: &str = ".manifest.xml";
 
-/// The manifest's file name of the bundle `bundle`: `NAME.manifest.xml`.
+/// The file name of the manifest of the bundle `bundle`: `NAME.manifest.xml`.
 pub fn manifest_file_name(bundle: &str) -> String {
     format!("{bundle}{MANIFEST_SUFFIX}")
 }
 
 /// The file name of part `index` (from 0) of `count` of the bundle `bundle`.
 ///
-/// The index is padded with zeros to the number of digits of the *count*: of 9 parts the last is `.8`, of 10 it is `.09`.
+/// The index is padded with zeros to the number of digits of the *count*: the last of 9 parts is `.8`, of 10 parts `.09`.
 ///
 /// ```
 /// assert_eq!(ami_parts::part_file_name("image", 2, 3), "image.part.2");
@@ -20,23 +20,23 @@ pub fn part_file_name(bundle: &str, index: usize, count: usize) -> String {
     format!("{bundle}.part.{index:0width$}")
 }
 
-/// Whether `file` is a name that a part, the manifest or (in the older suite) the temporary file of the bundle `bundle` has.
+/// Whether `file` is the name of a part, the manifest or (in the older suite) the temporary file of the bundle `bundle`.
 pub fn belongs_to_bundle(bundle: &str, file: &str) -> bool {
     let suffix = file.strip_prefix(bundle);
     matches!(suffix, Some(".manifest.xml" | ".tar.gz.enc")) || is_part_of(bundle, file)
 }
 
-/// Whether `file` is a name that a part of the bundle `bundle` has.
+/// Whether `file` is the name of a part of the bundle `bundle`.
 pub fn is_part_of(bundle: &str, file: &str) -> bool {
     file.strip_prefix(bundle)
         .and_then(|suffix| suffix.strip_prefix(".part."))
         .is_some_and(is_number)
 }
 
-/// Whether `file` is a name that a part of some bundle has, `NAME.part.DIGITS`.
+/// Whether `file` is the name of a part of any bundle: `NAME.part.DIGITS`.
 ///
-/// Whoever makes a manifest chooses the names in it. A part of such a name may replace a file that has it; under any other name
-/// (`pk.pem`) it may only appear where nothing is.
+/// The names in a manifest were chosen by whoever made it. A part with such a name may replace an existing file. Any other name
+/// (`pk.pem`) may be used only if it is free.
 ///
 /// ```
 /// assert!(ami_parts::is_part_name("image.part.07"));
@@ -48,7 +48,7 @@ pub fn is_part_name(file: &str) -> bool {
         && !is_hidden(file)
 }
 
-/// Whether `file` is the name of a hidden file, as start-up files of programs are. None is made, replaced or deleted because a
+/// Whether `file` is the name of a hidden file, as programs' start-up files are. No such file is made, replaced or deleted because a
 /// manifest or bundle names it.
 pub fn is_hidden(file: &str) -> bool {
     file.starts_with('.')
@@ -58,7 +58,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether `file` is a name that a part or the manifest of some bundle has.
+/// Whether `file` is the name of a part or the manifest of any bundle.
 pub(crate) fn has_bundle_shape(file: &str) -> bool {
     let is_part = |(bundle, _): (&str, &str)| is_part_of(bundle, file);
     file.ends_with(MANIFEST_SUFFIX) || file.rsplit_once(".part.").is_some_and(is_part)
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parts_number_has_the_digits_of_the_count() {
+    fn a_parts_number_is_padded_to_the_digits_of_the_count() {
         let last = |count| part_file_name("n", count - 1, count);
         assert_eq!(last(1), "n.part.0");
         assert_eq!(last(9), "n.part.8");

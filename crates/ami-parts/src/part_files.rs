@@ -1,4 +1,4 @@
-//! Reading parts back, none of whose bytes are passed on before its SHA-1 has been checked.
+//! Reading parts. No byte of a part is passed on before the part's SHA-1 has been checked.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,10 +14,10 @@ use sha1::{Digest, Sha1};
 use crate::error::Error;
 use crate::source::PartSource;
 
-/// Parts up to this size (bytes) are held in memory whole; larger ones, which other bundlers may have cut, are read twice.
+/// Parts up to this size (bytes) are read into memory. Larger ones, which other bundlers may have made, are read twice.
 const WHOLE: u64 = 16 * 1024 * 1024;
 
-/// Where a part is and the SHA-1 that it must have.
+/// A part's file, and the SHA-1 that it must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartFile {
     /// The file.
@@ -29,7 +29,7 @@ pub struct PartFile {
 impl PartFile {
     /// The part with the file name `name` in `folder`.
     pub fn in_folder(folder: &Path, name: &str, digest: [u8; 20]) -> Self {
-        // `.` need not be shown to anybody.
+        // Messages need not show `.`.
         let folder = if folder == Path::new(".") {
             Path::new("")
         } else {
@@ -130,7 +130,7 @@ impl Open {
         }
     }
 
-    /// A large part may have been changed between its two readings.
+    /// Checks that a large part was not changed between its two readings.
     fn finish(self) -> Result<(), Error> {
         match self.bytes {
             Bytes::Whole { .. } => Ok(()),
@@ -140,7 +140,7 @@ impl Open {
 }
 
 impl PartFile {
-    /// Reads the whole file, compares its SHA-1 with the manifest's, and gives its size in bytes.
+    /// Reads the whole file, compares its SHA-1 with the manifest's, and returns its size in bytes.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Digest`] or [`Error::File`].
@@ -152,7 +152,7 @@ impl PartFile {
         Ok(size)
     }
 
-    /// The same, and adds all that is read to another digest.
+    /// The same, and computes another digest of the file as well.
     ///
     /// # Errors
     /// As of [`verify`](Self::verify).
@@ -178,7 +178,8 @@ impl PartFile {
     }
 }
 
-/// Checks all parts on at most so many threads; results in the parts' order. `None` if `interrupted` was raised meanwhile.
+/// Checks all parts on at most `threads` threads, and returns the results in the parts' order. `None` if `interrupted` was set
+/// meanwhile.
 pub fn check_all<T: Send>(
     parts: &[PartFile],
     threads: NonZeroUsize,

@@ -1,11 +1,11 @@
-//! Private folders in a destination: this run's, other runs', and what is left of runs that were killed.
+//! Private folders in a destination: this run's, other runs', and those left by killed runs.
 //!
-//! | name | what it is | who removes it |
+//! | name | purpose | removed by |
 //! |---|---|---|
-//! | `.ec2-ami-tools-work.…` | of one run, which holds its lock | the run; else its sweeper, or the next run |
-//! | `.ec2-ami-tools-download.…` | of a download that can be resumed | the run that completes it |
-//! | `.ec2-ami-tools-saved.…` | older files whose names were taken when they were to be put back | the user |
-//! | `.ec2-ami-tools.…` | of a run of version 0.1.0 | the next run, if its lock is free |
+//! | `.ec2-ami-tools-work.…` | belongs to one run, which holds its lock | the run; else its sweeper, or the next run |
+//! | `.ec2-ami-tools-download.…` | a download that can be resumed | the run that completes it |
+//! | `.ec2-ami-tools-saved.…` | older files that could not be restored because their names were taken | the user |
+//! | `.ec2-ami-tools.…` | a run of version 0.1.0 | the next run, if its lock is free |
 
 use std::io;
 use std::path::PathBuf;
@@ -21,18 +21,19 @@ pub(crate) const WORK: &str = ".ec2-ami-tools-work.";
 pub(crate) const DOWNLOAD: &str = ".ec2-ami-tools-download.";
 pub(crate) const SAVED: &str = ".ec2-ami-tools-saved.";
 
-/// A private folder and the destination that it lies in.
+/// A private folder and the destination that contains it.
 #[derive(Debug)]
 pub(crate) struct Private<F> {
     pub(crate) destination: F,
     pub(crate) folder: F,
     pub(crate) name: String,
-    /// The owner and mode of a folder that was just made for us, by which ours are known.
+    /// The owner and mode of a folder that was just made, by which our own are recognised.
     pub(crate) access: (u32, u32),
 }
 
 impl<F: Folder> Private<F> {
-    /// Makes the folder if it is not there, and locks it. `None`: somebody else has its lock, or removes it at this moment.
+    /// Makes the folder if it does not exist, and locks it. The inner `Err` returns the destination: somebody else has the lock, or is
+    /// removing the folder.
     pub(crate) fn try_make(destination: F, name: &str) -> Result<Result<Self, F>, Error> {
         let shown = destination.path().to_owned();
         let made = match destination.make(name) {
@@ -67,20 +68,20 @@ impl<F: Folder> Private<F> {
         Ok((is_locked && entry.links > 0).then_some((folder, entry.access)))
     }
 
-    /// The names of all private folders of runs, this one's included, whoever they belong to.
+    /// The names of all runs' private folders, this run's included, whoever owns them.
     pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
         let mut names = asking::names(&self.destination)?;
         names.retain(|name| name.starts_with(WORK) || name.starts_with(DOWNLOAD));
         Ok(names)
     }
 
-    /// Opens a private folder of the same owner; `None`: it is not there, or not ours.
+    /// Opens a private folder of the same owner; `None` if it does not exist or is not ours.
     pub(crate) fn open(&self, name: &str) -> Result<Option<F>, Error> {
         open_ours(&self.destination, name, self.access)
             .map_err(Error::io("open", &self.destination.path().join(name)))
     }
 
-    /// Refuses to go on where this folder's name leads elsewhere now.
+    /// Fails if this folder's name now leads elsewhere.
     pub(crate) fn is_there(&self) -> Result<(), Error> {
         match is_at(&self.destination, &self.name, &self.folder) {
             Ok(true) => Ok(()),
@@ -91,20 +92,19 @@ impl<F: Folder> Private<F> {
         }
     }
 
-    /// Settles what killed runs had begun, and clears away what they left; nothing is waited for, and what cannot be cleared away
-    /// stays for a later run.
+    /// Settles what killed runs had begun, and removes their folders. Does not wait; what cannot be removed is left to a later run.
     pub(crate) fn sweep(&self) -> Result<(), Error> {
         for name in self.names()? {
             if name == self.name {
                 continue;
             }
-            // Nothing of other runs may fail this one.
+            // A failure in another run's folder must not fail this run.
             let _ = self.sweep_one(&name);
         }
         Ok(())
     }
 
-    /// Settles what the run of the folder `name` had begun, and clears it away, unless it still has an owner.
+    /// Settles what the run of the folder `name` had begun, and removes the folder, unless it still has an owner.
     fn sweep_one(&self, name: &str) -> Result<(), Error> {
         let Some(folder) = self.open(name)? else {
             return Ok(());
@@ -115,8 +115,8 @@ impl<F: Folder> Private<F> {
         self.settle_and_clear(&folder, name, || Err(Error::Interrupted))
     }
 
-    /// Settles what the run of this folder had begun, whose lock is taken, and clears it away, unless it is kept. `wait` is called
-    /// while another run has the turn; its error ends that.
+    /// Settles what the run of this folder had begun, and removes the folder, unless it is to be kept. The caller holds its lock. `wait` is
+    /// called while another run has the turn; its error ends the wait.
     fn settle_and_clear(
         &self,
         folder: &F,
@@ -137,8 +137,8 @@ impl<F: Folder> Private<F> {
         Ok(())
     }
 
-    /// Settles every publication that was begun in this destination and is not complete, this run's too. Needs the turn, which
-    /// whoever publishes has: so nobody is at work on any of them.
+    /// Settles every unfinished publication in this destination, this run's included. The caller must have the turn. Every run that
+    /// publishes has it, so nobody is working on any of them.
     pub(crate) fn settle_all(&self) -> Result<Vec<PathBuf>, Error> {
         let mut saved = Vec::new();
         for name in self.names()? {
@@ -149,14 +149,14 @@ impl<F: Folder> Private<F> {
         Ok(saved)
     }
 
-    /// Removes the folder and what is in it, unless a publication that was begun from it is still to be settled.
+    /// Removes the folder and its contents, unless a publication from it is still to be settled.
     pub(crate) fn clear(&self) {
         clear(&self.destination, &self.folder, &self.name);
     }
 }
 
-/// Settles what the killed run of the private folder `name` had begun, and clears it away, unless it is kept. `wait` is called
-/// while the folder still has an owner, and while another run has the turn; its error ends that. A folder that does not belong to
+/// Settles what the killed run of the private folder `name` had begun, and removes the folder, unless it is to be kept. `wait` is called
+/// while the folder still has an owner, and while another run has the turn; its error ends the wait. A folder that does not belong to
 /// `user`, or that others may enter, is left alone.
 pub(crate) fn sweep_after<F: Folder>(
     destination: F,
@@ -182,7 +182,7 @@ pub(crate) fn sweep_after<F: Folder>(
         name: name.to_owned(),
         access,
     };
-    // Another run may have cleared it away meanwhile.
+    // Another run may have removed it meanwhile.
     match is_at(&private.destination, name, &private.folder) {
         Ok(true) => private.settle_and_clear(&private.folder, name, wait),
         Ok(false) => Ok(()),
@@ -190,7 +190,7 @@ pub(crate) fn sweep_after<F: Folder>(
     }
 }
 
-/// Opens a folder that has this owner and mode; `None`: there is no such folder.
+/// Opens a folder with this owner and mode; `None` if there is no such folder.
 pub(crate) fn open_ours<F: Folder>(
     parent: &F,
     name: &str,
@@ -203,7 +203,7 @@ pub(crate) fn open_ours<F: Folder>(
     let Some(folder) = unless_gone(parent.open(name))? else {
         return Ok(None);
     };
-    // What was looked at may have been exchanged since.
+    // The folder may have been exchanged since it was examined.
     let entry = folder.stat()?;
     Ok((is_ours(&entry) && entry.links > 0).then_some(folder))
 }
@@ -218,7 +218,7 @@ fn unless_gone<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Keeps a private folder for the user, under a name that no run clears away: its new path.
+/// Keeps a private folder for the user, under a name that no run removes. Returns its new path.
 pub(crate) fn save<F: Folder>(destination: &F, name: &str) -> Result<PathBuf, Error> {
     let id = name.rsplit_once('.').map_or(name, |(_, id)| id);
     let saved = format!("{SAVED}{id}");
@@ -234,8 +234,8 @@ pub(crate) fn is_at<F: Folder>(parent: &F, name: &str, folder: &F) -> io::Result
     Ok(there.is_some_and(|there| there.is_folder && there.identity.is_folder(&identity)))
 }
 
-/// Removes a folder, and what such folders have in them: whatever else is there stays, and the folder with it. There is nobody to be
-/// told: a later run tries again.
+/// Removes a folder and the files that this program puts into such folders. If it contains anything else, it stays. Errors are not
+/// reported, because a later run tries again.
 pub(crate) fn clear<F: Folder>(destination: &F, folder: &F, name: &str) {
     let is_settled = matches!(folder.look(JOURNAL), Ok(None));
     if is_settled && is_at(destination, name, folder).is_ok_and(|is_at| is_at) {
@@ -254,7 +254,7 @@ fn remove_files<F: Folder>(folder: &F) {
     }
 }
 
-/// The names that this program gives to files in private folders.
+/// Whether this program uses the name in private folders.
 fn is_own_file(name: &str) -> bool {
     let numbered = |begin: &str| {
         let digits = name.strip_prefix(begin);
@@ -264,7 +264,7 @@ fn is_own_file(name: &str) -> bool {
         || name == UNFINISHED
         || numbered("part.")
         || numbered("old.")
-        // Of 0.1.0.
+        // Used by 0.1.0.
         || name.ends_with(names::MANIFEST_SUFFIX)
         || name.ends_with(".pem")
 }

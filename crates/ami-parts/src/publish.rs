@@ -53,8 +53,8 @@ impl NewFile {
     }
 }
 
-/// Publishes synced files in this order; the last one takes its name when the others are in place for good. Files of the bundle `retired`
-/// that have no successor are removed. Returns the folders with older files of interrupted runs that could not be put back.
+/// Publishes synced files in this order; the last one gets its name when the others' names are synced. Files of the bundle `retired` that
+/// are not replaced are removed. Returns the folders with older files of interrupted runs that could not be restored.
 ///
 /// `wait` is called while another run has the turn.
 pub(crate) fn publish<F: Folder>(
@@ -81,12 +81,12 @@ pub(crate) fn publish<F: Folder>(
         Ok(Settled::Forward) => Ok(saved),
         Ok(Settled::Saved(path)) => Err(not_put_back(path, error)),
         Ok(_) => Err(error),
-        // A later run settles it.
+        // A later run restores the rest.
         Err(_) => Err(not_put_back(private.folder.path().to_owned(), error)),
     }
 }
 
-/// What is to be done; `None`: nothing. Nothing has been touched when this fails.
+/// The journal of what is to be done; `None` if there is nothing to do. Changes nothing.
 fn plan<F: Folder>(
     private: &Private<F>,
     files: &[NewFile],
@@ -111,7 +111,7 @@ fn plan<F: Folder>(
         let staged =
             staged.ok_or_else(|| Error::io("find", &path)(io::ErrorKind::NotFound.into()))?;
         if let Some(old) = look(destination, &file.target)? {
-            // It was taken from there, and was the right one.
+            // The staged file is a link to it, so it is in place already.
             if old.identity == staged.identity && !is_last(files, file) {
                 continue;
             }
@@ -150,14 +150,14 @@ fn plan<F: Folder>(
             target,
         });
     }
-    // Without its manifest, what remains cannot be taken for a bundle.
+    // Without its manifest, what remains cannot be mistaken for a bundle.
     let mut old = std::mem::take(&mut journal.old);
     old.sort_by_key(|old| !journal.is_manifest(&old.target));
     journal.old = old;
     if journal.new.is_empty() {
         return Ok(None);
     }
-    // What cannot be read again cannot be put back.
+    // A journal that cannot be parsed again could not be used to restore the files.
     if !journal.is_sound() {
         let path = destination.path().to_owned();
         return Err(Error::Names { path });
@@ -169,7 +169,7 @@ fn is_last(files: &[NewFile], file: &NewFile) -> bool {
     files.last() == Some(file)
 }
 
-/// What of a bundle is in a folder.
+/// The files of a bundle in a folder.
 pub(crate) fn files_of_bundle<F: Folder>(
     destination: &F,
     bundle: &str,
@@ -192,7 +192,7 @@ fn carry_out<F: Folder>(private: &Private<F>, journal: &Journal) -> Result<(), E
         ..
     } = private;
     write_journal(folder, journal)?;
-    // The private folder's own name must last before anything is moved from or to it.
+    // The private folder's own name must be synced before anything is moved from or to it.
     sync(destination)?;
     set_aside(private, journal)?;
     let Some((last, others)) = journal.new.split_last() else {
@@ -206,14 +206,14 @@ fn carry_out<F: Folder>(private: &Private<F>, journal: &Journal) -> Result<(), E
     }
     place_new(private, last)?;
     if let Err(source) = destination.sync() {
-        // What was replaced is only let go where the disk has what replaces it.
+        // Replaced files are removed only when their replacements' names are on disk.
         if destination.sync().is_ok() {
             let _ = recovery::finish(folder, journal);
         }
         let path = destination.path().join(&last.target);
         return Err(Error::NotSynced { path, source });
     }
-    // The result is complete: if this fails, the next run does it.
+    // The publication is complete; if this fails, the next run does it.
     let _ = recovery::finish(folder, journal);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Completes an unfinished publication if its last file has its name, and otherwise undoes it.
 //!
-//! Recovery touches only files that are still those that the journal names. It can be interrupted anywhere and repeated.
+//! Recovery touches only files that are still the ones in the journal. It can be interrupted anywhere and repeated.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use crate::private;
 /// The result of settling a publication.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// There was none.
+    /// There was no unfinished publication.
     Nothing,
-    /// It is complete.
+    /// It was completed.
     Forward,
-    /// Everything is as it was before.
+    /// It was undone.
     Back,
-    /// Other files have taken names of older files, which are kept in this folder.
+    /// It was undone, except that names of older files were taken: these files are kept in this folder.
     Saved(PathBuf),
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn settle<F: Folder>(destination: &F, folder: &F, name: &str) -> Resu
         && let Some(there) = look(destination, &last.target)?
         && there.identity.is_still(&last.identity)
     {
-        // It may have got its name just before the power went.
+        // The last file may have got its name just before a power cut.
         sync(destination)?;
         finish(folder, &journal)?;
         return Ok(Settled::Forward);
@@ -58,11 +58,11 @@ pub(crate) fn settle<F: Folder>(destination: &F, folder: &F, name: &str) -> Resu
     save(destination, folder, name, &journal).map(Settled::Saved)
 }
 
-/// Ends a publication that is complete: it claims nothing any longer, and what was replaced goes.
+/// Ends a complete publication: removes the journal and the replaced files.
 pub(crate) fn finish<F: Folder>(folder: &F, journal: &Journal) -> Result<(), Error> {
     end(folder)?;
     for index in 0..journal.old.len() {
-        // The folder is cleared afterwards anyway.
+        // The folder is removed afterwards anyway.
         let _ = folder.remove(&Journal::slot(index));
     }
     Ok(())
@@ -73,7 +73,7 @@ fn end<F: Folder>(folder: &F) -> Result<(), Error> {
     folder.remove(JOURNAL).map_err(Error::io("remove", &path))
 }
 
-/// How it fails to read something that is too large for a journal, or no file.
+/// The errors in reading something that is too large for a journal, or not a file.
 const NEVER_WRITTEN: [io::ErrorKind; 3] = [
     io::ErrorKind::FileTooLarge,
     io::ErrorKind::InvalidInput,
@@ -87,7 +87,7 @@ fn read<F: Folder>(folder: &F) -> Result<Option<Journal>, Error> {
         return Ok(None);
     }
     let bytes = match folder.read(JOURNAL, LARGEST) {
-        // Whatever it is, this program has not written it.
+        // This program has not written it.
         Err(e) if NEVER_WRITTEN.contains(&e.kind()) => return Ok(None),
         result => result.map_err(Error::io("read", &path))?,
     };
@@ -99,7 +99,7 @@ fn read<F: Folder>(folder: &F) -> Result<Option<Journal>, Error> {
     Ok(Journal::parse(&bytes).filter(|journal| journal.folder == here))
 }
 
-/// Gives the new files back to the private folder, and older ones their names; `false`: somebody else's file has one of these.
+/// Moves the new files back to the private folder, and the older files back to their names; `false` if another file has one of these.
 fn back<F: Folder>(destination: &F, folder: &F, journal: &Journal) -> Result<bool, Error> {
     let mut is_taken = false;
     for new in journal.new.iter().rev() {
@@ -116,7 +116,7 @@ fn back<F: Folder>(destination: &F, folder: &F, journal: &Journal) -> Result<boo
     }
     let mut is_whole = true;
     let mut is_manifests_turn = false;
-    // Manifests went first, and come last: only where all that they name is back, and for good.
+    // Manifests were moved first, and are restored last: only when the other files are back and synced.
     for (index, old) in journal.old.iter().enumerate().rev() {
         if journal.is_manifest(&old.target) && !is_manifests_turn {
             is_manifests_turn = true;
@@ -131,7 +131,7 @@ fn back<F: Folder>(destination: &F, folder: &F, journal: &Journal) -> Result<boo
     Ok(is_whole)
 }
 
-/// `false`: the name is taken.
+/// Restores an older file; `false` if its name is taken.
 fn put_back<F: Folder>(
     destination: &F,
     folder: &F,
@@ -139,7 +139,7 @@ fn put_back<F: Folder>(
     target: &str,
 ) -> Result<bool, Error> {
     let path = destination.path().join(target);
-    // It never made way, or has its name again.
+    // It was never moved, or is back already.
     if folder
         .look(slot)
         .map_err(Error::io("read", folder.path()))?
@@ -153,7 +153,7 @@ fn put_back<F: Folder>(
     }
 }
 
-/// Keeps what cannot be put back under a name that no run clears away.
+/// Keeps files that cannot be restored, in a folder whose name no run removes.
 fn save<F: Folder>(
     destination: &F,
     folder: &F,
@@ -161,7 +161,7 @@ fn save<F: Folder>(
     journal: &Journal,
 ) -> Result<PathBuf, Error> {
     let path = private::save(destination, name)?;
-    // From here on it is for the user, whom the real names help.
+    // From here on the folder is for the user, so the files get their real names.
     for (index, old) in journal.old.iter().enumerate() {
         let _ = place(folder, &Journal::slot(index), folder, &old.target);
     }

@@ -1,4 +1,4 @@
-//! Several runs at the same time, in many interleavings: turns are taken by one at a time, and a success is not undone.
+//! Several runs at the same time, in many interleavings: only one at a time has the turn, and a success is never undone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +52,7 @@ fn turns_are_taken_by_one_at_a_time_and_by_all() {
     shuttle::check_pct(scenario, ITERATIONS, 3);
 }
 
-/// Another's sweeping may be removing the folder at the same time.
+/// Tries again while another run's sweep is removing the folder.
 fn wait_for_private(process: &Arc<Process>, id: &str) -> Private<Fake> {
     loop {
         if let Some(private) = process.private(&work(id)) {
@@ -156,7 +156,7 @@ fn finding_01_of_three_rivals_two_of_which_die_the_last_success_has_its_bundle()
                     if rival(story, &process).is_some() {
                         succeeded.lock().unwrap().push(story.name);
                     } else {
-                        // Its sweeper.
+                        // The sweeper of a killed run.
                         let sweeper = machine.process_with(None, yielding);
                         let swept =
                             sweep_after(sweeper.destination(), &work(story.name), USER, || {
@@ -176,7 +176,7 @@ fn finding_01_of_three_rivals_two_of_which_die_the_last_success_has_its_bundle()
         let last = found.get(MANIFEST).map(String::as_str);
         let story = BY_RUN.iter().find(|story| Some(story.name) == last);
         assert_eq!(found, texts(story.expect("a success is not undone").after));
-        // It is the last success's, or that of one that completed its bundle later and was killed then.
+        // The bundle is that of the last success, or of a run that completed its bundle later and was then killed.
         let order = machine.manifests();
         let place = |name: &str| order.iter().position(|text| text == name);
         let succeeded = succeeded.lock().unwrap();

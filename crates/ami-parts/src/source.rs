@@ -1,18 +1,18 @@
-//! Where the parts of a bundle come from.
+//! The origin of a bundle's parts.
 
-/// Gives the parts of a bundle as one stream.
+/// Provides the parts of a bundle as one stream.
 ///
-/// None of a part's bytes is given before its SHA-1 has been found to be the manifest's. A source may fetch parts while earlier ones are
-/// used. Dropping it ends that.
+/// No byte of a part is returned before the part's SHA-1 has been compared with the manifest's. A source may fetch parts ahead; dropping
+/// it ends that.
 ///
 /// The feature `conformance` has the tests that every implementation must pass.
 pub trait PartSource: Send {
     /// What can go wrong.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Fills the beginning of `buffer` with the next bytes of the stream and says how many; 0 at the end.
+    /// Reads the next bytes of the stream into `buffer`, and returns their number; 0 at the end.
     ///
     /// # Errors
-    /// The next part is missing, damaged or cannot be read. Nothing is read from the source after that.
+    /// The next part is missing, damaged or cannot be read. The caller must not read on after an error.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error>;
 }

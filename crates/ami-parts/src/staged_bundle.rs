@@ -1,4 +1,4 @@
-//! The parts of a bundle in a private folder, which take their names together.
+//! The parts of a bundle in a private folder, which get their names together.
 
 use std::fs::File;
 use std::io::Write;
@@ -21,11 +21,11 @@ fn staged_name(index: usize) -> String {
     format!("part.{index}")
 }
 
-/// Writes a bundle into a private folder. Publishing gives the parts, the manifest and other files of that folder their names in the
-/// destination, all or none, in the place of an older bundle of that name.
+/// Writes a bundle to a private folder. Publishing gives the parts, the manifest and other files of that folder their names in the
+/// destination, all or none, and replaces an older bundle of that name.
 ///
-/// A finished part is synced by a thread of its own while the next one is written: the disk works while the processors do. Where
-/// there is no thread to be had, it is synced before the next one is begun.
+/// A finished part is synced by a separate thread while the next one is written, so that the disk and the processors work at the same
+/// time. If no thread can be started, the part is synced before the next one is begun.
 #[derive(Debug)]
 pub struct StagedBundle<'a> {
     folder: Dir,
@@ -37,12 +37,12 @@ pub struct StagedBundle<'a> {
     waiting: Waiting<'a>,
 }
 
-/// A bundle that is in its folder.
+/// A published bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedBundle {
-    /// The manifest's path, by which the bundle is found.
+    /// The manifest's path.
     pub manifest: PathBuf,
-    /// Folders with older files of interrupted runs that could not be put back.
+    /// Folders with older files of interrupted runs that could not be restored.
     pub saved: Vec<PathBuf>,
 }
 
@@ -151,7 +151,7 @@ enum Syncer {
         files: mpsc::Sender<(File, PathBuf)>,
         thread: thread::JoinHandle<Result<(), Error>>,
     },
-    /// There is no thread to be had.
+    /// No thread could be started.
     AtOnce,
 }
 
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(files["a.img"], b"an image");
         assert_eq!(files.len(), 2);
 
-        // Nothing may have the image's name.
+        // The image's name must be free.
         assert!(matches!(bundle(&mut folder), Err(Error::Exists { .. })));
         assert_eq!(folder.files(), files);
     }

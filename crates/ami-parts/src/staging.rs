@@ -1,7 +1,7 @@
-//! A private folder inside the destination, where files are made before they take their names.
+//! A private folder inside the destination, in which files are made before they get their names.
 //!
-//! It is a folder and not a set of odd file names for three reasons: renaming out of it is atomic (same file system), what a
-//! killed run leaves is one thing that looks like nothing else, and a lock on it (`flock`, which the kernel drops with the
+//! A folder is better than temporary file names for three reasons: renaming out of it is atomic (same file system), what a killed run
+//! leaves is one thing that cannot be mistaken for anything else, and a lock on it (`flock`, which the kernel releases with the
 //! process) tells a later run whether it still has an owner.
 
 use std::fs::File;
@@ -21,7 +21,7 @@ use crate::recovery;
 use crate::wait::{Waiter, Waiting};
 use crate::{legacy, private, turn};
 
-/// A private folder that is still to be made: what a sweeper must know before there is anything to sweep.
+/// A private folder that is still to be made, so that a sweeper can be told about it before there is anything to sweep.
 #[derive(Debug)]
 pub struct Prepared {
     destination: Dir,
@@ -29,7 +29,7 @@ pub struct Prepared {
     is_kept: bool,
 }
 
-/// A locked private folder (mode 0700) in a destination folder; removed with all it holds when dropped.
+/// A locked private folder (mode 0700) in a destination folder; removed with its contents when dropped.
 #[derive(Debug)]
 pub struct Staging {
     private: Private<Dir>,
@@ -49,8 +49,8 @@ impl Prepared {
         })
     }
 
-    /// The same for a folder that outlives its run, for the next one of this `id` to go on with; finds it again. `None`: another
-    /// run has it now.
+    /// The same for a folder that outlives its run, so that the next one with this `id` can resume; finds an existing one. `None`: another
+    /// run is using it.
     ///
     /// # Errors
     /// The destination cannot be read or written.
@@ -87,14 +87,14 @@ impl Prepared {
             .map_err(Error::io("open", path))
     }
 
-    /// Makes the folder, or takes it again, and clears away what killed runs left in the destination.
+    /// Makes the folder, or opens the existing one, and removes what killed runs left in the destination.
     ///
     /// # Errors
     /// The destination cannot be read or written; [`Error::Interrupted`].
     pub fn make(self, waiting: Waiting<'_>) -> Result<Staging, Error> {
         let mut waiter = Waiter::new(waiting);
         let mut destination = self.destination;
-        // Another run's sweeping may have locked, and be removing, what was just made.
+        // Another run's sweep may have locked the new folder and be removing it.
         let private = loop {
             match Private::try_make(destination, &self.name)? {
                 Ok(private) => break private,
@@ -115,7 +115,7 @@ impl Prepared {
     }
 }
 
-/// The folder of an earlier run of this `id`, or a new name.
+/// The folder of an earlier run with this `id`, or a new name.
 fn choose_kept(own: &Private<Dir>, id: &str) -> Result<Option<String>, Error> {
     let begin = format!("{DOWNLOAD}{id}.");
     let mut names = own.names()?;
@@ -130,7 +130,7 @@ fn choose_kept(own: &Private<Dir>, id: &str) -> Result<Option<String>, Error> {
 }
 
 impl Staging {
-    /// Clears away what killed runs left in `destination`, then makes a new folder there.
+    /// Removes what killed runs left in `destination`, then makes a new folder there.
     ///
     /// # Errors
     /// The destination cannot be read or written.
@@ -138,7 +138,7 @@ impl Staging {
         Prepared::new(destination)?.make(Waiting::silent())
     }
 
-    /// Settles what an earlier run had begun to publish from this folder.
+    /// Settles an earlier run's unfinished publication from this folder.
     fn settle(&self, waiting: Waiting<'_>) -> Result<(), Error> {
         let folder = &self.private.folder;
         let journal = folder
@@ -157,12 +157,12 @@ impl Staging {
         move || waiter.pause(self.destination())
     }
 
-    /// Removes the folder and all that is in it.
+    /// Removes the folder and its contents.
     pub fn remove(mut self) {
         self.is_kept = false;
     }
 
-    /// Makes a new file in the private folder, with the permissions that the umask leaves of `mode`.
+    /// Creates a new file in the private folder, with `mode` and the umask.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -184,7 +184,7 @@ impl Staging {
         file.sync_all().map_err(Error::io("sync", &path))
     }
 
-    /// Removes a file of the private folder, if it is there.
+    /// Removes a file of the private folder, if it exists.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -197,8 +197,8 @@ impl Staging {
         }
     }
 
-    /// Gives a plain file of the destination that is this user's alone a second name in the private folder. `false`: it is not
-    /// such a file, or the file system has no second names.
+    /// Gives a plain file of the destination that belongs to this user alone a second name in the private folder. `false`: it is not such a
+    /// file, or the file system does not support hard links.
     pub fn adopt(&self, target: &str, name: &str) -> bool {
         self.try_adopt(target, name).unwrap_or(false)
     }
@@ -206,7 +206,7 @@ impl Staging {
     fn try_adopt(&self, target: &str, name: &str) -> io::Result<bool> {
         let file = self.private.destination.open_file(target)?;
         let metadata = file.metadata()?;
-        // What others may write to, or have a name of, can become another file after it was checked.
+        // A file that others can write to, or have a link to, could be changed after it was checked.
         let is_own = metadata.uid() == self.private.access.0
             && metadata.mode() & 0o022 == 0
             && metadata.nlink() == 1;
@@ -216,10 +216,10 @@ impl Staging {
         Ok(is_own)
     }
 
-    /// Gives a file of the private folder its name in the destination, where nothing may have that name.
+    /// Gives a file of the private folder its name in the destination, which must be free.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::File`]; [`Error::NotSynced`], then the file has its name.
+    /// [`Error::Exists`]; [`Error::File`]; [`Error::NotSynced`], in which case the file has its name.
     pub fn give_name(&self, file: &str, name: &str) -> Result<PathBuf, Error> {
         let (folder, destination) = (&self.private.folder, &self.private.destination);
         let path = destination.path().join(name);
@@ -232,10 +232,10 @@ impl Staging {
         }
     }
 
-    /// Gives a file of the private folder its name in the destination, in the place of the file, or empty folder, that has it.
+    /// Gives a file of the private folder its name in the destination, replacing a file or empty folder.
     ///
     /// # Errors
-    /// [`Error::InTheWay`] names a folder with files; [`Error::File`]; [`Error::NotSynced`], then the file has its name.
+    /// [`Error::InTheWay`] for a folder that is not empty; [`Error::File`]; [`Error::NotSynced`], in which case the file has its name.
     pub fn replace(&self, file: &str, name: &str) -> Result<PathBuf, Error> {
         let (folder, destination) = (&self.private.folder, &self.private.destination);
         let path = destination.path().join(name);
@@ -261,16 +261,16 @@ impl Staging {
         }
     }
 
-    /// Publishes files of the private folder, which are synced, in this order, all or none; the last one, by which the others are
-    /// found, when these are in place for good. Files of the bundle `retired` that get no successor are removed. If this fails, or
-    /// the process is killed, all files that were replaced are put back, now or by a later run.
+    /// Publishes synced files of the private folder in this order, all or none. The last one, through which the others are found, gets its
+    /// name when theirs are synced. Files of the bundle `retired` that are not replaced are removed. If this fails, or the process is killed,
+    /// all files that were replaced are restored, now or by a later run.
     ///
-    /// Gives the folders with older files of interrupted runs that could not be put back, because others have their names.
+    /// Returns the folders with older files of interrupted runs that could not be restored, because their names were taken.
     ///
     /// # Errors
-    /// Nothing has changed after [`Error::Exists`], [`Error::InTheWay`], [`Error::DotFile`], [`Error::Changed`], [`Error::Busy`],
-    /// [`Error::Interrupted`] and [`Error::File`]; all is published after [`Error::NotSynced`]; after
-    /// [`Error::NotPutBack`] older files are where it says.
+    /// After [`Error::Exists`], [`Error::InTheWay`], [`Error::DotFile`], [`Error::Changed`], [`Error::Busy`], [`Error::Interrupted`] and
+    /// [`Error::File`], nothing has changed; after [`Error::NotSynced`], everything is published; after [`Error::NotPutBack`], older files
+    /// are where the error says.
     pub fn publish(
         &self,
         files: &[NewFile],
@@ -280,7 +280,7 @@ impl Staging {
         publish::publish(&self.private, files, retired, self.wait(waiting))
     }
 
-    /// The folders in the destination with older files of interrupted runs that could not be put back.
+    /// The folders in the destination with older files of interrupted runs that could not be restored.
     ///
     /// # Errors
     /// The destination cannot be read.
@@ -295,7 +295,7 @@ impl Staging {
         Ok(paths.map(|name| destination.path().join(name)).collect())
     }
 
-    /// How the paths of private folders in a destination begin, this run's and others'.
+    /// The prefix of the paths of all private folders in a destination.
     pub fn paths_begin(destination: &Path) -> PathBuf {
         destination.join(PRIVATE)
     }
@@ -305,18 +305,18 @@ impl Staging {
         self.private.destination.path()
     }
 
-    /// The private folder's path, for messages and for programs that are started. Who may rename folders in the destination can
-    /// make it lead elsewhere.
+    /// The private folder's path, for messages and for child processes. Anyone who can rename folders in the destination can make it lead
+    /// elsewhere.
     pub fn path(&self) -> &Path {
         self.private.folder.path()
     }
 
-    /// A path of a file in the private folder that leads nowhere else, for this process alone.
+    /// A path of a file in the private folder that cannot be made to lead elsewhere. Valid only in this process.
     pub fn own_path(&self, name: &str) -> PathBuf {
         self.private.folder.own_path().join(name)
     }
 
-    /// The folder, opened once more.
+    /// Opens the folder again.
     pub(crate) fn folder(&self) -> Result<Dir, Error> {
         let fd = self.private.folder.descriptor();
         Ok(Dir::from_descriptor(
@@ -334,13 +334,13 @@ impl Drop for Staging {
     }
 }
 
-/// Settles what the killed run of the private folder `name` had begun, and clears it away; a folder that is kept stays. The
-/// destination is an open folder.
+/// Settles what the killed run of the private folder `name` had begun, and removes the folder, unless it is to be kept. `destination` is
+/// the open destination folder.
 ///
-/// A folder that is not this user's, as on a file server that knows no root, waits for the next run.
+/// A folder that does not belong to this user, as on a file server that maps root to another user, is left to the next run.
 ///
-/// What holds a run's lock can outlive it for a moment: a program that it had just begun to start, or the kernel's own work. That,
-/// and runs that publish, are waited for.
+/// A killed run's lock can be held for a moment longer, by a child process that was just being started or by the kernel. This function
+/// waits for that, and for runs that are publishing.
 ///
 /// # Errors
 /// The destination cannot be read or written; [`Error::Busy`].
@@ -354,7 +354,7 @@ pub fn sweep_after(destination: File, name: &str) -> Result<(), Error> {
 /// The files of an older bundle of that name, which publishing replaces or removes.
 ///
 /// # Errors
-/// [`Error::InTheWay`] names a folder that has such a name; [`Error::File`] when the destination cannot be read.
+/// [`Error::InTheWay`] for a folder with such a name; [`Error::File`] if the destination cannot be read.
 pub fn replaced_files(destination: &Path, bundle: &str) -> Result<Vec<PathBuf>, Error> {
     let folder = Dir::named(destination).map_err(Error::io("read", destination))?;
     let found = publish::files_of_bundle(&folder, bundle)?;

@@ -1,9 +1,9 @@
-//! Only one run at a time changes the names in a destination: the one that has the turn.
+//! The turn: only the run that has it may change the names in a destination.
 //!
-//! A lock on the destination itself would not do: anyone who can open the folder could take it and hold it for ever. Instead, a run that
-//! wants the turn makes a folder `turn` in its private folder. The run that has the turn holds the locks of all these folders, including its
-//! own. Private folders have mode 0700 and random names, so nobody else can open or predict one. Runs of different users do not wait for
-//! each other.
+//! A lock on the destination itself would not do: anyone who can open the folder could take it and never release it. Instead, a run that
+//! wants the turn makes a folder `turn` in its private folder. The run that has the turn holds the locks of all these folders, including
+//! its own. Private folders have mode 0700 and random names, so nobody else can open or predict one. Runs of different users do not wait
+//! for each other.
 //!
 //! Two runs cannot have the turn at once: each made its `turn` before it looked for those of the others, so the later one has seen that of
 //! the earlier one. The folders are locked in the order of their names, and no run waits while it holds one; so of several runs that try
@@ -64,7 +64,7 @@ pub(crate) fn try_turn<F: Folder>(private: &Private<F>) -> Result<Option<Turn<F>
                 return Ok(None);
             }
         }
-        // Who came since is not held; who went since has taken its lock along.
+        // A run that came since is not locked yet; one that left has released its lock.
         let now = all(private)?;
         let names = |runs: &[Held<F>]| runs.iter().map(|run| run.name.clone()).collect::<Vec<_>>();
         if names(&held) == names(&now) && names(&now).contains(&private.name) {
@@ -74,14 +74,14 @@ pub(crate) fn try_turn<F: Folder>(private: &Private<F>) -> Result<Option<Turn<F>
     Ok(None)
 }
 
-/// In the order of their names.
+/// All runs that have or want the turn, in the order of their names.
 fn all<F: Folder>(private: &Private<F>) -> Result<Vec<Held<F>>, Error> {
     let mut found = Vec::new();
     for name in private.names()? {
         let Some(folder) = private.open(&name)? else {
             continue;
         };
-        // One without it does not want the turn.
+        // A run without this folder does not want the turn.
         let turn = open_ours(&folder, TURN, private.access);
         if let Some(turn) = turn.map_err(Error::io("open", &folder.path().join(TURN)))? {
             found.push(Held { name, turn });

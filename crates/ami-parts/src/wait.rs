@@ -1,4 +1,4 @@
-//! Waiting for other runs: in small pauses, so that it can be interrupted, and not for ever.
+//! Waiting for other runs: in short pauses, so that it can be interrupted, and with a limit.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
-/// What a wait looks at and tells.
+/// How to wait.
 #[derive(Clone, Copy)]
 pub struct Waiting<'a> {
-    /// Raised when the user wants to stop.
+    /// Set when the user wants to stop.
     pub interrupted: &'a AtomicBool,
-    /// Told once, when a wait has lasted a moment, in which folder other runs are at work.
+    /// Called once when a wait has lasted a moment, with the folder in which other runs are working.
     pub tell: &'a (dyn Fn(&Path) + Sync),
 }
 
@@ -23,7 +23,7 @@ impl std::fmt::Debug for Waiting<'_> {
 }
 
 impl Waiting<'static> {
-    /// For those whom nobody interrupts or listens to.
+    /// Waits without interruption or message.
     pub fn silent() -> Self {
         static NEVER: AtomicBool = AtomicBool::new(false);
         Self {
@@ -33,10 +33,10 @@ impl Waiting<'static> {
     }
 }
 
-/// When something is said.
+/// How long a wait lasts before it is reported.
 const MOMENT: Duration = Duration::from_secs(2);
 
-/// Publishing is a few renames and syncs of a folder: what takes longer hangs.
+/// The longest wait. Publishing takes a few renames and syncs of a folder, so a run that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(600);
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -60,7 +60,7 @@ impl<'a> Waiter<'a> {
         }
     }
 
-    /// Lets a little time pass, for what happens in `folder`.
+    /// Pauses a moment for the runs in `folder`.
     pub(crate) fn pause(&mut self, folder: &Path) -> Result<(), Error> {
         if self.waiting.interrupted.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);

@@ -2,10 +2,10 @@
 //!
 //! It differs from a plain `rayon::ThreadPool` in three ways:
 //!
-//! - Where the system refuses threads (`ulimit -u`, a container's limit), the pool has fewer. Where it refuses all, the calling
-//!   thread does the work.
+//! - If the system refuses threads (`ulimit -u`, a container's limit), the pool has fewer. If it refuses all, the calling thread does
+//!   the work.
 //! - The caller decides when and on which thread the pool is made: its threads share that thread's mount namespace.
-//! - When the pool is dropped, its threads have ended. A thread that outlived it would keep a mount namespace alive.
+//! - Dropping the pool waits for its threads to end. A thread that outlived it would keep a mount namespace alive.
 //!
 //! Not here: what the work is. Tasks must not wait for each other, because the pool may have a single thread.
 //!
@@ -30,15 +30,15 @@ use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 /// Threads that share work.
 #[derive(Debug)]
 pub struct Pool {
-    /// `None` where the system gives no threads: the calling thread does the work.
+    /// `None` if the system gives no threads: the calling thread does the work.
     rayon: Option<ThreadPool>,
     handles: Vec<JoinHandle<()>>,
 }
 
 impl Pool {
-    /// Starts so many threads, or as many as the system gives.
+    /// Starts this many threads, or as many as the system gives.
     pub fn new(threads: NonZeroUsize) -> Self {
-        // rayon makes a pool of all the threads it was told or fails. So the threads are started first, and wait for their work.
+        // rayon starts all the threads of a pool or fails. So the threads are started here, and wait until the pool is made.
         let mut workers: Vec<mpsc::Sender<ThreadBuilder>> = Vec::new();
         let mut handles = Vec::new();
         for _ in 0..threads.get() {
@@ -72,7 +72,7 @@ impl Pool {
         Self { rayon, handles }
     }
 
-    /// How many threads there are: at least 1, which is the calling thread where the system gives no others.
+    /// The number of threads, at least 1: the calling thread if the system gives no others.
     pub fn threads(&self) -> NonZeroUsize {
         let threads = self
             .rayon
@@ -102,8 +102,8 @@ impl Pool {
         }
     }
 
-    /// Applies `work` to each item on all threads; results in the items' order. `None` if `interrupted` was raised meanwhile:
-    /// the items that are being worked on are finished, the others are not begun.
+    /// Applies `work` to each item on all threads, and returns the results in the items' order. `None` if `interrupted` was set meanwhile:
+    /// items that were begun are finished, the others are not begun.
     pub fn map<T: Sync, R: Send>(
         &self,
         items: &[T],
@@ -125,7 +125,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // This tells the threads to end; only joining them waits for it.
+        // Only tells the threads to end; joining waits for them.
         drop(self.rayon.take());
         for handle in self.handles.drain(..) {
             // Panics of tasks are passed on by `scope` and `map`; the threads themselves do not panic.
@@ -134,7 +134,7 @@ impl Drop for Pool {
     }
 }
 
-/// Where tasks are spawned; see [`Pool::scope`].
+/// Spawns tasks; see [`Pool::scope`].
 pub struct Scope<'s, 'scope>(Tasks<'s, 'scope>);
 
 type Task<'scope> = Box<dyn FnOnce(&Scope<'_, 'scope>) + Send + 'scope>;
@@ -145,7 +145,7 @@ enum Tasks<'s, 'scope> {
 }
 
 impl<'scope> Scope<'_, 'scope> {
-    /// Has a task run on any thread of the pool. Of those that wait on one thread, the last spawned is taken first.
+    /// Queues a task for any thread of the pool. A thread takes the last task that it spawned first.
     pub fn spawn(&self, task: impl FnOnce(&Scope<'_, 'scope>) + Send + 'scope) {
         match self.0 {
             Tasks::Pool(scope) => scope.spawn(|scope| task(&Scope(Tasks::Pool(scope)))),
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
 
-    /// A pool of so many threads; of the calling thread alone for 0.
+    /// A pool of this many threads; for 0, of the calling thread alone.
     fn pool(threads: usize) -> Pool {
         match NonZeroUsize::new(threads) {
             Some(threads) => Pool::new(threads),
@@ -241,7 +241,7 @@ mod tests {
         }
     }
 
-    /// Counts the threads that it has met and that have ended.
+    /// Counts the threads that have ended.
     struct Ends<'a>(&'a AtomicUsize);
 
     impl Drop for Ends<'_> {

@@ -1,12 +1,12 @@
 //! AWS's regions: how they are named, and which partition each belongs to.
 //!
-//! This crate has no dependencies, because commands that never talk to AWS know regions too.
+//! This crate has no dependencies, because commands that never talk to AWS need regions too.
 
 mod partition;
 
 pub use partition::Partition;
 
-/// The region that is asked when none is known.
+/// The region to use when none is known.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
 /// Whether a text looks like the name of a region of any partition, known today or not: `eu-west-1`, `us-gov-east-1`.
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regions_are_told_from_other_words() {
+    fn regions_are_distinguished_from_other_words() {
         for region in [
             "us-east-1",
             "ap-southeast-12",

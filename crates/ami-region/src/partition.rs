@@ -1,4 +1,4 @@
-//! Partitions: what is known about each, in one table.
+//! Partitions, and one table of what is known about each.
 
 use crate::DEFAULT_REGION;
 
@@ -30,7 +30,7 @@ struct Facts {
     prefix: &'static str,
     /// The domain of its services' endpoints.
     domain: &'static str,
-    /// The domain of the endpoints that IPv6 reaches too.
+    /// The domain of its services' dual-stack endpoints (IPv4 and IPv6).
     dual_stack_domain: &'static str,
     /// A region that every account may use; `None` where that is not known.
     first_region: Option<&'static str>,
@@ -38,7 +38,7 @@ struct Facts {
 
 /// AWS general reference, "Service endpoints", and the `partitions.json` (version 1.1) that AWS's SDKs ship with.
 ///
-/// The first entry whose prefix fits counts; the last one fits every name.
+/// The first entry whose prefix matches counts; the last one matches every name.
 const TABLE: [Facts; 8] = [
     Facts {
         partition: Partition::IsoB,
@@ -123,7 +123,7 @@ impl Partition {
         self.facts().domain
     }
 
-    /// The domain of the endpoints that IPv6 reaches too, such as `api.aws`.
+    /// The domain of its services' dual-stack endpoints (IPv4 and IPv6), such as `api.aws`.
     pub fn dual_stack_domain(self) -> &'static str {
         self.facts().dual_stack_domain
     }

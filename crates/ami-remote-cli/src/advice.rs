@@ -1,5 +1,5 @@
-//! What to do about errors of stories, which state facts. All commands with S3 have the options that are named here for it, and all that
-//! ask EC2 those that are named for that.
+//! What to do about errors of stories, which state facts. All commands that use S3 have the options named here for it, and all that use
+//! EC2 have those named for EC2.
 
 use std::error::Error;
 
@@ -7,8 +7,8 @@ use ami_aws::{RequestError, ServiceError};
 use ami_cli::advice::{as_a, of_files, of_manifests};
 use ami_transfer::NameError;
 
-/// What to do about an error of a story, or of what a story uses. `folder` is the command's option for the folder that it writes to, if it
-/// has one.
+/// What to do about an error of a story, or of a library that it uses. `folder` is the command's option for the folder that it writes to,
+/// if it has one.
 pub fn advice(error: &(dyn Error + 'static), folder: Option<&str>) -> Option<String> {
     let story = as_a::<ami_transfer::Error>(error);
     let original = story.map_or(error, ami_transfer::Error::original);

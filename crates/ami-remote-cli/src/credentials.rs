@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 
 const CREDENTIALS: &str = "Credentials";
 
-/// AWS's tools know it as a session token.
+/// AWS's tools call it the session token.
 const DELEGATION_TOKEN: &str = "AWS_DELEGATION_TOKEN";
 
-/// A value that is never shown, and wiped when it is dropped.
+/// A value that is never shown, and is wiped when dropped.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
@@ -35,7 +35,7 @@ impl fmt::Debug for Secret {
 /// The credentials for AWS.
 #[derive(Debug, Clone, Args)]
 pub struct CredentialOptions {
-    /// Your access key's ID [default: credentials are looked for, see the manual]
+    /// Your access key's ID [default: credentials are searched for, see the manual]
     #[arg(short = 'a', long, value_name = "ID", help_heading = CREDENTIALS)]
     access_key: Option<String>,
     /// Your secret key; others on this machine can see it here
@@ -44,18 +44,18 @@ pub struct CredentialOptions {
     /// The token of temporary credentials
     #[arg(short = 't', long, value_name = "TOKEN", help_heading = CREDENTIALS)]
     delegation_token: Option<Secret>,
-    /// Take the credentials of this profile
+    /// Use the credentials of this profile
     #[arg(long, value_name = "NAME", add = New, help_heading = CREDENTIALS)]
     profile: Option<String>,
 }
 
 impl CredentialOptions {
-    /// The profile that was chosen, if any.
+    /// The chosen profile, if any.
     pub(crate) fn profile(&self) -> Option<&str> {
         self.profile.as_deref()
     }
 
-    /// Whether half of a pair of keys was given: the option that is missing.
+    /// The missing option, if only half of a pair of keys was given.
     pub fn missing(&self) -> Option<&'static str> {
         match (&self.access_key, &self.secret_key) {
             (None, Some(_)) => Some("access-key"),
@@ -65,10 +65,10 @@ impl CredentialOptions {
         }
     }
 
-    /// The credentials that were given, or where others are to be looked for.
+    /// The given credentials, or where to look for others.
     ///
     /// # Errors
-    /// Half of a pair of keys, or what cannot go together.
+    /// Half of a pair of keys, or options that exclude each other.
     pub fn identity(&self, context: &Context) -> Result<Identity, Failure> {
         if let Some(name) = self.missing() {
             return Err(Failure::missing(name));

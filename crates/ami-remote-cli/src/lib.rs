@@ -1,9 +1,8 @@
-//! What the commands that ask AWS share: options, waiting, status lines, exit codes.
+//! What the commands that use AWS share: options, waiting, status lines, exit codes.
 //!
 //! - [`CredentialOptions`], [`S3Options`], [`PlaceOptions`], [`MigrationOptions`]: groups of options.
 //! - [`run`]: runs a story of `ami-transfer` until it ends or the user interrupts it. Its [`Reporter`] prints what happens.
-//! - `lines.rs` has the status lines and warnings; `outcome.rs` the exit codes of errors; [`advice()`]
-//!   what to do about them.
+//! - `lines.rs` has the status lines and warnings; `outcome.rs` the exit codes of errors; [`advice()`] what to do about them.
 //!
 //! Not here: what the commands do (`ami-transfer`), and what only one of them has (`bin/`).
 

@@ -1,17 +1,17 @@
-//! The status lines and warnings of the commands that ask AWS.
+//! The status lines and warnings of the commands that use AWS.
 
 use ami_cli::{Answer, Context, Failure, one_line};
 use ami_transfer::{Event, Question};
 
 use crate::advice::advice;
 
-/// Prints what is said of an event. Status lines are those of the older suite, which scripts read.
+/// Prints the line for an event. Status lines are those of the older suite, which scripts read.
 pub(crate) fn print(event: &Event, context: &Context) -> Result<(), Failure> {
     let say = |line: &str| context.say(line);
     match event {
         Event::Retrying { reason, .. } => {
             context.warn(reason);
-            // It did not wait so long either.
+            // The older suite's line, although neither waits exactly that long.
             say("Retrying in 5s ...")
         }
         Event::CreatingBucket => say("Creating bucket..."),
@@ -70,10 +70,10 @@ pub(crate) fn ask(question: Question<'_>, context: &Context) -> Result<bool, Fai
             }
             Ok(answer == Answer::Yes)
         }
-        // Where nobody is asked, these stay.
+        // These are kept if nobody can be asked.
         Question::DeleteOthers(_) if context.is_batch() => Ok(false),
         Question::DeleteOthers(names) => {
-            context.say("The manifest also names files that are not called as parts are:")?;
+            context.say("The manifest also names files that are not named like parts:")?;
             print_list(names, context)?;
             let answer = context.confirm("Delete these too [y/N]: ")?;
             if answer == Answer::None {
@@ -118,10 +118,10 @@ fn warn(event: &Event, context: &Context) {
             one_line(lack)
         )),
         Event::NotDeleted { file } => warn(&format!(
-            "Not deleted: {file}, which the manifest names and which is not called as a part is (NAME.part.NUMBER)."
+            "Not deleted: {file}, which the manifest names, but which is not named like a part (NAME.part.NUMBER)."
         )),
         Event::BootImagesRemoved { ids } => warn(&format!(
-            "The new manifest names {} no more: the AMI may not start unless a kernel and a RAM disk are given at its launch.",
+            "The new manifest no longer names {}: the AMI may not start unless a kernel and a RAM disk are given at its launch.",
             ids.join(" and ")
         )),
         Event::UnknownBootImages { ids } => warn(&format!(
@@ -136,8 +136,8 @@ fn warn(event: &Event, context: &Context) {
     }
 }
 
-/// Says in which state the bucket is after a story that has not ended well: where the new manifest is, if the bundle is `complete`, or
-/// which manifests of older bundles are `gone`.
+/// Reports the state of the bucket after a story has failed: where the new manifest is, if the bundle is `complete`, or which manifests of
+/// older bundles are `gone`.
 pub(crate) fn warn_of_bucket(complete: Option<&str>, gone: &[String], context: &Context) {
     if let Some(location) = complete {
         context.warn(&format!(

@@ -11,22 +11,22 @@ use clap::Args;
 const KEYS: &str = "Keys";
 const MAPPING: &str = "Kernel and RAM disk";
 
-/// Whose bundle is migrated, and the kernel and RAM disk of its image.
+/// Keys, and the kernel and RAM disk of the migrated image.
 #[derive(Debug, Clone, Args)]
 pub struct MigrationOptions {
-    /// Your X.509 certificate, whose signature the manifest must have
+    /// Your X.509 certificate, with whose key the manifest was signed
     #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, add = Order(2), help_heading = KEYS)]
     cert: PathBuf,
-    /// Your RSA private key, that of the certificate
+    /// The certificate's RSA private key
     #[arg(short = 'k', long, value_name = "KEY", value_parser = values::existing_file, add = Order(3), help_heading = KEYS)]
     privatekey: PathBuf,
-    /// EC2's certificate, to encrypt the bundle's key for [default: looked for, see the manual]
+    /// EC2's certificate, to encrypt the bundle's key for [default: searched for, see the manual]
     #[arg(long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
     ec2cert: Option<PathBuf>,
-    /// The kernel to start it with there
+    /// The kernel to boot the image with
     #[arg(long, value_name = "AKI", help_heading = MAPPING)]
     kernel: Option<String>,
-    /// The RAM disk to start it with there
+    /// The RAM disk to boot the image with
     #[arg(long, value_name = "ARI", help_heading = MAPPING)]
     ramdisk: Option<String>,
     /// Do not look up kernel and RAM disk; without --kernel and --ramdisk they are removed
@@ -34,12 +34,11 @@ pub struct MigrationOptions {
     pub no_mapping: bool,
 }
 
-/// A variable with one more region of EC2, `REGION@URL`, as in the older suite.
+/// A variable with an additional EC2 region, `REGION@URL`, as in the older suite.
 pub(crate) const REGION_ENDPOINT: &str = "AMITOOLS_EC2_REGION_ENDPOINT";
 
 impl MigrationOptions {
-    /// What is needed to migrate, after a warning of a certificate that is not valid. `find_ec2_certificate` is
-    /// [`Self::ec2_certificate`].
+    /// The settings of a migration. Warns if the certificate is not valid. `find_ec2_certificate` is [`Self::ec2_certificate`].
     pub fn settings<'a>(
         &self,
         find_ec2_certificate: FindCertificate<'a>,
@@ -60,8 +59,8 @@ impl MigrationOptions {
         }
     }
 
-    /// EC2's certificate for which the bundle's key is encrypted anew: the one that was given, or else that of the region. Where that is
-    /// the certificate which most regions share, as nearly all bundles are encrypted for it, and it is not on this machine, the key stays.
+    /// EC2's certificate with which the bundle's key is encrypted again: the given one, or else the region's. If that is the one that most
+    /// regions share, and it is not on this machine, the key stays as it is, because nearly all bundles are encrypted for it already.
     ///
     /// # Errors
     /// A region's own certificate is not on this machine.

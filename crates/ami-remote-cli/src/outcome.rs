@@ -5,7 +5,7 @@ use ami_transfer::Error;
 
 use crate::migration::REGION_ENDPOINT;
 
-/// How a command ends whose story failed. The reason of [`Error::Stopped`] is with whoever stopped it.
+/// The failure of a command whose story failed. For [`Error::Stopped`], whoever stopped the story has the reason.
 pub fn failure(error: Error) -> Failure {
     match error {
         Error::Declined => Failure::silent(0),
@@ -28,7 +28,7 @@ pub fn failure(error: Error) -> Failure {
 fn code(error: &Error) -> u8 {
     match error {
         Error::S3(error) => code_of_s3(error),
-        // As in the older suite, it is another kind of failure when the destination cannot even be asked.
+        // As in the older suite, a destination that does not even answer is another kind of failure.
         Error::DestinationBucket(error) => match code_of_s3(error) {
             exit::SERVICE => exit::OTHER,
             code => code,

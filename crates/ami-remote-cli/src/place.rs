@@ -6,10 +6,10 @@ use clap::Args;
 
 const PLACE: &str = "The bundle";
 
-/// Where the bucket is to be, and who may read what is put into it.
+/// The bucket's location, and who may read the new objects.
 #[derive(Debug, Clone, Args)]
 pub struct PlaceOptions {
-    /// Where to make the bucket, or where it must be: EU, US or a region
+    /// Where to create the bucket, or where it must be: EU, US or a region
     #[arg(long, value_name = "LOCATION", value_parser = location, add = Shape::TextOrNothing, help_heading = PLACE)]
     location: Option<Place>,
     /// Who may read it besides you: aws-exec-read (EC2) or public-read
@@ -18,7 +18,7 @@ pub struct PlaceOptions {
 }
 
 impl PlaceOptions {
-    /// Where the bucket is to be, or must be, if that was given.
+    /// The bucket's location, if one was given.
     pub fn location(&self) -> Option<&Location> {
         self.location
             .as_ref()
@@ -26,7 +26,7 @@ impl PlaceOptions {
     }
 }
 
-/// A location, or none: the older suite takes an empty text for that.
+/// A location, or none, which is what an empty text means in the older suite.
 #[derive(Debug, Clone)]
 struct Place(Option<Location>);
 

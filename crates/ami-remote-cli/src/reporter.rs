@@ -1,4 +1,4 @@
-//! A command's story, and what the user sees of it.
+//! Runs a command's story, and shows it to the user.
 
 use std::cell::RefCell;
 use std::pin::pin;
@@ -19,7 +19,7 @@ pub struct Reporter<'a> {
     bar: RefCell<Option<Bar>>,
     /// Where manifests of older bundles were deleted.
     gone: RefCell<Vec<String>>,
-    /// Where the new manifest is, when the bundle is whole in S3.
+    /// Where the new manifest is, once the bundle is complete in S3.
     complete: RefCell<Option<String>>,
     /// Why the story was stopped.
     failure: RefCell<Option<Failure>>,
@@ -32,7 +32,7 @@ struct Bar {
 }
 
 impl Reporter<'_> {
-    /// Prints while the bar is out of the way.
+    /// Hides the bar while `print` prints.
     fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         match &*self.bar.borrow() {
             Some(bar) => bar.progress.suspend(print),
@@ -60,7 +60,7 @@ impl Reporter<'_> {
         Ok(())
     }
 
-    /// Keeps a failure of the command's own, with which [`run`] ends when the story has stopped.
+    /// Keeps a failure of the command itself, which [`run`] returns when the story has stopped.
     ///
     /// # Errors
     /// [`Stopped`] in place of the failure.
@@ -121,7 +121,7 @@ impl Observer for Reporter<'_> {
     }
 }
 
-/// Runs a story until it ends or the user interrupts it, which drops it where it stands; then `finish`, which prints its result.
+/// Runs a story, then `finish`, which prints its result. An interruption drops the story at once.
 ///
 /// # Errors
 /// The story's, with its exit code; that of `finish`; an interruption.

@@ -1,4 +1,4 @@
-//! The options that every command with S3 has.
+//! The options of every command that uses S3.
 
 use std::num::NonZeroUsize;
 
@@ -14,7 +14,7 @@ use crate::credentials::CredentialOptions;
 const WHERE: &str = "Where in S3";
 const HOW: &str = "Performance and output";
 
-/// More would be refused by S3 rather than be faster.
+/// S3 would refuse more rather than be faster.
 const MOST_PARALLEL: usize = 64;
 
 /// Credentials, the bucket and how it is reached, and how many files are transferred at once.
@@ -26,7 +26,7 @@ pub struct S3Options {
     /// Credentials.
     #[command(flatten)]
     pub credentials: CredentialOptions,
-    /// The region to ask in [default: the bucket's]
+    /// The region to connect to [default: the bucket's]
     #[arg(long, value_name = "REGION", add = Shape::TextOrNothing, help_heading = WHERE)]
     region: Option<String>,
     /// An S3-compatible server
@@ -38,10 +38,10 @@ pub struct S3Options {
     /// How requests are signed: 4, or 2 for old servers
     #[arg(long, value_name = "VERSION", default_value = "4", value_parser = signature, add = CheckedLast, add = Shape::TextOrNothing, help_heading = WHERE)]
     sigv: Signature,
-    /// Try up to five times what fails
+    /// Try up to five times if something fails
     #[arg(long, action = SetTrue, help_heading = HOW)]
     pub retry: bool,
-    /// How many files are transferred at once
+    /// How many files to transfer at once
     #[arg(long, value_name = "N", default_value = "8", value_parser = parallel, add = New, help_heading = HOW)]
     parallel: NonZeroUsize,
 }
@@ -62,15 +62,15 @@ fn parallel(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 impl S3Options {
-    /// The region that was given, if any.
+    /// The given region, if any.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref().filter(|region| !region.is_empty())
     }
 
-    /// The region that was given, if S3 can be asked in it: AWS's have names of a certain form, those of other servers any.
+    /// The given region, if it can be one of S3's: AWS's have names of a certain form, those of other servers can have any.
     ///
     /// # Errors
-    /// The environment or the profile names a server by no URL.
+    /// The environment or the profile configures a server that is not a URL.
     pub fn region_of_s3(&self) -> Result<Option<&str>, Failure> {
         let is_server = is_server(self.endpoint()?.as_ref());
         let region = self.region();
@@ -84,7 +84,7 @@ impl S3Options {
         }
     }
 
-    /// The endpoint that the environment or the profile names.
+    /// The endpoint that the environment or the profile configures.
     fn configured_endpoint(&self) -> Result<Option<Endpoint>, Failure> {
         let settings = EndpointSettings::load(self.credentials.profile());
         let configured = settings.url("S3");
@@ -103,10 +103,10 @@ impl S3Options {
         self.parallel.get()
     }
 
-    /// What is needed to connect, to begin in `region`.
+    /// The settings of the connection, which begins in `region`.
     ///
     /// # Errors
-    /// Half of a pair of keys, or what cannot go together; a region that is no name of one of AWS's, where AWS is asked.
+    /// Half of a pair of keys, or options that exclude each other; for AWS, a text that cannot be the name of a region.
     pub fn settings(&self, region: Option<&str>, context: &Context) -> Result<Settings, Failure> {
         let identity = self.credentials.identity(context)?;
         let region = region.map(str::to_owned);
@@ -126,7 +126,7 @@ impl S3Options {
     }
 }
 
-/// Whether it is a server of somebody's own, whose region may be called anything.
+/// Whether it is not AWS but another server, whose region can have any name.
 fn is_server(endpoint: Option<&Endpoint>) -> bool {
     matches!(endpoint, Some(Endpoint::Server(_)))
 }

@@ -12,17 +12,17 @@ use tokio::runtime::{Builder, Runtime};
 /// How often a running story is checked for interruption, and its bar moved.
 pub const TICK: Duration = Duration::from_millis(50);
 
-/// TLS and digests of several transfers need some; more would wait for the network.
+/// TLS and digests of several transfers need some workers; more would only wait for the network.
 const MOST_WORKERS: usize = 8;
 
-/// How long threads are kept that resolve names and sync files: longer than any run. Where others take what threads there are, there
-/// might be none again.
+/// How long the threads that resolve names and sync files are kept: longer than any run. Where threads are scarce, a thread that has
+/// ended might not be replaced.
 const KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How long a runtime's threads may take to be there.
+/// How long a runtime's threads may take to start.
 const LONGEST_START: Duration = Duration::from_secs(2);
 
-/// How long it is waited for threads that are ending, and how many times. They have nothing more to do.
+/// How long to wait for ending threads, and how many times. They have no work left.
 const MOMENT: Duration = Duration::from_millis(1);
 const MOST_MOMENTS: u32 = 10_000;
 
@@ -33,31 +33,31 @@ const MOST_MOMENTS: u32 = 10_000;
 )]
 struct NoThreads(#[source] io::Error);
 
-/// Runs what waits for services. What is left of it when it ends, interrupted or not, is dropped.
+/// Runs a future that waits for services. When it ends, interrupted or not, its remaining tasks are dropped.
 ///
 /// # Errors
-/// Those of `work`; the system gives no threads.
+/// That of `work`; the system gives no threads.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = runtime()?;
     let result = runtime.block_on(work);
-    // What is dropped need not be waited for.
+    // Does not wait for blocking tasks.
     runtime.shutdown_background();
     result
 }
 
-/// With workers on all cores; where there are not so many threads to be had, all work is done on this one. Either way there is one
-/// more, which waits for names and disks: tokio, which panics where it gets none, has it from the beginning.
+/// A runtime with workers on all cores or, if the system does not give that many threads, on this thread alone. Either way there is one
+/// more thread, for blocking work (names and disks). It is started in advance, because tokio panics if it cannot start one.
 fn runtime() -> Result<Runtime, Failure> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let workers = cores.min(MOST_WORKERS);
     let before = threads();
-    // One for waiting, and one that starts the others.
+    // One for blocking work, and one that starts the others.
     let wanted = workers + 2;
-    let to_be_had = threads_to_be_had(wanted);
+    let available = available_threads(wanted);
     wait_for(before);
-    let to_be_had = to_be_had.map_err(|error| Failure::new(exit::OTHER, NoThreads(error)))?;
-    if to_be_had == wanted
-        // Somebody else may have taken them since.
+    let available = available.map_err(|error| Failure::new(exit::OTHER, NoThreads(error)))?;
+    if available == wanted
+        // Another process may have taken the threads since.
         && let Ok(runtime) = ami_imds::start(|| with_workers(workers))
     {
         return Ok(runtime);
@@ -65,7 +65,7 @@ fn runtime() -> Result<Runtime, Failure> {
     ami_imds::start(|| build(&mut Builder::new_current_thread())).or_exit(exit::OTHER)
 }
 
-/// Starts on a thread of its own: where tokio gets some workers and not all, it panics, and then waits for ever for those it has.
+/// Starts the runtime on a thread of its own: if tokio gets only some of its workers, it panics, and then waits endlessly for those.
 fn with_workers(count: usize) -> io::Result<Runtime> {
     let (tell, told) = mpsc::channel();
     let start = move || tell.send(build(Builder::new_multi_thread().worker_threads(count)));
@@ -73,7 +73,7 @@ fn with_workers(count: usize) -> io::Result<Runtime> {
     told.recv_timeout(LONGEST_START).map_err(io::Error::other)?
 }
 
-/// A runtime with the thread that waits. What tokio gets no thread for it keeps for one that is free, which may be never.
+/// A runtime with the thread for blocking work. Without one, tokio would queue blocking work for a free thread, possibly endlessly.
 fn build(builder: &mut Builder) -> io::Result<Runtime> {
     let runtime = builder.thread_keep_alive(KEPT).enable_all().build()?;
     let waiting = async {
@@ -94,7 +94,7 @@ fn threads() -> Option<usize> {
     Some(std::fs::read_dir("/proc/self/task").ok()?.count())
 }
 
-/// Waits until there are no more threads than so many. Those that have been joined still count for a moment.
+/// Waits until there are at most `count` threads. Joined threads still count for a moment.
 fn wait_for(count: Option<usize>) {
     for _ in 0..MOST_MOMENTS {
         if threads() <= count {
@@ -104,11 +104,11 @@ fn wait_for(count: Option<usize>) {
     }
 }
 
-/// How many of so many threads the system gives, at least one.
-fn threads_to_be_had(wanted: usize) -> io::Result<usize> {
+/// How many of `wanted` threads the system gives, at least one.
+fn available_threads(wanted: usize) -> io::Result<usize> {
     let end = Mutex::new(());
     thread::scope(|scope| {
-        // All are there at once until it is let go.
+        // Holds all threads until it is dropped, so that they exist at the same time.
         let held = end.lock();
         let wait = || drop(end.lock());
         for had in 0..wanted {

@@ -1,11 +1,11 @@
-//! Where a bundle is in S3: buckets, key prefixes, regions, locations.
+//! Addresses of bundles in S3: buckets, key prefixes, regions, locations.
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use ami_aws::{DEFAULT_REGION, is_region};
 
-/// A bucket and what the keys of a bundle's files begin with, as in `-b BUCKET/a/b`.
+/// A bucket and the key prefix of a bundle's files, as in `-b BUCKET/a/b`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketPath {
     /// The bucket's name.
@@ -14,7 +14,7 @@ pub struct BucketPath {
     prefix: String,
 }
 
-/// Why a text is no [`BucketPath`].
+/// The text is not a [`BucketPath`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the name of a bucket is needed: NAME or NAME/FOLDER")]
 pub struct NoBucket;
@@ -22,7 +22,7 @@ pub struct NoBucket;
 impl FromStr for BucketPath {
     type Err = NoBucket;
 
-    /// Slashes at both ends do not count; those in between are kept as they are, because they were so in the older suite.
+    /// Slashes at both ends are ignored. Those in between are kept, even repeated ones, as in the older suite.
     fn from_str(text: &str) -> Result<Self, NoBucket> {
         let text = text.trim_matches('/');
         let (bucket, folder) = text.split_once('/').unwrap_or((text, ""));
@@ -46,17 +46,17 @@ impl BucketPath {
         format!("{}{file}", self.prefix)
     }
 
-    /// Bucket and key of a file of the bundle, as EC2 takes a manifest's location.
+    /// Bucket and key of a file of the bundle, in EC2's form for a manifest's location.
     pub fn location(&self, file: &str) -> String {
         format!("{}/{}", self.bucket, self.key(file))
     }
 
-    /// The name of the file whose key this is, if it is below this path.
+    /// The name of the file with this key, if it is below this path.
     pub fn file<'a>(&self, key: &'a str) -> Option<&'a str> {
         key.strip_prefix(&self.prefix)
     }
 
-    /// Whether the bucket's name can be part of a host's name (S3 user guide, "General purpose bucket naming rules").
+    /// Whether the bucket's name can be part of a host name (S3 user guide, "General purpose bucket naming rules").
     pub fn is_dns_safe(&self) -> bool {
         let name = self.bucket.as_str();
         let is_end =
@@ -72,14 +72,14 @@ impl BucketPath {
     }
 }
 
-/// Where a bucket is to be, or is.
+/// A bucket's location.
 ///
-/// S3 calls `us-east-1` by no name or `US`, and `eu-west-1` also `EU` (S3 API reference, `CreateBucketConfiguration`).
+/// For S3, no name or `US` means `us-east-1`, and `EU` means `eu-west-1` (S3 API reference, `CreateBucketConfiguration`).
 #[derive(Debug, Clone)]
 pub struct Location(String);
 
 impl Location {
-    /// What S3 answers to "where is this bucket": nothing for `us-east-1`.
+    /// From S3's answer to `GetBucketLocation`, which is empty for `us-east-1`.
     pub fn of_answer(text: Option<&str>) -> Self {
         Self(
             text.filter(|text| !text.is_empty())
@@ -97,12 +97,12 @@ impl Location {
         }
     }
 
-    /// What to ask for when a bucket is made there: the region, which its own endpoint takes as all others do.
+    /// The constraint for creating a bucket there: the region. Its own endpoint accepts it as well as any other.
     pub(crate) fn constraint(&self) -> Option<&str> {
         Some(self.region()).filter(|region| *region != DEFAULT_REGION)
     }
 
-    /// As it was given, or as the older suite shows it.
+    /// As given, or as the older suite shows it.
     pub fn name(&self) -> &str {
         match self.0.as_str() {
             DEFAULT_REGION => "US",
@@ -130,12 +130,12 @@ impl PartialEq for Location {
     }
 }
 
-/// An endpoint that was given in place of AWS's own.
+/// An endpoint given in place of AWS's default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A server: scheme, host, port and perhaps a path.
+    /// A server: scheme, host, port and optionally a path.
     Server(String),
-    /// One of AWS's: the SDK knows how to reach that region better.
+    /// One of AWS's, given by its region: the SDK knows best how to reach that.
     Region(String),
 }
 
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_has_a_bucket_and_perhaps_a_folder() {
+    fn a_path_has_a_bucket_and_optionally_a_folder() {
         let parts = |text: &str| {
             let path: BucketPath = text.parse().unwrap();
             (path.bucket.clone(), path.key("f"), path.location("f"))
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_of_aws_say_a_region_and_others_a_server() {
+    fn urls_of_aws_give_a_region_and_others_a_server() {
         let endpoint = |text: &str| text.parse::<Endpoint>();
         let region = |name: &str| Ok(Endpoint::Region(name.into()));
         let server = |url: &str| Ok(Endpoint::Server(url.into()));

@@ -1,4 +1,4 @@
-//! Buckets themselves: where they are, making and removing them.
+//! Buckets: finding, creating and deleting them.
 
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, ObjectOwnership};
 
@@ -11,10 +11,10 @@ use crate::operation::{Attempt, send};
 const OPERATION: &str = "Error talking to S3";
 
 impl Bucket {
-    /// Where the bucket is, and asks there from now on; `None`: there is no such bucket.
+    /// Finds the bucket's location, and sends requests there from now on. `None`: there is no such bucket.
     ///
     /// # Errors
-    /// S3 cannot be asked. Who may not ask for a bucket's location may still use it: then its region is taken from another answer.
+    /// The request failed. If it was denied, the region is taken from another answer: the bucket may be usable all the same.
     pub async fn locate(&self) -> Result<Option<Location>, Error> {
         let asked = self
             .perform(OPERATION, 0, |attempt: Attempt| async move {
@@ -41,7 +41,7 @@ impl Bucket {
         Ok(Some(location))
     }
 
-    /// As [`locate`](Self::locate), of a bucket that must be where it was asked for if it is anywhere.
+    /// As [`locate`](Self::locate), but an existing bucket must be at the location `asked`.
     ///
     /// # Errors
     /// [`Error::Location`] if it is elsewhere.
@@ -57,7 +57,7 @@ impl Bucket {
         }
     }
 
-    /// Every answer about a bucket of AWS, even a refusal, names its region.
+    /// The bucket's region, which every answer of AWS about a bucket names, even a refusal.
     async fn region_from_head(&self) -> Result<Option<String>, Error> {
         self.perform(OPERATION, 0, |attempt: Attempt| async move {
             let request = attempt.client.head_bucket().bucket(&self.path().bucket);
@@ -69,7 +69,7 @@ impl Bucket {
         .await
     }
 
-    /// Makes the bucket, there or in the region where the connection begins, so that ACLs can be set on what is put into it.
+    /// Creates the bucket at `location`, or else in the connection's region, so that objects in it can have ACLs.
     ///
     /// # Errors
     /// S3's reason.
@@ -93,7 +93,7 @@ impl Bucket {
                 .object_ownership(ObjectOwnership::BucketOwnerPreferred)
                 .set_create_bucket_configuration(configuration);
             match send!(attempt, request).await {
-                // A try whose answer was lost has made it.
+                // An earlier try created it, and its answer was lost.
                 Err(failed)
                     if attempt.number > 1
                         && failed.error().has_code(&["BucketAlreadyOwnedByYou"]) =>
@@ -107,10 +107,10 @@ impl Bucket {
         Ok(location)
     }
 
-    /// Removes the bucket, which must be empty.
+    /// Deletes the bucket, which must be empty.
     ///
     /// # Errors
-    /// S3's reason; `BucketNotEmpty` where it is not.
+    /// S3's reason; `BucketNotEmpty` if it is not empty.
     pub async fn remove(&self) -> Result<(), Error> {
         self.perform(OPERATION, 0, |attempt: Attempt| async move {
             let request = attempt.client.delete_bucket().bucket(&self.path().bucket);

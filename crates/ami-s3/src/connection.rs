@@ -1,4 +1,4 @@
-//! The connection to S3: who asks, where a bucket is asked for, and how requests are signed.
+//! The connection to S3: credentials, where requests for a bucket are sent, and how they are signed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +20,10 @@ use crate::event::Event;
 use crate::redirect::{Redirect, Route};
 use crate::sigv2::Version2;
 
-/// How many tries an operation has where failures are retried, as in the older suite.
+/// How many times an operation is tried if failures are retried, as in the older suite.
 const MOST_TRIES: u32 = 5;
 
-/// How long nothing may move in the middle of a transfer.
+/// How long a transfer may stall.
 const STALL: Duration = Duration::from_secs(20);
 
 /// How requests are signed.
@@ -31,7 +31,7 @@ const STALL: Duration = Duration::from_secs(20);
 pub enum Signature {
     /// For old servers only.
     V2,
-    /// What AWS asks for.
+    /// What AWS requires.
     #[default]
     V4,
 }
@@ -39,19 +39,19 @@ pub enum Signature {
 /// How to reach S3.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Who asks.
+    /// Whose credentials are used.
     pub identity: Identity,
-    /// The region to begin in, if one was given.
+    /// The region for the first request, if one was given.
     pub region: Option<String>,
     /// A server in place of AWS's.
     pub endpoint: Option<Endpoint>,
     /// How requests are signed.
     pub signature: Signature,
-    /// Whether what fails is tried again.
+    /// Whether failed requests are retried.
     pub retry: bool,
 }
 
-/// The connection that a command has; cheap to clone.
+/// A connection to S3; cheap to clone.
 #[derive(Clone)]
 pub struct Connection(Arc<Shared>);
 
@@ -65,7 +65,7 @@ struct Shared {
 }
 
 impl Connection {
-    /// Finds the credentials and prepares to ask; nothing is sent to S3 yet. What happens on the way comes from the receiver.
+    /// Finds the credentials; sends nothing to S3 yet. Events arrive at the receiver.
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -76,7 +76,7 @@ impl Connection {
             Some(Endpoint::Server(server)) => (None, Some(server.clone())),
             None => (None, None),
         };
-        // Elsewhere the default region does not know these credentials.
+        // In another partition, the default region does not know these credentials.
         let foreign = aws
             .region()
             .filter(|region| Partition::of(region) != Partition::Commercial)
@@ -99,27 +99,27 @@ impl Connection {
         Ok((connection, receiver))
     }
 
-    /// The number of bytes of files that have been sent and received, without those of failed tries.
+    /// The number of bytes of files sent and received, without those of failed tries.
     pub fn bytes_moved(&self) -> Arc<AtomicU64> {
         self.0.total.clone()
     }
 
-    /// Counts bytes that have moved in another way.
+    /// Counts bytes that were transferred in another way.
     pub(crate) fn count(&self, bytes: u64) {
         let _ = self.0.total.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The region where it begins, and where buckets are made that were not given a region.
+    /// The region of the first request, and of new buckets without a location.
     pub fn region(&self) -> &str {
         &self.0.start.region
     }
 
-    /// The HTTP client for objects, which are taken piece by piece.
+    /// The HTTP client for objects, which are streamed.
     pub(crate) fn objects(&self) -> SharedHttpClient {
         self.0.aws.http().objects.clone()
     }
 
-    /// How often an operation is tried.
+    /// How many times an operation is tried.
     pub(crate) fn tries(&self) -> u32 {
         self.0.tries
     }
@@ -129,13 +129,13 @@ impl Connection {
         &self.0.aws
     }
 
-    /// Tells whoever listens.
+    /// Sends an event to the receiver.
     pub(crate) fn tell(&self, event: Event) {
-        // Where nobody listens, nobody wants to know.
+        // The receiver may have been dropped.
         let _ = self.0.events.send(event);
     }
 
-    /// A bucket to work with; nothing is sent.
+    /// A bucket. Sends nothing.
     pub fn bucket(&self, path: BucketPath) -> Bucket {
         let route = self.0.start.clone();
         Bucket(Arc::new(BucketShared {
@@ -155,7 +155,7 @@ impl Connection {
             .http_client(self.0.aws.http().answers.clone())
             .identity_cache(self.0.aws.identity_cache())
             .region(Region::new(route.region.clone()))
-            // Many servers know no checksum but Content-MD5, which is always sent.
+            // Many servers know only Content-MD5, which is always sent.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .stalled_stream_protection(
@@ -192,7 +192,7 @@ struct BucketShared {
     client: Mutex<RoutedClient>,
 }
 
-/// Where the bucket is asked for; it changes when an answer says so.
+/// Where requests for the bucket are sent. It changes when an answer redirects.
 #[derive(Clone)]
 pub(crate) struct RoutedClient {
     pub(crate) client: Client,
@@ -207,7 +207,7 @@ impl std::fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// Its name, and the folder.
+    /// The bucket's name, and the folder.
     pub fn path(&self) -> &BucketPath {
         &self.0.path
     }
@@ -216,7 +216,7 @@ impl Bucket {
         &self.0.connection
     }
 
-    /// Where the bucket is asked for at present.
+    /// Where requests for the bucket are sent at present.
     pub(crate) fn routed(&self) -> RoutedClient {
         self.0
             .client
@@ -225,7 +225,7 @@ impl Bucket {
             .clone()
     }
 
-    /// Asks in this region from now on; on a server that was given, this changes nothing.
+    /// Sends requests to this region from now on. Has no effect if a server was given.
     pub(crate) fn go_to(&self, region: &str) {
         let routed = self.routed();
         if routed.route.server.is_none() && routed.route.region != region {
@@ -237,7 +237,7 @@ impl Bucket {
         }
     }
 
-    /// Several operations may find out the same at once: only the first changes anything.
+    /// If several operations are redirected at once, only the first call has an effect.
     fn change(&self, generation: u32, route: Route) {
         let client = self.0.connection.client(&route);
         let mut routed = self.0.client.lock().unwrap_or_else(PoisonError::into_inner);
@@ -251,10 +251,10 @@ impl Bucket {
         }
     }
 
-    /// Asks from now on where an answer leads.
+    /// Follows a redirect, for all further requests.
     ///
     /// # Errors
-    /// [`Error::Elsewhere`] if it leads to where these credentials must not be sent.
+    /// [`Error::Elsewhere`] if it leads to a host that must not get these credentials.
     pub(crate) fn follow(
         &self,
         operation: &str,

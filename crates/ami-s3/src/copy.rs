@@ -1,4 +1,4 @@
-//! Copying objects between buckets, which S3 does by itself.
+//! Copying objects between buckets, without downloading them.
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,7 +9,7 @@ use crate::etag::{check_md5, is_of_other_kind, md5_of};
 use crate::object::Acl;
 use crate::operation::{Attempt, send};
 
-/// What stays as it is in the name of a copy's source (S3 API reference, `CopyObject`: "must be URL-encoded").
+/// The characters of a copy's source that are not encoded (S3 API reference, `CopyObject`: "must be URL-encoded").
 const PLAIN: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -17,12 +17,12 @@ const PLAIN: AsciiSet = NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// What a bucket says of a file that it holds.
+/// What S3 says about an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// Bytes.
     pub size: u64,
-    /// Its MD5 in hex, where the bucket says it.
+    /// Its MD5 in hex, if S3 says it.
     md5: Option<String>,
 }
 
@@ -42,18 +42,18 @@ impl From<HeadObjectOutput> for Held {
 }
 
 impl Bucket {
-    /// What the bucket says of a file. `operation` begins an error's line.
+    /// What S3 says about a file. Errors begin with `operation`.
     ///
     /// # Errors
-    /// S3's reason; also when it is not there.
+    /// S3's reason, also if there is no such file.
     pub async fn held(&self, operation: &str, file: &str) -> Result<Held, Error> {
         self.head(operation, file).await.map(Held::from)
     }
 
-    /// Has S3 copy a file from `source` here, and compares the copy's MD5, where both buckets say it.
+    /// Has S3 copy a file from `source`, and compares the MD5s if S3 says both.
     ///
     /// # Errors
-    /// S3's reason; [`Error::Content`] if the copy is another.
+    /// S3's reason; [`Error::Content`] if the copy differs.
     pub async fn copy_from(
         &self,
         operation: &str,
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_source_of_a_copy_is_encoded_but_for_slashes() {
+    fn the_source_of_a_copy_is_encoded_except_slashes() {
         let encoded = utf8_percent_encode("my.bucket/a b/ü+%_~x-1.part.0", &PLAIN).to_string();
         assert_eq!(encoded, "my.bucket/a%20b/%C3%BC%2B%25_~x-1.part.0");
     }

@@ -1,4 +1,4 @@
-//! Downloads: objects that become files.
+//! Downloading objects to files.
 
 use std::fs::File;
 use std::ops::Range;
@@ -17,23 +17,23 @@ use crate::event::Event;
 use crate::object::READ;
 use crate::operation::{Attempt, AttemptError, send};
 
-/// The first half of a part of the usual 10 MiB (bytes).
+/// Half of a part of the usual 10 MiB (bytes).
 const HALF: u64 = 5 << 20;
 
-/// What is known of a file before it comes.
+/// What is known about a file before it is downloaded.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected {
-    /// The most bytes that it can have.
+    /// The most bytes that it may have.
     pub most: u64,
     /// About how many bytes it has.
     pub usual: u64,
-    /// The most bytes that a file of its kind has in bundles as they usually are: how long it is waited for.
+    /// The most bytes that a file of its kind usually has; they determine its deadline.
     pub patience: u64,
-    /// Its SHA-1, if it must have that.
+    /// The SHA-1 that it must have, if known.
     pub sha1: Option<[u8; 20]>,
 }
 
-/// A file that has come, and is on its way to the disk while the next ones come.
+/// A downloaded file, which is synced to disk while the next ones are downloaded.
 #[derive(Debug)]
 pub struct Arrived {
     /// Its SHA-1.
@@ -43,7 +43,7 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Waits until it outlasts a power cut.
+    /// Waits until it is on disk.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -73,12 +73,12 @@ impl Bucket {
         .await
     }
 
-    /// Downloads a file to `path`. If a digest is expected and another comes, it is tried again as any failure is.
+    /// Downloads a file to `path`. A wrong digest is retried like any failure.
     ///
-    /// Of files that are expected to be large, two halves come at once, on connections of their own: S3 limits each.
+    /// The two halves of a file that is expected to be large are downloaded over two connections at once, because S3 limits the speed of each.
     ///
     /// # Errors
-    /// S3's reason; [`Error::Content`] for a wrong digest, and then the file is not there; [`Error::Io`] if it cannot be written.
+    /// S3's reason; [`Error::Content`] for a wrong digest, in which case the file is removed; [`Error::Io`] if it cannot be written.
     pub async fn get_file(
         &self,
         operation: &str,
@@ -104,13 +104,13 @@ impl Bucket {
             }
         };
         if result.is_err() {
-            // It may not be there either.
+            // The file may not have been created.
             let _ = std::fs::remove_file(path);
         }
         result
     }
 
-    /// The inner error says what is wrong with what has come.
+    /// The inner error says what is wrong with the data.
     async fn try_get_file(
         &self,
         operation: &str,
@@ -130,7 +130,7 @@ impl Bucket {
                 .await
         };
         if expected.usual > HALF {
-            // A file that is smaller than usual has no second half; a server without ranges sends all at once, and it twice.
+            // A file that is smaller than usual has no second half. A server that does not support ranges sends the whole file twice.
             let (first, second) = tokio::join!(get(Some(0..HALF)), get(Some(HALF..u64::MAX)));
             let _ = (first?, second?);
         } else {
@@ -154,7 +154,7 @@ impl Bucket {
         })
     }
 
-    /// Writes the range, or all of the file, to where it belongs.
+    /// Downloads a range, or the whole file, and writes it at its offset.
     async fn get_range(
         &self,
         operation: &str,
@@ -221,7 +221,7 @@ async fn in_background<T: Send + 'static>(
     result.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
 
-/// It has just been written: this reads memory.
+/// Reads the file back. It has just been written, so it is in the page cache.
 fn digest_of(file: File) -> std::io::Result<[u8; 20]> {
     let mut digest = Sha1::new();
     let mut buffer = vec![0; READ];

@@ -1,14 +1,14 @@
-//! What can go wrong on the way to S3 and back.
+//! Errors of operations on S3.
 
 use std::path::{Path, PathBuf};
 
 use ami_aws::{RequestError, ServiceError};
 
-/// Why something could not be done.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A request did not succeed.
+    /// A request failed.
     #[error("{operation}: {error}")]
     Request {
         /// What failed, as the beginning of a line.
@@ -16,7 +16,7 @@ pub enum Error {
         /// Why.
         error: RequestError,
     },
-    /// An answer leads to a host that must not get these credentials.
+    /// An answer redirects to a host that must not get these credentials.
     #[error(
         "{operation}: the answer leads to {host}, which is not part of {}",
         .server.as_deref().unwrap_or("S3 there")
@@ -26,10 +26,10 @@ pub enum Error {
         operation: String,
         /// The region or host that the answer names.
         host: String,
-        /// The server that was asked, if it is not AWS's.
+        /// The server that answered, if it is not AWS's.
         server: Option<String>,
     },
-    /// What S3 has is not what the manifest describes, or what was sent.
+    /// The object in S3 is not what the manifest describes, or not what was sent.
     #[error("{operation}: {reason}")]
     Content {
         /// What failed.
@@ -37,7 +37,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A file is longer than any of its kind.
+    /// A file is larger than any of its kind.
     #[error("{operation}: it has more than {most} bytes, which no file of this bundle has")]
     TooLong {
         /// What failed.
@@ -45,7 +45,7 @@ pub enum Error {
         /// The most bytes.
         most: u64,
     },
-    /// The bucket is somewhere else than where it was asked for.
+    /// The bucket is not at the location that was asked for.
     #[error("Bucket \"{bucket}\" already exists in \"{actual}\" and \"{asked}\" was specified.")]
     Location {
         /// The bucket.
@@ -55,7 +55,7 @@ pub enum Error {
         /// Where it was asked for.
         asked: String,
     },
-    /// No service can be asked.
+    /// No request can be sent.
     #[error(transparent)]
     Aws(#[from] ami_aws::Error),
     /// A local file could not be read or written.
@@ -72,7 +72,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What S3 says, if it has answered.
+    /// S3's error, if S3 answered with one.
     pub fn service(&self) -> Option<&ServiceError> {
         match self {
             Self::Request {
@@ -106,25 +106,25 @@ impl Error {
         self.status() == Some(404)
     }
 
-    /// Whether S3 says that the requester may not do this.
+    /// Whether S3 denies access.
     pub(crate) fn is_denied(&self) -> bool {
         // The answer to HEAD has no code.
         self.status() == Some(403) && self.has_code(&["AccessDenied", "Error"])
     }
 
-    /// Whether S3 refuses this one request for what it asks, and would refuse it again.
+    /// Whether S3 refuses this request for its content, so that repeating it is useless.
     pub fn is_refused(&self) -> bool {
         self.is_denied()
             || self.is_not_implemented()
             || self.has_code(&["InvalidObjectState", "InvalidRequest"])
     }
 
-    /// Whether the server does not know such a request.
+    /// Whether the server does not implement the request.
     pub(crate) fn is_not_implemented(&self) -> bool {
         matches!(self.status(), Some(405 | 501))
     }
 
-    /// Whether the object has no bytes in the range that was asked for.
+    /// Whether the requested range is past the object's end.
     pub(crate) fn is_past_the_end(&self) -> bool {
         self.status() == Some(416)
     }

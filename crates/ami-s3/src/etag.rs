@@ -4,7 +4,8 @@ use aws_sdk_s3::types::ServerSideEncryption;
 
 use crate::operation::AttemptError;
 
-/// With keys of the customer or of KMS the ETag is no MD5; then S3's own comparison with `Content-MD5` stands alone.
+/// Whether the object is encrypted with a customer's or KMS's key. Its ETag is then not an MD5, and only S3 itself compares the
+/// content with `Content-MD5`.
 pub(crate) fn is_of_other_kind(
     customer_algorithm: Option<&str>,
     encryption: Option<&ServerSideEncryption>,
@@ -16,7 +17,7 @@ pub(crate) fn is_of_other_kind(
         )
 }
 
-/// Compares an MD5 in hex with what S3 has stored, if its ETag is one.
+/// Compares an MD5 in hex with the stored object's ETag, if that is one.
 pub(crate) fn check_md5(
     operation: &str,
     md5: &str,

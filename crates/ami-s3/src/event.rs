@@ -1,15 +1,15 @@
-//! What happens on the way, for whoever shows it.
+//! Events during a transfer, for the caller to show.
 
 use std::time::Duration;
 
-/// Something that a user may want to know while a transfer goes on.
+/// Something that a user may want to know during a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A try failed, and another one begins.
+    /// A try failed, and the next one begins.
     Retrying {
         /// What failed, and why.
         reason: String,
-        /// How long the wait between them was.
+        /// The wait between the two.
         wait: Duration,
     },
 }

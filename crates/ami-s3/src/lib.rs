@@ -1,15 +1,14 @@
 //! Bundles in S3: the connection, buckets and objects.
 //!
-//! The AWS SDK does the talking; here is what the suite adds to it: where a bucket is, what is worth
-//! another try and how long, what is sent to servers that are not AWS's, and errors that say what to do. This crate is apart because
-//! the SDK takes minutes to compile.
+//! The AWS SDK sends the requests. This crate adds where a bucket is, what is retried and for how long, what servers other than AWS's
+//! need, and typed errors. It is a crate of its own because the SDK takes minutes to compile.
 //!
-//! - [`Connection::open`] with [`Settings`]: credentials, region, signature, retries. [`Event`]s tell of what happens on the way.
-//! - [`BucketPath`], [`Location`], [`Endpoint`]: where a bundle is. [`Bucket`]: what can be done there.
-//! - [`in_order()`]: several transfers at once, told in their order.
+//! - [`Connection::open`] with [`Settings`]: credentials, region, signature, retries. [`Event`]s report what happens meanwhile.
+//! - [`BucketPath`], [`Location`], [`Endpoint`]: where a bundle is. [`Bucket`]: the operations there.
+//! - [`in_order()`]: several transfers at once, reported in order.
 //!
-//! Not here: credentials and HTTP (`ami-aws`), the bundle and its manifest (`ami-manifest`,
-//! `ami-parts`), and what the commands say (`ami-remote-cli`).
+//! Not here: credentials and HTTP (`ami-aws`), the bundle and its manifest (`ami-manifest`, `ami-parts`), and what the commands print
+//! (`ami-remote-cli`).
 
 mod address;
 mod bucket;

@@ -1,4 +1,4 @@
-//! Many objects at once: listing and deleting.
+//! Listing and deleting many objects at once.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const ASKING: &str = "Error talking to S3";
 /// S3 API reference, `DeleteObjects`: the most keys in a request.
 const BATCH: usize = 1000;
 
-/// The most pages of a listing: a million names, and a bundle has some thousand.
+/// The most pages of a listing: a million names, where a bundle has some thousand.
 const MOST_PAGES: usize = 1000;
 
 /// The most bytes of names that are kept of a listing.
@@ -26,12 +26,12 @@ const MOST_KEPT: usize = 16 << 20;
 const LONGEST: Duration = Duration::from_secs(600);
 
 impl Bucket {
-    /// The names of the files in the bucket's folder that begin with `begin` and are `wanted`, in S3's order.
+    /// The names of the files in the bucket's folder that begin with `begin` and satisfy `wanted`, in S3's order.
     ///
-    /// The first version of the listing: servers that know no other are still in use.
+    /// Uses version 1 of the listing, because servers that know no other are still in use.
     ///
     /// # Errors
-    /// S3's reason; [`Error::Content`] if there is no end of it.
+    /// S3's reason; [`Error::Content`] if the listing does not end.
     pub async fn list(
         &self,
         begin: &str,
@@ -88,12 +88,12 @@ impl Bucket {
         Err(endless("has more pages than any bundle"))
     }
 
-    /// Deletes files, and passes each name to `done` when it is gone, in order. One that is not there counts as gone.
+    /// Deletes files, and passes each name to `done` when it is deleted, in order. A file that does not exist counts as deleted.
     ///
-    /// The first goes alone before all others. Where the server does not know how to delete many at once, it is done one by one.
+    /// The first is deleted before all others. If the server cannot delete many at once, they are deleted one by one.
     ///
     /// # Errors
-    /// S3's reason for the first that could not be deleted, which `explain` makes the caller's error of; or what `done` returns.
+    /// S3's reason for the first that could not be deleted, converted by `explain`; or the error that `done` returns.
     pub async fn delete<E: Send + 'static>(
         &self,
         files: &[String],
@@ -133,7 +133,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Deletes a file. One that is not there counts as gone.
+    /// Deletes a file. A file that does not exist counts as deleted.
     ///
     /// # Errors
     /// S3's reason.

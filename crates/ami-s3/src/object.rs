@@ -17,10 +17,10 @@ use crate::outgoing::{Content, Outgoing};
 /// How much of a file is read at a time (bytes).
 pub(crate) const READ: usize = 256 * 1024;
 
-/// Who may read what is uploaded, besides its owner (S3 user guide, "Canned ACL").
+/// Who may read an uploaded object, besides its owner (S3 user guide, "Canned ACL").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Acl {
-    /// EC2, which has to read bundles.
+    /// EC2, which must read bundles.
     #[default]
     AwsExecRead,
     /// Everybody.
@@ -36,19 +36,19 @@ impl From<Acl> for ObjectCannedAcl {
     }
 }
 
-/// A file's size in bytes and its digests, by which it is known again.
+/// A file's size in bytes and digests, which identify its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint {
     /// Bytes.
     pub size: u64,
-    /// MD5, which S3 checks what it gets with, and calls an object by.
+    /// MD5, which S3 checks uploads with and uses as the ETag.
     pub md5: [u8; 16],
-    /// SHA-1, which manifests have.
+    /// SHA-1, which manifests use.
     pub sha1: [u8; 20],
 }
 
 impl Fingerprint {
-    /// That of bytes in memory.
+    /// Of bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {
         Self {
             size: bytes.len() as u64,
@@ -57,7 +57,7 @@ impl Fingerprint {
         }
     }
 
-    /// That of a part, if its SHA-1 is the manifest's.
+    /// Of a part, if its SHA-1 is the manifest's.
     ///
     /// # Errors
     /// The part is missing, damaged or cannot be read.
@@ -76,9 +76,9 @@ impl Fingerprint {
 }
 
 impl Bucket {
-    /// Uploads a file. `operation` begins an error's line.
+    /// Uploads a file. Errors begin with `operation`.
     ///
-    /// S3 itself compares what it gets with the MD5, and what it says that it has is compared again.
+    /// S3 compares what it receives with the MD5, and the ETag in its answer is compared as well.
     ///
     /// # Errors
     /// S3's reason; [`Error::Io`] if the file cannot be read.
@@ -109,10 +109,10 @@ impl Bucket {
         .await
     }
 
-    /// Whether the bucket holds exactly this under the file's key.
+    /// Whether the bucket has exactly this content under the file's key.
     ///
     /// # Errors
-    /// S3 cannot be asked.
+    /// The request failed.
     pub async fn holds(
         &self,
         operation: &str,
@@ -122,13 +122,13 @@ impl Bucket {
         let asked = self.head(operation, file).await;
         match asked {
             Ok(answer) => Ok(is_same(fingerprint, &answer)),
-            // Who may not list a bucket is told 403 for what is not there.
+            // Without permission to list the bucket, a missing key is answered with 403.
             Err(error) if error.is_not_found() || error.is_denied() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// What S3 says of an object.
+    /// S3's metadata of an object.
     pub(crate) async fn head(
         &self,
         operation: &str,
@@ -146,7 +146,7 @@ impl Bucket {
         .await
     }
 
-    /// Sets who may read an object that is there. Servers without ACLs are left alone.
+    /// Sets who may read an existing object. Does nothing on servers without ACLs.
     ///
     /// # Errors
     /// S3's reason.

@@ -1,4 +1,4 @@
-//! Operations on a bucket: each consists of tries, and each try of a request of the SDK, wherever the bucket turns out to be.
+//! Operations on a bucket: each consists of tries, and each try is one of the SDK's requests, sent to wherever the bucket is.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use crate::event::Event;
 use crate::redirect::{Redirect, redirect_of};
 use crate::watch::{Moved, Watch};
 
-/// The limit on redirects of one operation.
+/// The most redirects that one operation follows.
 const MOST_REDIRECTS: u32 = 5;
 
-/// How long an answer may take, besides the time that its bytes need.
+/// How long an answer may take, besides the time for its bytes.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// The slowest transfer (bytes a second) that is waited for.
+/// The slowest transfer (bytes a second) that deadlines allow.
 const SLOWEST: u64 = 100_000;
 
-/// How long the waits between all tries may take, besides the tries.
+/// How long all waits between tries may take.
 const WAITS: Duration = Duration::from_secs(60);
 
-/// How long the first wait is at most, and any.
+/// The longest first wait, and the longest wait.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
-/// Every answer about a bucket of AWS, even a refusal, names the bucket's region (S3 API reference, "HeadBucket").
+/// Every answer of AWS about a bucket, even a refusal, names the bucket's region here (S3 API reference, "HeadBucket").
 const REGION_HEADER: &str = "x-amz-bucket-region";
 
-/// The policy of an operation with so many tries that sends or receives so many bytes.
+/// The policy of an operation with this many tries that transfers `size` bytes.
 fn policy(tries: u32, size: u64) -> Policy {
-    // Rounded, because connections are shared only among requests with the same time-outs.
+    // Rounded, because only requests with the same time-outs share connections.
     let transfer = (size / SLOWEST).checked_next_power_of_two().unwrap_or(0);
     let attempt = ANSWER + Duration::from_secs(transfer);
     Policy {
@@ -52,8 +52,8 @@ fn policy(tries: u32, size: u64) -> Policy {
     }
 }
 
-/// What S3 adds to the table of errors (S3 API reference, "Error responses"): somebody else changes the bucket; bytes were lost or
-/// changed on their way.
+/// S3's own transient errors (S3 API reference, "Error responses"): somebody else is changing the bucket, or bytes were lost or changed
+/// in transit.
 pub(crate) fn own_verdict(error: &ServiceError) -> Option<Verdict> {
     let is_own = matches!(
         error.code.as_str(),
@@ -65,9 +65,9 @@ pub(crate) fn own_verdict(error: &ServiceError) -> Option<Verdict> {
 /// One try of an operation.
 pub(crate) struct Attempt {
     pub(crate) client: Client,
-    /// Counts the bytes of its transfer.
+    /// Counts the bytes that it transfers.
     pub(crate) moved: Arc<Moved>,
-    /// Which try it is, from 1 on.
+    /// The number of the try, from 1.
     pub(crate) number: u32,
     operation: String,
     policy: Policy,
@@ -78,7 +78,7 @@ pub(crate) struct AttemptError {
     error: Box<Error>,
     verdict: Verdict,
     retry_after: Option<Duration>,
-    /// Where the answer says that the bucket is.
+    /// Where the answer redirects to.
     redirect: Option<Redirect>,
     /// The bucket's region, if the answer names it.
     pub(crate) bucket_region: Option<String>,
@@ -97,7 +97,7 @@ impl From<Error> for AttemptError {
 }
 
 impl AttemptError {
-    /// The service's own error, for an item in an answer that is a success as a whole.
+    /// The service's error for an item in an answer that succeeds as a whole.
     pub(crate) fn of_item(operation: String, error: ServiceError) -> Self {
         let error = RequestError::Service(error);
         Self {
@@ -106,7 +106,7 @@ impl AttemptError {
         }
     }
 
-    /// What has come, or was stored, is wrong; another try may bring the right thing.
+    /// The content that was received or stored is wrong; another try may succeed.
     pub(crate) fn of_content(operation: &str, reason: String) -> Self {
         let operation = operation.to_owned();
         Self {
@@ -122,7 +122,7 @@ impl AttemptError {
 }
 
 impl Attempt {
-    /// What this try has of its own in the client's configuration.
+    /// This try's changes to the client's configuration.
     pub(crate) fn config(&self) -> Builder {
         Builder::new()
             .timeout_config(self.policy.timeouts())
@@ -193,9 +193,9 @@ macro_rules! send {
 pub(crate) use send;
 
 impl Bucket {
-    /// Performs one operation: up to five tries if the connection retries, wherever the bucket turns out to be, within one deadline.
+    /// Performs one operation: up to five tries if the connection retries, following redirects, within one deadline.
     ///
-    /// `operation` begins the error's line. `size` (bytes) is what it has to send or receive.
+    /// Errors begin with `operation`. `size` is the number of bytes to transfer.
     pub(crate) async fn perform<T, F>(
         &self,
         operation: &str,
@@ -251,7 +251,7 @@ impl Bucket {
             let reason = error.to_string();
             connection.tell(Event::Retrying { reason, wait });
         };
-        // On the heap, because it is deep inside the futures of whole stories.
+        // On the heap, because it would make the stories' futures large.
         let performing = Box::pin(connection.aws().perform(policy, attempt, retrying));
         performing.await.map_err(|ended| match ended {
             Ended::Failed(error) => error,
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_operation_has_the_time_that_its_bytes_need() {
+    fn the_deadline_of_an_operation_depends_on_its_bytes() {
         let seconds = |tries, size| {
             let policy = policy(tries, size);
             (policy.attempt.as_secs(), policy.total.as_secs())
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn s3_has_errors_of_its_own_that_may_pass() {
+    fn s3_has_transient_errors_of_its_own() {
         let judge = |code: &str| {
             let mut error = ServiceError::of_item(Some(code), None);
             error.status = 400;

@@ -1,7 +1,7 @@
-//! What is uploaded: bytes in memory, or a file that is read as it is sent.
+//! Content to upload: bytes in memory, or a file that is read while it is sent.
 //!
-//! The file is opened once: what is sent again after a failure is what was sent before, whoever has its name by then. An error in
-//! reading it is kept here, because the SDK would tell of it as of one of the network.
+//! A file is opened once, so that retries send the same file even if another has its name by then. An error in reading it is kept here,
+//! because the SDK would report it as a network error.
 
 use std::fs::File;
 use std::future::Future;
@@ -22,16 +22,16 @@ use tokio::task::JoinHandle;
 use crate::error::Error;
 use crate::object::READ;
 
-/// What is uploaded.
+/// Content to upload.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// A file, which is read as it is sent.
+    /// A file, which is read while it is sent.
     File(PathBuf),
     /// Bytes in memory.
     Bytes(Vec<u8>),
 }
 
-/// Content that is ready to be sent, as often as it takes.
+/// Content that can be sent any number of times.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     File(Arc<OpenFile>),
@@ -42,13 +42,13 @@ pub(crate) enum Outgoing {
 pub(crate) struct OpenFile {
     file: File,
     path: PathBuf,
-    /// How many bytes are sent: so many were announced.
+    /// How many bytes are sent, as announced.
     size: u64,
     failure: Mutex<Option<io::Error>>,
 }
 
 impl Outgoing {
-    /// Opens a file, of which `size` bytes are to be sent.
+    /// Opens the content, of which `size` bytes will be sent.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -61,7 +61,7 @@ impl Outgoing {
         }
     }
 
-    /// All of it, from its beginning.
+    /// A body with all of it.
     pub(crate) fn body(&self) -> ByteStream {
         ByteStream::new(match self {
             Self::Bytes(bytes) => SdkBody::from(bytes.clone()),
@@ -78,7 +78,7 @@ impl Outgoing {
         })
     }
 
-    /// Whether it could be read, as far as it was.
+    /// Returns the error in reading the file, if there was one.
     ///
     /// # Errors
     /// [`Error::Io`], once.
@@ -104,7 +104,7 @@ impl OpenFile {
         })
     }
 
-    /// The next bytes from `position` on.
+    /// Reads the next bytes, at `position`.
     fn read(&self, position: u64) -> io::Result<Bytes> {
         let left = usize::try_from(self.size - position).unwrap_or(usize::MAX);
         let mut buffer = vec![0; left.min(READ)];
@@ -123,11 +123,11 @@ impl OpenFile {
     }
 }
 
-/// One reading of a file.
+/// One pass over a file.
 struct Reading {
     file: Arc<OpenFile>,
     position: u64,
-    /// A disk may take its time: others are sent meanwhile.
+    /// The read in progress, on another thread: a slow disk must not hold up other transfers.
     next: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_sent_whole_and_again_after_another_has_its_name() {
+    fn a_file_is_sent_again_even_if_another_has_its_name() {
         let bytes: Vec<u8> = (0..2 * READ + 77).map(|i| (i / 5) as u8).collect();
         let file = file(&bytes);
         let content = Content::File(file.path().to_owned());
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn finding_06_what_is_no_file_is_not_sent() {
+    fn finding_06_only_regular_files_are_sent() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("image.part.0");
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn finding_24_a_local_file_that_fails_is_told_as_one() {
+    fn finding_24_an_error_in_reading_a_local_file_is_reported_as_such() {
         let file = file(b"short");
         let content = Content::File(file.path().to_owned());
         let outgoing = Outgoing::of(&content, 9).unwrap();

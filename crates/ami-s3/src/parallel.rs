@@ -1,4 +1,4 @@
-//! Several things at once, told in their order.
+//! Concurrent work with results in order.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use tokio::task::JoinSet;
 
 /// Runs `start(0)` to `start(count - 1)`, at most `parallel` at a time, and passes each result to `done` in the order of the numbers.
 ///
-/// When one fails, no more are started; those before it are waited for and told, then its error is returned, and what still runs
-/// is dropped.
+/// When one fails, no more are started. The results of those before it are still waited for and passed on; then its error is returned,
+/// and what is still running is dropped.
 ///
 /// # Errors
-/// Of all errors, that with the lowest number; or what `done` returns.
+/// The error with the lowest number; or the one that `done` returns.
 pub async fn in_order<T, E, F>(
     count: usize,
     parallel: usize,
@@ -52,7 +52,7 @@ where
             }
             Some(Err(error)) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // Nobody cancels these but the runtime's own end.
+                // Tasks are cancelled only when the runtime shuts down.
                 Err(_) => return Ok(()),
             },
         }
@@ -85,7 +85,7 @@ mod tests {
                 async move {
                     let running = now.fetch_add(1, Ordering::Relaxed) + 1;
                     let _ = most.fetch_max(running, Ordering::Relaxed);
-                    // The later ones of a group end first.
+                    // Within a group, later ones end first.
                     for _ in 0..(20 - index) {
                         tokio::task::yield_now().await;
                     }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_in_order_counts_and_what_precedes_it_is_told() {
+    fn the_first_error_in_order_is_returned_after_the_results_before_it() {
         let mut told = Vec::new();
         let result = run(in_order(
             100,
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do_is_done() {
+    fn an_empty_range_succeeds() {
         assert_eq!(
             run(in_order(
                 0,

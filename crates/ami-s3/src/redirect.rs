@@ -1,5 +1,5 @@
-//! Where an answer says that the bucket is to be looked for, and whether it is asked there: with the request go the credentials' token
-//! and a signature.
+//! Redirects, and which of them are followed: a request carries a signature and the token of temporary credentials, which must not reach
+//! other hosts.
 
 use std::net::IpAddr;
 
@@ -8,10 +8,10 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::address::aws_region;
 
-/// The longest name of a host (RFC 1035), and more than any region's.
+/// The longest host name (RFC 1035), which is longer than any region's.
 const LONGEST: usize = 255;
 
-/// Where a bucket is asked for.
+/// Where requests for a bucket are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) region: String,
@@ -19,25 +19,25 @@ pub(crate) struct Route {
     pub(crate) server: Option<String>,
 }
 
-/// Another place to ask.
+/// Where an answer redirects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Redirect {
-    /// The same, in another region.
+    /// Another region.
     Region(String),
     /// Another host, with its port.
     Host {
-        /// Its name or address, perhaps with a port.
+        /// Its name or address, optionally with a port.
         host: String,
-        /// Whether it is to be asked with TLS, whatever was before.
+        /// Whether TLS must be used, even if it was not before.
         is_secure: bool,
     },
 }
 
 impl Redirect {
-    /// Where it leads from there, or the place that it names if that is none for these credentials.
+    /// The new route; or, if it must not get these credentials, the region or host that the redirect names.
     ///
-    /// AWS is asked nowhere but in regions of the same partition, whose hosts the SDK knows; a server that was given, nowhere but on
-    /// its own host and those below it. TLS is never left.
+    /// From AWS, only redirects to regions of the same partition are followed, whose hosts the SDK knows. From a given server, only those to
+    /// its own host and its subdomains. TLS is never given up.
     pub(crate) fn route(self, from: &Route, bucket: &str) -> Result<Route, String> {
         match (self, &from.server) {
             (Self::Region(region), None) => {
@@ -80,7 +80,7 @@ impl Redirect {
     }
 }
 
-/// Whether a host is the given one or below it, whatever their ports. Names and addresses of this machine are one host.
+/// Whether a host is the given one or a subdomain, whatever the ports. All names and addresses of this machine count as one host.
 fn is_of(authority: &str, given: &str) -> bool {
     let (Some(host), Some(given)) = (host(authority), host(given)) else {
         return false;
@@ -93,7 +93,7 @@ fn is_of(authority: &str, given: &str) -> bool {
     host == given || is_below() || (is_loopback(&host) && is_loopback(&given))
 }
 
-/// The host of `HOST` or `HOST:PORT`, in lower case, if it is one.
+/// The host of `HOST` or `HOST:PORT` in lower case, if it is valid.
 fn host(authority: &str) -> Option<String> {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port),
@@ -114,7 +114,7 @@ fn host(authority: &str) -> Option<String> {
 pub(crate) fn redirect_of(response: &HttpResponse) -> Option<Redirect> {
     let status = response.status().as_u16();
     let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
-    // Other servers' 400s have nothing to do with regions.
+    // A 400 of other servers has nothing to do with regions.
     let is_other_region = status == 400
         && (body.contains("<Code>AuthorizationHeaderMalformed</Code>")
             || body.contains("<Code>IllegalLocationConstraintException</Code>"));
@@ -137,7 +137,7 @@ pub(crate) fn redirect_of(response: &HttpResponse) -> Option<Redirect> {
     })
 }
 
-/// A URL's host and port, and whether it has TLS.
+/// A URL's host and port, and whether it uses TLS.
 fn authority(url: &str) -> Option<(String, bool)> {
     let (scheme, rest) = url.split_once("://")?;
     let is_secure = scheme.eq_ignore_ascii_case("https");
@@ -145,7 +145,7 @@ fn authority(url: &str) -> Option<(String, bool)> {
     (is_secure || scheme.eq_ignore_ascii_case("http")).then(|| (authority.to_owned(), is_secure))
 }
 
-/// `BUCKET.s3-REGION.amazonaws.com`, where the bucket's name may have dots.
+/// The region of `BUCKET.s3-REGION.amazonaws.com`, where the bucket's name may have dots.
 fn regional(host: &str) -> Option<String> {
     let begins = host.match_indices("s3").map(|(at, _)| at);
     begins
@@ -153,7 +153,7 @@ fn regional(host: &str) -> Option<String> {
         .find_map(|at| aws_region(&host[at..]))
 }
 
-/// The text of an element that has no attributes, in an error document, which is flat.
+/// The text of an element in an error document, which is flat and has no attributes.
 fn element(body: &str, name: &str) -> Option<String> {
     let (_, rest) = body.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once("</")?;
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn regions_are_found_wherever_they_stand() {
+    fn regions_are_found_wherever_the_answer_has_them() {
         let region = Some(Redirect::Region("eu-west-1".into()));
         assert_eq!(of(301, &[("x-amz-bucket-region", "eu-west-1")], ""), region);
         let malformed =
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn finding_21_no_other_host_gets_what_was_meant_for_the_server() {
+    fn finding_21_no_other_host_gets_requests_for_the_server() {
         let to = |host: &str, server: Option<&str>| {
             let redirect = of(
                 307,
@@ -252,12 +252,12 @@ mod tests {
         assert_eq!(to("[::1]:1", here), at("http://[::1]:1"));
         assert_eq!(to("x.127.0.0.1", here), refused("x.127.0.0.1"));
         assert_eq!(to("10.0.0.1", here), refused("10.0.0.1"));
-        // The bucket's name is no way out either.
+        // Nor does a bucket's name make another host acceptable.
         assert_eq!(to("b.evil.com", server), refused("b.evil.com"));
     }
 
     #[test]
-    fn finding_21_regions_are_those_of_the_partition() {
+    fn finding_21_redirects_stay_in_the_partition() {
         let to = |region: &str, server: Option<&str>| {
             let from = Route {
                 region: "eu-west-1".into(),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn finding_21_tls_is_never_left() {
+    fn finding_21_tls_is_never_given_up() {
         let from = |server: &str| Route {
             region: "eu-west-1".into(),
             server: Some(server.into()),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_no_redirects() {
+    fn errors_are_not_redirects() {
         assert_eq!(
             of(
                 400,

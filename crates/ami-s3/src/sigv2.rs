@@ -1,4 +1,4 @@
-//! Signature version 2, for old servers that know no other: a signer in the place of the SDK's.
+//! Signature version 2, for old servers that know no other: a signer that replaces the SDK's.
 //!
 //! Amazon S3 developer guide, "Signing and authenticating REST requests" (the version of 2006-03-01).
 
@@ -19,10 +19,10 @@ use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
 
-/// The name of the scheme whose place it takes: endpoints name the schemes that may be used there.
+/// The name of the scheme that it replaces, because endpoints list the schemes that they accept.
 const SCHEME: AuthSchemeId = AuthSchemeId::new("sigv4");
 
-/// Parts of a query that name what is asked for, and so are signed; in this order.
+/// The query parameters that name a subresource, which are signed, in this order.
 const SUBRESOURCES: [&str; 6] = [
     "acl",
     "delete",
@@ -32,7 +32,7 @@ const SUBRESOURCES: [&str; 6] = [
     "versioning",
 ];
 
-/// Takes the place of the SDK's signer.
+/// Replaces the SDK's signer.
 #[derive(Debug)]
 pub(crate) struct Version2;
 
@@ -84,7 +84,7 @@ impl Sign for Version2 {
     }
 }
 
-/// The date's line is empty: `x-amz-date` stands for it.
+/// The string to sign. The date's line is empty, because `x-amz-date` is sent instead.
 fn text_to_sign(request: &HttpRequest) -> String {
     let header = |name: &str| request.headers().get(name).unwrap_or_default().to_owned();
     let mut amz: Vec<(String, String)> = request
@@ -107,7 +107,7 @@ fn text_to_sign(request: &HttpRequest) -> String {
     )
 }
 
-/// The path, in which the bucket stands (path style), as it is sent, and the subresource.
+/// The path as it is sent, which includes the bucket (path style), and the subresource.
 fn resource(uri: &str) -> String {
     let behind_scheme = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let path_begin = behind_scheme.find('/').unwrap_or(behind_scheme.len());

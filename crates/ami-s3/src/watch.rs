@@ -1,4 +1,4 @@
-//! What is added to every request of the SDK: Content-MD5, and a count of the bytes on their way.
+//! Additions to every request of the SDK: Content-MD5, and a count of the bytes transferred.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use http_body::{Body, Frame, SizeHint};
 use openssl::base64::encode_block;
 use openssl::hash::{MessageDigest, hash};
 
-/// The bytes that one try has moved, which no longer count when it fails.
+/// The bytes that one try has transferred. They are subtracted again if it fails.
 #[derive(Debug)]
 pub(crate) struct Moved {
     bytes: AtomicU64,
-    /// Those of all operations.
+    /// The bytes of all operations.
     total: Arc<AtomicU64>,
 }
 
@@ -39,7 +39,7 @@ impl Moved {
         let _ = self.total.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The try has failed.
+    /// Subtracts the bytes of a failed try.
     pub(crate) fn undo(&self) {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
         let _ = self.total.fetch_sub(bytes, Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl Intercept for Watch {
         "Watch"
     }
 
-    /// Old servers want `Content-MD5` where a request has a body.
+    /// Old servers require `Content-MD5` on requests with a body.
     fn modify_before_signing(
         &self,
         context: &mut BeforeTransmitInterceptorContextMut<'_>,
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_failed_try_has_moved_does_not_count() {
+    fn the_bytes_of_a_failed_try_do_not_count() {
         let total = Arc::<AtomicU64>::default();
         let (one, other) = (Moved::new(total.clone()), Moved::new(total.clone()));
         one.add(5);

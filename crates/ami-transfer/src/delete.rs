@@ -1,4 +1,4 @@
-//! Deleting a bundle: its manifest, and then its parts.
+//! Deleting a bundle: first its manifest, then its parts.
 
 use std::path::{Path, PathBuf};
 
@@ -10,20 +10,20 @@ use crate::error::Error;
 use crate::link::connected;
 use crate::observer::{Event, Observer, Question};
 
-/// What is deleted.
+/// Settings of a deletion.
 #[derive(Debug, Clone)]
 pub struct Delete {
-    /// How S3 is reached.
+    /// The settings of the connection to S3.
     pub s3: Settings,
     /// The bucket, and the folder in it.
     pub bucket: BucketPath,
     /// Which files.
     pub files: BundleFiles,
-    /// Whether [`Question::Delete`] is asked before anything is deleted. [`Question::DeleteOthers`] always is.
+    /// Whether [`Question::Delete`] is asked before anything is deleted. [`Question::DeleteOthers`] is always asked.
     pub asks: bool,
-    /// Whether the bucket is deleted too, which must be empty then.
+    /// Whether the bucket is deleted too, which must then be empty.
     pub deletes_bucket: bool,
-    /// How many files are deleted at once, where the server cannot delete several with one request.
+    /// How many files are deleted at once if the server cannot delete several with one request.
     pub parallel: usize,
 }
 
@@ -32,7 +32,7 @@ pub struct Delete {
 pub enum BundleFiles {
     /// The manifest, which is a local file, and the parts that it names.
     NamedBy(PathBuf),
-    /// All manifests and parts in the bucket's folder of bundles of this name.
+    /// All manifests and parts in the bucket's folder that belong to bundles of this name.
     OfBundle(String),
 }
 
@@ -41,16 +41,16 @@ pub enum BundleFiles {
 pub struct Deleted {
     /// The names of the files that were deleted.
     pub deleted: Vec<String>,
-    /// The names of files that the manifest names, and that stay because their names are not those of parts.
+    /// The names of files in the manifest that were kept because they are not names of parts.
     pub kept: Vec<String>,
     /// Whether the bucket was deleted.
     pub bucket_deleted: bool,
 }
 
-/// Deletes a bundle's files, manifests first: what is left after an interruption does not look like a bundle.
+/// Deletes a bundle's files, manifests first, so that what an interruption leaves does not look like a bundle.
 ///
 /// # Errors
-/// [`Error::Manifest`]: nothing was deleted. [`Error::S3`].
+/// [`Error::Manifest`], before anything is deleted; [`Error::S3`].
 pub async fn delete(request: &Delete, observer: &impl Observer) -> Result<Deleted, Error> {
     let source = match &request.files {
         BundleFiles::NamedBy(manifest) => Source::Manifest(named_by(manifest, observer)?),
@@ -67,7 +67,7 @@ pub async fn delete(request: &Delete, observer: &impl Observer) -> Result<Delete
     .await
 }
 
-/// Where the names of files come from.
+/// Where the files' names come from.
 enum Source<'a> {
     /// A manifest that has been read.
     Manifest(Names),
@@ -75,17 +75,17 @@ enum Source<'a> {
     Bucket(&'a str),
 }
 
-/// Names of files, by whether they are those of a bundle's files.
+/// File names, separated by whether they are usual for a bundle's files.
 ///
-/// Whoever made a manifest chose the names in it. A file whose name is not that of a part may be anything.
+/// The names in a manifest were chosen by whoever made it. A file whose name is not that of a part may be anything.
 struct Names {
-    /// The manifest, then parts whose names are those of parts.
+    /// The manifest, then the files that are named like parts.
     usual: Vec<String>,
-    /// What else the manifest names.
+    /// The other files that the manifest names.
     odd: Vec<String>,
 }
 
-/// What a manifest names, and it itself.
+/// The files that a manifest names, and the manifest itself.
 fn named_by(manifest: &Path, observer: &impl Observer) -> Result<Names, Error> {
     let contents = BundleContents::load(manifest)?.with_name(manifest)?;
     for lack in contents.lacks {
@@ -152,7 +152,7 @@ async fn run(
     Ok(result)
 }
 
-/// Shows the files and asks, if there are any.
+/// Shows the files, if there are any, and asks whether to delete them.
 fn agree(request: &Delete, files: &[String], observer: &impl Observer) -> Result<bool, Error> {
     if files.is_empty() {
         observer.tell(Event::NothingToDelete)?;
@@ -164,8 +164,8 @@ fn agree(request: &Delete, files: &[String], observer: &impl Observer) -> Result
     Ok(!request.asks || observer.agrees(Question::Delete)?)
 }
 
-/// Which of the files whose names are not those of parts are deleted, after a question of its own and never hidden files; and which
-/// stay, of which is told.
+/// Which of the files that are not named like parts are deleted, and which are kept. They are asked about separately; hidden files are
+/// always kept. Those that are kept are reported.
 fn settle_odd(
     odd: Vec<String>,
     observer: &impl Observer,

@@ -1,4 +1,4 @@
-//! Downloading a bundle: its manifest, and then the parts that it names.
+//! Downloading a bundle: first its manifest, then the parts that it names.
 
 use std::path::{Path, PathBuf};
 
@@ -14,22 +14,22 @@ use crate::link::{Link, connected};
 use crate::names::{self, NameError};
 use crate::observer::{Event, Observer, Stopped};
 
-/// What is downloaded, and where to.
+/// Settings of a download.
 #[derive(Debug, Clone)]
 pub struct Download {
-    /// How S3 is reached.
+    /// The settings of the connection to S3.
     pub s3: Settings,
     /// The bucket, and the folder in it.
     pub bucket: BucketPath,
     /// The manifest's file name.
     pub manifest: String,
-    /// The file of the private key that decrypts the manifest if it is encrypted. It is never replaced.
+    /// The file of the private key, which decrypts an encrypted manifest. It is never replaced.
     pub private_key: PathBuf,
     /// The folder for the bundle.
     pub folder: PathBuf,
-    /// Whether an interrupted download of the same bundle is resumed, and this one can be.
+    /// Whether an interrupted download of the same bundle is resumed, and this one can be resumed later.
     pub resumes: bool,
-    /// Whether parts are kept whose digest is not the manifest's.
+    /// Whether parts with a wrong digest are kept.
     pub keeps_damaged: bool,
     /// How many files are downloaded at once.
     pub parallel: usize,
@@ -42,16 +42,15 @@ pub struct Downloaded {
     pub manifest: PathBuf,
     /// The names of the parts that were downloaded.
     pub downloaded: Vec<String>,
-    /// The names of the parts that were there.
+    /// The names of the parts that were there already.
     pub skipped: Vec<String>,
-    /// The names of parts whose digest is not the manifest's; only with [`Download::keeps_damaged`].
+    /// The names of parts with a wrong digest; only with [`Download::keeps_damaged`].
     pub damaged: Vec<String>,
 }
 
 /// Downloads a bundle to a folder.
 ///
-/// Every part is compared with the manifest's digest. When all of them are there, the files get their names, all or none; the manifest
-/// last.
+/// Every part is compared with the manifest's digest. When all are there, the files get their names: all or none, the manifest last.
 ///
 /// # Errors
 /// [`Error::S3`], [`Error::Manifest`], [`Error::Name`], [`Error::Rival`], [`Error::Destination`], [`Error::Files`].
@@ -104,7 +103,7 @@ async fn run(
         skipped: names(true),
         damaged,
     };
-    // Once more: something may have got a name meanwhile.
+    // Checked again: something may have been created under one of the names meanwhile.
     check_names()?;
     landing.publish(file, &manifest, observer)?;
     Ok(downloaded)
@@ -133,7 +132,7 @@ async fn get_manifest(
     Ok(ami_manifest::decrypt(&bytes, &key)?)
 }
 
-/// Downloads what is not there, and gives the names of the damaged parts, if these are to be kept.
+/// Downloads the parts that are not there yet, and returns the names of damaged parts that were kept.
 async fn get_parts(
     request: &Download,
     image: &Image,
@@ -143,7 +142,7 @@ async fn get_parts(
     observer: &impl Observer,
 ) -> Result<Vec<String>, Error> {
     observer.tell(link.begin(image.bundled_size, landing.parts.len()))?;
-    // A part is announced when all before it are done.
+    // Announced when all parts before it are done.
     let announce = |index: usize| -> Result<(), Stopped> {
         let Some(part) = landing.parts.get(index) else {
             return Ok(());
@@ -169,7 +168,7 @@ async fn get_parts(
             let expected = Expected {
                 most: image.bundled_size,
                 usual: usual_size(image, &part.name),
-                // All but the last are of one size.
+                // All parts except the last have the same size.
                 patience: image.bundled_size / image.parts.len().saturating_sub(1).max(1) as u64,
                 sha1: (!request.keeps_damaged).then_some(part.digest),
             };
@@ -210,7 +209,7 @@ async fn get_parts(
     Ok(damaged)
 }
 
-/// About how many bytes a part has; 0 for the last one of a bundle whose parts are not of the usual size, of which nothing is known.
+/// About how many bytes a part has; 0 if unknown: for the last part of a bundle whose parts do not have the usual size.
 fn usual_size(image: &Image, part: &str) -> u64 {
     let (count, usual) = (image.parts.len().max(1) as u64, PART_SIZE.get());
     let before = usual.saturating_mul(count - 1);
@@ -225,7 +224,7 @@ fn usual_size(image: &Image, part: &str) -> u64 {
     }
 }
 
-/// How an error about a key begins.
+/// The beginning of an error about a key.
 fn operation(key: &str) -> String {
     format!("Failed to download \"{key}\"")
 }

@@ -1,11 +1,11 @@
-//! Why a story ended early.
+//! The errors of stories.
 
 use std::path::PathBuf;
 
 use crate::names::NameError;
 use crate::observer::Stopped;
 
-/// Why a story ended early. It says what was found, and not what to do about it.
+/// Why a story failed. It says what was found, not what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -18,7 +18,7 @@ pub enum Error {
     /// The story was interrupted.
     #[error("interrupted")]
     Interrupted,
-    /// S3 cannot be asked, or refuses.
+    /// A request to S3 failed.
     #[error(transparent)]
     S3(#[from] ami_s3::Error),
     /// A manifest or key cannot be used.
@@ -30,7 +30,7 @@ pub enum Error {
     /// The folder for a download cannot be prepared.
     #[error(transparent)]
     Destination(ami_parts::Error),
-    /// The parts do not have the size that the manifest says, though each has its digest.
+    /// The sum of the parts' sizes is not the manifest's, although each part has its digest.
     #[error("the parts have {found} bytes in all, the manifest says {expected}")]
     Size {
         /// The sum of the parts' sizes in bytes.
@@ -38,7 +38,7 @@ pub enum Error {
         /// What the manifest says.
         expected: u64,
     },
-    /// A file of the bundle has a name that no file is downloaded to.
+    /// A file of the bundle has a name that is not downloaded.
     #[error(transparent)]
     Name(#[from] NameError),
     /// Another run is downloading the same bundle to the same folder.
@@ -47,7 +47,7 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
-    /// EC2 cannot be asked, or has no fitting kernel or RAM disk.
+    /// A request to EC2 failed, or EC2 has no corresponding kernel or RAM disk.
     #[error(transparent)]
     Ec2(#[from] ami_ec2::Error),
     /// The additional region is not of the form `REGION@URL`.
@@ -58,10 +58,10 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The manifest cannot be read, or is not signed with the certificate's key.
+    /// The manifest cannot be read, or was not signed with the certificate's key.
     #[error("Bad manifest '{name}'")]
     BadManifest {
-        /// What it is called.
+        /// Its name.
         name: String,
         /// What is wrong with it.
         #[source]
@@ -70,13 +70,13 @@ pub enum Error {
     /// EC2's certificate was not found.
     #[error(transparent)]
     Ec2Certificate(BoxError),
-    /// The older suite's folder for this manifest exists, so that suite is at work, or was interrupted.
+    /// The older suite's work folder for this manifest exists: that suite is running, or was interrupted.
     #[error("Temporary directory '{}' already exists. Please delete or rename it and try again.", .0.display())]
     WorkFolder(PathBuf),
-    /// The destination bucket cannot be asked for or created.
+    /// The destination bucket cannot be examined or created.
     #[error(transparent)]
     DestinationBucket(ami_s3::Error),
-    /// The parts in S3 do not have the size that the manifest says.
+    /// The sum of the sizes of the parts in S3 is not the manifest's.
     #[error("the parts in S3 have {found} bytes in all, the manifest says {expected}")]
     SizeInS3 {
         /// The sum of the parts' sizes in bytes.
@@ -84,10 +84,10 @@ pub enum Error {
         /// What the manifest says.
         expected: u64,
     },
-    /// The backup has the name of a file that is there.
+    /// A file with the backup's name exists.
     #[error("Backup file '{}' already exists. Please delete or rename it and try again.", .0.display())]
     BackupExists(PathBuf),
-    /// The manifest, its backup or their replacement cannot be written.
+    /// The manifest or its backup cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
         /// The file.
@@ -99,7 +99,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error of another crate that this one passes on, or else itself.
+    /// The error of another crate that this one wraps, or else this one itself.
     pub fn original(&self) -> &(dyn std::error::Error + 'static) {
         match self {
             Self::S3(error) | Self::DestinationBucket(error) => error,

@@ -1,4 +1,4 @@
-//! The kernel and RAM disk that an image starts with, in another region.
+//! Mapping an image's kernel and RAM disk to those of another region.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,9 +32,9 @@ pub(crate) struct KernelMapping<'a> {
 }
 
 impl<'a> KernelMapping<'a> {
-    /// Finds the credentials to ask EC2 with, if the image names a kernel or RAM disk and they are to be mapped.
+    /// Finds the credentials for EC2, if the image names a kernel or RAM disk that is to be mapped.
     ///
-    /// With `asks`, [`Question::Continue`](crate::Question::Continue) follows the warnings.
+    /// With `asks`, [`Question::Continue`](crate::Question::Continue) is asked after each warning.
     ///
     /// # Errors
     /// There are no credentials.
@@ -62,7 +62,7 @@ impl<'a> KernelMapping<'a> {
         })
     }
 
-    /// The kernel and RAM disk that were given, and else those of the region that correspond to the image's own.
+    /// The kernel and RAM disk that were given, or else the region's counterparts of the image's own.
     ///
     /// # Errors
     /// [`Error::Ec2`]; [`Error::Declined`].

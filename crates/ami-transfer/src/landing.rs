@@ -1,4 +1,4 @@
-//! Where parts are put until all of them are there.
+//! Where parts are kept until all of them have been downloaded.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::link::in_background;
 use crate::observer::{Event, Observer, make_private};
 
-/// A part, and where it lands.
+/// A part, and where it is kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     /// Its file's name.
@@ -21,7 +21,7 @@ pub(crate) struct Part {
     pub(crate) digest: [u8; 20],
     /// Where it is put.
     pub(crate) path: PathBuf,
-    /// The same, as a name in the private folder.
+    /// The path's name in the private folder.
     staged: String,
     /// Whether it is there.
     pub(crate) is_there: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Part {
 
 /// A private folder in the destination.
 pub(crate) struct Landing {
-    /// In the order of their names, in which the older suite gets them.
+    /// In the order of their names, in which the older suite downloads them.
     pub(crate) parts: Vec<Part>,
     staging: Staging,
 }
@@ -38,8 +38,8 @@ pub(crate) struct Landing {
 const MANIFEST: &str = "manifest";
 
 impl Landing {
-    /// Makes the folder. With `resumes` it is that of an interrupted download of the same bundle, if there is one, and parts that are
-    /// in it or in the destination are found.
+    /// Makes the folder. With `resumes`, it is that of an interrupted download of the same bundle, if there is one, and parts in it or in
+    /// the destination are used.
     pub(crate) async fn prepare(
         manifest: &[u8],
         image: &Image,
@@ -79,7 +79,7 @@ impl Landing {
         Ok(landing)
     }
 
-    /// Looks which parts have landed, and takes those that have not from the destination.
+    /// Finds the parts that are in the private folder, and takes the others from the destination where possible.
     async fn find_again(&mut self) -> Result<(), Error> {
         let all: Vec<usize> = (0..self.parts.len()).collect();
         let missing = self.check(&all).await?;
@@ -87,7 +87,7 @@ impl Landing {
         for index in missing {
             let part = &self.parts[index];
             self.staging.discard(&part.staged)?;
-            // On a file system without hard links it is downloaded again.
+            // On a file system without hard links, it is downloaded again.
             if self.staging.adopt(&part.name, &part.staged) {
                 adopted.push(index);
             }
@@ -99,7 +99,7 @@ impl Landing {
         Ok(())
     }
 
-    /// Notes which of these parts are there and whole, and gives the others.
+    /// Marks those of these parts that are there and undamaged, and returns the others.
     async fn check(&mut self, indices: &[usize]) -> Result<Vec<usize>, Error> {
         let file = |&index: &usize| PartFile {
             path: self.parts[index].path.clone(),
@@ -122,8 +122,8 @@ impl Landing {
         Ok(others)
     }
 
-    /// Gives all files their names; the private folder goes. This is not done in the background, because a story that is dropped must
-    /// not leave it half done.
+    /// Gives all files their names, and removes the private folder. Not done in the background, because a dropped story must not leave it
+    /// half done.
     pub(crate) fn publish(
         self,
         manifest_name: &str,
@@ -136,7 +136,7 @@ impl Landing {
             .parts
             .into_iter()
             .map(|part| NewFile {
-                // Whoever made the bundle chose the name.
+                // The name comes from the manifest, which may be hostile.
                 may_replace: ami_parts::is_part_name(&part.name),
                 staged: part.staged,
                 target: part.name,

@@ -1,9 +1,9 @@
-//! What the suite does with bundles in S3, and to move bundles to another region, each as one function: [`upload`], [`download`],
-//! [`delete`], [`migrate_bundle`], [`migrate_manifest`].
+//! The stories of bundles in S3 and of migration to another region, each as one function: [`upload`], [`download`], [`delete`],
+//! [`migrate_bundle`], [`migrate_manifest`].
 //!
-//! A story takes plain settings, tells an [`Observer`] what happens, and fails with an [`Error`] that states facts. It prints nothing,
-//! asks nobody but its observer, and keeps nothing outside of its future: many can run in one process. Dropping the future interrupts
-//! it; what was transferred for a later run stays.
+//! A story takes plain settings, reports to an [`Observer`], and fails with an [`Error`] that states facts. It prints nothing, asks only
+//! its observer, and has no state outside its future, so many can run in one process. Dropping the future interrupts the story; what a
+//! later run can resume stays.
 //!
 //! ```no_run
 //! # async fn story(request: ami_transfer::Upload, observer: impl ami_transfer::Observer) -> Result<(), ami_transfer::Error> {
@@ -12,8 +12,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Not here: how S3 and EC2 are asked (`ami-s3`, `ami-ec2`), how a bundle is made and read (`ami-bundle`), options, status lines, exit codes
-//! and advice (`ami-remote-cli`).
+//! Not here: requests to S3 and EC2 (`ami-s3`, `ami-ec2`), making and reading bundles (`ami-bundle`), and options, status lines, exit
+//! codes and advice (`ami-remote-cli`).
 
 mod delete;
 mod download;

@@ -1,4 +1,4 @@
-//! The connection of a story, and the ways from its tasks to the observer.
+//! A story's connection to S3, and how events of its tasks reach the observer.
 
 use std::future::pending;
 use std::panic::resume_unwind;
@@ -15,12 +15,12 @@ use crate::observer::{Event, Observer, Stopped};
 /// A story's connection to S3.
 pub(crate) struct Link {
     pub(crate) connection: Connection,
-    /// For tasks that run beside the story: an event that is sent here reaches the observer even if the story is dropped.
+    /// For background tasks: an event that is sent here reaches the observer even if the story is dropped.
     pub(crate) events: UnboundedSender<Event>,
 }
 
 impl Link {
-    /// That so many bytes of so many files are transferred from now on.
+    /// The event that the transfer of this many bytes in this many files begins.
     pub(crate) fn begin(&self, bytes: u64, files: usize) -> Event {
         Event::Begin {
             bytes,
@@ -30,7 +30,7 @@ impl Link {
     }
 }
 
-/// Connects and runs a story. What its tasks and the connection report meanwhile, the observer is told.
+/// Connects and runs a story, and passes the events of its tasks and of the connection to the observer.
 pub(crate) async fn connected<T>(
     settings: &Settings,
     observer: &impl Observer,
@@ -60,7 +60,7 @@ pub(crate) async fn connected<T>(
     Ok(result)
 }
 
-/// What is on its way to the observer.
+/// Events that have not reached the observer yet.
 struct Relay<'a, O: Observer> {
     retries: UnboundedReceiver<ami_s3::Event>,
     noted: UnboundedReceiver<Event>,
@@ -91,7 +91,7 @@ impl<O: Observer> Relay<'_, O> {
 
 impl<O: Observer> Drop for Relay<'_, O> {
     fn drop(&mut self) {
-        // Whoever drops a story must still know what it did. There is nothing more to stop.
+        // The observer must learn what a dropped story did. Its answer no longer matters.
         let _ = self.tell_rest();
     }
 }
@@ -104,7 +104,7 @@ impl From<ami_s3::Event> for Event {
     }
 }
 
-/// Runs what keeps a thread busy beside the story. Its flag is raised when the story is dropped.
+/// Runs blocking work on a thread of its own. The flag passed to it is set if the story is dropped.
 pub(crate) async fn in_background<T: Send + 'static>(
     work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
 ) -> Result<T, Error> {
@@ -114,7 +114,7 @@ pub(crate) async fn in_background<T: Send + 'static>(
         Ok(value) => Ok(value),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            // The runtime is about to end.
+            // The runtime is shutting down.
             Err(_) => Err(Error::Interrupted),
         },
     }

@@ -1,4 +1,4 @@
-//! The bundle on disk, which is checked before anything of it is sent.
+//! The bundle on disk, which is checked before anything is sent.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use crate::error::Error;
 use crate::link::in_background;
 use crate::older::OlderManifests;
 
-/// What became of a part.
+/// What was done with a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// It was sent.
     Now,
-    /// It was left out, or was there.
+    /// It was left out, or was in S3 already.
     Skipped,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Part {
     pub(crate) name: String,
     /// Its number in the manifest, from 0.
     pub(crate) index: usize,
-    /// What it must be.
+    /// Its size and digests.
     pub(crate) print: Fingerprint,
     path: PathBuf,
 }
@@ -40,16 +40,16 @@ pub(crate) struct Bundle {
     pub(crate) parts: Vec<Part>,
     /// The manifest's bytes.
     pub(crate) manifest: Vec<u8>,
-    /// What S3 must have of them.
+    /// The manifest's size and digests.
     pub(crate) manifest_print: Fingerprint,
     path: PathBuf,
 }
 
 impl Bundle {
-    /// Reads every part, which must be what the manifest says, in `folder` or else beside the manifest.
+    /// Reads every part, in `folder` or else beside the manifest, and compares it with the manifest.
     ///
-    /// Each part is read again when it is sent. That cannot be saved: a damaged part must be found before the first one is sent, and
-    /// whoever bundled may have been another process, on another machine.
+    /// Each part is read again when it is sent. This cannot be avoided: a damaged part must be found before the first one is sent, and the
+    /// bundle may have been made by another process or on another machine.
     pub(crate) async fn check(
         image: &Image,
         manifest: Vec<u8>,
@@ -118,7 +118,8 @@ async fn fingerprints(files: Vec<PartFile>) -> Result<Vec<Fingerprint>, Error> {
 }
 
 impl Part {
-    /// Sends it, unless it `resumes` and S3 has it; before it replaces a part of an older bundle, that one's manifest goes.
+    /// Sends the part, unless S3 has it and the upload `resumes`. The manifest of an older bundle is deleted before one of its parts is
+    /// replaced.
     pub(crate) async fn send(
         &self,
         bucket: &Bucket,
@@ -128,7 +129,7 @@ impl Part {
     ) -> Result<Sent, Error> {
         let operation = operation(&self.path);
         if resumes && bucket.holds(&operation, &self.name, &self.print).await? {
-            // Whoever sent it may have let others read it.
+            // It may have been uploaded with another ACL.
             bucket.set_acl(&operation, &self.name, acl).await?;
             return Ok(Sent::Skipped);
         }
@@ -143,7 +144,7 @@ impl Part {
     }
 }
 
-/// How an error about a file begins.
+/// The beginning of an error about a file.
 fn operation(path: &Path) -> String {
     format!("Failed to upload \"{}\"", path.display())
 }

@@ -15,12 +15,12 @@ use crate::migration::{Migration, Signer, signed_manifest};
 use crate::observer::{Event, Observer};
 use crate::older::OlderManifests;
 
-/// Where the older suite puts the manifest, in its folder; status lines name it.
+/// The older suite's name for the manifest in its work folder, which status lines show.
 const OLDER_MANIFEST: &str = "temp-migration.manifest.xml";
 
-/// Which bundle is copied, and where to.
+/// Settings of a bundle's migration.
 pub struct MigrateBundle<'a> {
-    /// How S3 is reached, and the credentials for EC2.
+    /// The settings of the connection to S3, and the credentials for EC2.
     pub s3: Settings,
     /// The bundle's bucket, and the folder in it.
     pub source: BucketPath,
@@ -39,7 +39,7 @@ pub struct MigrateBundle<'a> {
     pub migration: Migration<'a>,
     /// How many parts are copied at once.
     pub parallel: usize,
-    /// The folder in which the older suite migrates this bundle. Where it exists, nothing is done.
+    /// The older suite's work folder for this bundle. If it exists, the migration fails.
     pub older_folder: PathBuf,
 }
 
@@ -56,9 +56,9 @@ pub struct MigratedBundle {
     pub copied: Vec<String>,
 }
 
-/// Has S3 copy a bundle to another bucket, and puts a manifest for the target region there. The manifest comes last.
+/// Has S3 copy a bundle to another bucket, and then puts a manifest for the target region there.
 ///
-/// Before a bucket is created or anything is copied, the manifest's signature is verified and every part is asked for.
+/// Before a bucket is created or anything is copied, the manifest's signature is verified and every part is looked up.
 ///
 /// # Errors
 /// [`Error::DestinationBucket`], [`Error::WorkFolder`], [`Error::BadManifest`], [`Error::Ec2Certificate`],
@@ -94,7 +94,7 @@ async fn run(
     };
     let region = request.region.clone().unwrap_or_else(of_bucket);
 
-    // No bucket is created for a bundle that cannot be copied; but what is told has the older suite's order.
+    // No bucket is created for a bundle that cannot be copied, but events come in the older suite's order.
     let is_in_the_way = request.older_folder.exists();
     let bundle = match is_in_the_way {
         true => Err(Error::WorkFolder(request.older_folder.clone())),
@@ -152,29 +152,29 @@ async fn run(
     })
 }
 
-/// A part, as S3 has it.
+/// A part in S3.
 #[derive(Debug, Clone)]
 struct Part {
     /// Its file's name.
     name: String,
     /// The manifest's SHA-1.
     digest: Sha1Digest,
-    /// What S3 says of it.
+    /// What S3 says about it.
     held: Held,
 }
 
-/// A bundle in S3 whose parts are all there.
+/// A bundle that is complete in S3.
 struct Bundle {
     /// In the manifest's order.
     parts: Vec<Part>,
-    /// What the old manifest says of the image.
+    /// What the old manifest says about the image.
     image: Image,
     /// The new manifest.
     manifest: Vec<u8>,
 }
 
 impl Bundle {
-    /// Reads the manifest, writes the new one, and asks for every part.
+    /// Reads the manifest, writes the new one, and looks up every part.
     async fn read(
         request: &MigrateBundle<'_>,
         bucket: &Bucket,
@@ -269,7 +269,7 @@ async fn copy_parts(
     copied
 }
 
-/// How an error about a part begins.
+/// The beginning of an error about a part.
 fn operation(name: &str) -> String {
     format!("Failed to copy {name:?}")
 }

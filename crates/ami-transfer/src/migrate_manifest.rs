@@ -12,15 +12,15 @@ use crate::migration::{Migration, Signer, signed_manifest};
 use crate::observer::{Event, Observer, Stopped};
 use crate::replacement::Replacement;
 
-/// Which manifest is migrated, and where to.
+/// Settings of a manifest's migration.
 pub struct MigrateManifest<'a> {
     /// The manifest's file.
     pub manifest: PathBuf,
-    /// The target region; `None` only if no kernel or RAM disk is looked up.
+    /// The target region. May be `None` only if no kernel or RAM disk is mapped.
     pub region: Option<String>,
     /// Keys, kernel and RAM disk.
     pub migration: Migration<'a>,
-    /// Gives the credentials for EC2. It is called only if EC2 is asked.
+    /// Returns the credentials for EC2. Called only if they are needed.
     pub identity: &'a dyn Fn() -> Result<Identity, Stopped>,
 }
 
@@ -29,7 +29,7 @@ pub struct MigrateManifest<'a> {
 pub struct MigratedManifest {
     /// The manifest's file.
     pub manifest: PathBuf,
-    /// The file that has the old manifest.
+    /// The file with the old manifest.
     pub backup: PathBuf,
     /// The target region, if one was given.
     pub region: Option<String>,
@@ -39,7 +39,7 @@ pub struct MigratedManifest {
     pub ramdisk_id: Option<String>,
 }
 
-/// Replaces a manifest by one for another region, and keeps the old one beside it. If that fails, all is as it was.
+/// Replaces a manifest by one for another region, and keeps the old one beside it. If this fails, nothing has changed.
 ///
 /// # Errors
 /// [`Error::Manifest`], [`Error::BadManifest`], [`Error::BackupExists`], [`Error::Ec2Certificate`], [`Error::Ec2`],

@@ -8,23 +8,23 @@ use tracing::debug;
 use crate::error::{BoxError, Error};
 use crate::kernels::BootImages;
 
-/// Whose bundle is migrated, and what its image starts with in the other region.
+/// Keys, and the kernel and RAM disk for the other region.
 pub struct Migration<'a> {
-    /// The file of the certificate whose signature the manifest must have.
+    /// The file of the certificate that the manifest's signature must match.
     pub certificate: PathBuf,
     /// The file of that certificate's private key, which signs the new manifest.
     pub private_key: PathBuf,
     /// Finds EC2's certificate for the target region.
     pub find_ec2_certificate: FindCertificate<'a>,
-    /// The kernel and RAM disk to start the image with.
+    /// The kernel and RAM disk for the image.
     pub boot_images: BootImages,
-    /// Whether EC2 is asked for those that correspond to the old ones. If not, those that are not given are removed.
+    /// Whether EC2 is asked for the counterparts of the old ones. If not, those that are not given are removed.
     pub maps_boot_images: bool,
-    /// One more region of EC2 and its endpoint: `REGION@URL`.
+    /// An additional EC2 region and its endpoint: `REGION@URL`.
     pub additional_region: Option<String>,
 }
 
-/// Finds the file of EC2's certificate for a region, for which the bundle's key is encrypted anew. `None`: the key stays as it is.
+/// Finds the file of EC2's certificate for a region, with which the bundle's key is encrypted again. `None`: the key stays as it is.
 pub type FindCertificate<'a> = &'a dyn Fn(Option<&str>) -> Result<Option<PathBuf>, BoxError>;
 
 impl Migration<'_> {
@@ -33,7 +33,7 @@ impl Migration<'_> {
     }
 }
 
-/// Reads a manifest of any version, which the owner of `certificate` must have signed as it stands. `name` is what errors call it.
+/// Reads a manifest of any version, which must be signed by the owner of `certificate`. `name` is its name in errors.
 ///
 /// # Errors
 /// [`Error::BadManifest`].
@@ -54,7 +54,7 @@ pub(crate) fn signed_manifest(
 /// Signs the new manifest.
 pub(crate) struct Signer {
     key: PrivateKey,
-    /// EC2's, if the bundle's key is encrypted anew.
+    /// EC2's, if the bundle's key is to be encrypted again.
     ec2: Option<Certificate>,
 }
 
@@ -73,7 +73,7 @@ impl Signer {
         let found = (migration.find_ec2_certificate)(region).map_err(Error::Ec2Certificate)?;
         let ec2 = match found {
             Some(path) => {
-                debug!(path = %path.display(), "the bundle's key is encrypted anew");
+                debug!(path = %path.display(), "encrypting the bundle's key again");
                 Some(Certificate::load(&path)?)
             }
             None => None,
@@ -81,7 +81,7 @@ impl Signer {
         Ok(Self { key, ec2 })
     }
 
-    /// The manifest's text, of version 2007-10-10, with this kernel and RAM disk.
+    /// The text of the manifest in version 2007-10-10, with this kernel and RAM disk.
     ///
     /// # Errors
     /// The private key is not the bundle's; an ID has control characters.

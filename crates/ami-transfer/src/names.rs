@@ -1,7 +1,7 @@
-//! Which names a download may give to files.
+//! Which file names a download may use.
 //!
-//! The user chooses the manifest's name, whoever made the manifest chose those of the parts. A name from a manifest may replace a file
-//! that is called as parts are; any other file stays what it is.
+//! The user chooses the manifest's name, but the parts' names come from the manifest, which may be hostile. A part may replace an
+//! existing file only if that is named like a part.
 
 use std::path::{Path, PathBuf};
 
@@ -31,20 +31,20 @@ pub enum NameError {
     IsKey(PathBuf),
     /// Another file has the name.
     #[error(
-        "{path} is there already, and is not called as a part is (NAME.part.NUMBER), so that it is not replaced",
+        "{path} already exists, and is not replaced because it is not named like a part (NAME.part.NUMBER)",
         path = .0.display()
     )]
     Exists(PathBuf),
 }
 
-/// Where the manifest goes: neither to a hidden file nor to the private key.
+/// The manifest's path, which must be neither a hidden file nor the private key.
 pub(crate) fn manifest_target(folder: &Path, file: &str, key: &Path) -> Result<PathBuf, NameError> {
     let path = folder.join(file);
     spare_key(&path, key)?;
     Ok(path)
 }
 
-/// Refuses parts whose names are not for a manifest to choose.
+/// Refuses parts with names that a manifest must not use.
 pub(crate) fn check_parts(
     parts: &[Part],
     folder: &Path,

@@ -1,4 +1,4 @@
-//! The caller's side of a story: who is told what happens, who answers questions, and who makes private folders.
+//! The caller's side of a story: it receives events, answers questions, and makes private folders.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use crate::error::Error;
 
 /// The caller of a story.
 ///
-/// All methods are called on the task that runs the story, never by two at once.
+/// All methods are called on the task that runs the story, never concurrently.
 pub trait Observer {
-    /// Takes note of what happens.
+    /// Receives an event.
     ///
     /// # Errors
     /// [`Stopped`] ends the story.
@@ -25,8 +25,8 @@ pub trait Observer {
     /// [`Stopped`]: there is no answer, and the story ends.
     fn agrees(&self, question: Question<'_>) -> Result<bool, Stopped>;
 
-    /// Makes a private folder for files that are on their way. A caller that may be killed can first see to it that somebody clears the
-    /// folder away then.
+    /// Makes a private folder for files that are not complete yet. A caller that may be killed can first arrange for the folder to be
+    /// removed in that case.
     ///
     /// # Errors
     /// The destination cannot be written.
@@ -34,13 +34,13 @@ pub trait Observer {
         prepared.make(self.waiting())
     }
 
-    /// How the story waits for other runs that publish files in the same folder.
+    /// How the story waits for other processes that publish files in the same folder.
     fn waiting(&self) -> Waiting<'_> {
         Waiting::silent()
     }
 }
 
-/// The observer ends the story. The reason is its own.
+/// The observer ends the story, for a reason of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("stopped")]
 pub struct Stopped;
@@ -49,37 +49,37 @@ pub struct Stopped;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Question<'a> {
-    /// Whether to continue in spite of the warning that was told last.
+    /// Whether to continue despite the last warning.
     Continue,
-    /// Whether to delete the files that were told last.
+    /// Whether to delete the files in the last event.
     Delete,
-    /// Whether to delete also these, which the manifest names and whose names are not those of parts.
+    /// Whether to delete these files too, which the manifest names, but which are not named like parts.
     DeleteOthers(&'a [String]),
 }
 
-/// What happens in a story.
+/// Something that happens in a story.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A try failed, and another one begins.
+    /// A try failed, and the next one begins.
     Retrying {
         /// What failed, and why.
         reason: String,
-        /// How long the wait between them was.
+        /// The wait between the two.
         wait: Duration,
     },
-    /// Files begin to be transferred.
+    /// A transfer begins.
     Begin {
-        /// How many bytes all of them have.
+        /// The size of all files in bytes.
         bytes: u64,
-        /// How many files they are.
+        /// The number of files.
         files: usize,
-        /// The number of bytes that have been transferred, which is kept up to date. It counts from the beginning of the story.
+        /// The number of bytes transferred since the story began; kept up to date.
         moved: Arc<AtomicU64>,
     },
-    /// So many files are done.
+    /// This many more files are done.
     FilesDone(usize),
-    /// All files are transferred, or transferring them failed.
+    /// The transfer ended or failed.
     End,
 
     /// S3 may not accept the name of the bucket.
@@ -96,9 +96,9 @@ pub enum Event {
         /// The kernel's ID.
         kernel: String,
     },
-    /// The bucket does not exist, and is created.
+    /// The bucket does not exist and is being created.
     CreatingBucket,
-    /// Parts are sent from now on.
+    /// The first part is about to be sent.
     SendingParts {
         /// The bucket's name.
         bucket: String,
@@ -108,16 +108,16 @@ pub enum Event {
         /// Its file's name.
         part: String,
     },
-    /// A part is not transferred, because it was left out or is there.
+    /// A part is not transferred, because it was left out or is there already.
     Skipped {
         /// Its file's name.
         part: String,
     },
-    /// The manifest is not sent, as was asked for.
+    /// The manifest is not sent, as requested.
     ManifestLeftOut,
-    /// The manifest is sent.
+    /// The manifest is being sent.
     SendingManifest,
-    /// The bundle and its manifest are in S3, whatever fails from now on.
+    /// The bundle and its manifest are in S3, even if something fails later.
     Complete {
         /// The manifest's bucket and key.
         location: String,
@@ -141,7 +141,7 @@ pub enum Event {
         location: String,
     },
 
-    /// The manifest is downloaded.
+    /// The manifest is being downloaded.
     GettingManifest {
         /// The bucket's name.
         bucket: String,
@@ -150,9 +150,9 @@ pub enum Event {
         /// Where it will be.
         path: PathBuf,
     },
-    /// The manifest is encrypted, and is decrypted.
+    /// The manifest is encrypted and is being decrypted.
     DecryptingManifest,
-    /// A part is downloaded. It is told when all parts before it are done.
+    /// A part is being downloaded. Reported when all parts before it are done.
     Getting {
         /// Its key.
         key: String,
@@ -166,7 +166,7 @@ pub enum Event {
         /// The bucket's name.
         bucket: String,
     },
-    /// A part has another digest than the manifest says, and is kept, as was asked for.
+    /// A part has a wrong digest and is kept, as requested.
     KeptDamaged {
         /// Its file's name.
         part: String,
@@ -177,39 +177,39 @@ pub enum Event {
         folder: PathBuf,
     },
 
-    /// The manifest lacks something that deleting does not need.
+    /// The manifest lacks something that is not needed to delete the bundle.
     Incomplete {
         /// The manifest.
         manifest: PathBuf,
         /// What it lacks.
         lack: ami_manifest::Error,
     },
-    /// No file is there to delete.
+    /// There are no files to delete.
     NothingToDelete,
     /// These files are to be deleted.
     ToDelete {
         /// Their names.
         files: Vec<String>,
     },
-    /// A file is deleted.
+    /// A file was deleted.
     Deleted {
         /// Its name.
         file: String,
     },
-    /// A file that the manifest names stays, because its name is not that of a part.
+    /// A file that the manifest names is kept, because it is not named like a part.
     NotDeleted {
         /// Its name.
         file: String,
     },
-    /// The bucket is deleted, if it is empty.
+    /// The bucket is about to be deleted, if it is empty.
     DeletingBucket {
         /// Its name.
         bucket: String,
     },
 
-    /// No target region was given, so the bucket's is taken.
+    /// No target region was given, so the bucket's is used.
     GuessedRegion {
-        /// The region; `None`: the bucket is there and has no location constraint, so it is in us-east-1.
+        /// The region; `None`: the bucket has no location constraint, so it is in us-east-1.
         region: Option<String>,
     },
     /// S3 begins to copy a part.
@@ -217,21 +217,21 @@ pub enum Event {
         /// Its file's name.
         part: String,
     },
-    /// The old manifest is kept as a backup.
+    /// The old manifest is being backed up.
     BackingUp,
-    /// The new manifest does not name these, which the old one does.
+    /// The old manifest names these, and the new one does not.
     BootImagesRemoved {
         /// IDs of a kernel, of a RAM disk, or both.
         ids: Vec<String>,
     },
-    /// The target region does not have these, which the caller gave.
+    /// The caller gave these, and the target region does not have them.
     UnknownBootImages {
         /// Their IDs.
         ids: Vec<String>,
     },
 }
 
-/// Makes a private folder, and tells of folders in the same destination that could not be cleared away. `wrap` makes the story's error.
+/// Makes a private folder, and reports folders in the same destination that could not be removed. `wrap` converts the error.
 pub(crate) fn make_private(
     prepared: Prepared,
     observer: &impl Observer,
@@ -244,7 +244,7 @@ pub(crate) fn make_private(
     Ok(staging)
 }
 
-/// Asks whether to continue in spite of the warning that was just told.
+/// Asks whether to continue despite the last warning.
 pub(crate) fn ask_to_continue(observer: &impl Observer) -> Result<(), Error> {
     if observer.agrees(Question::Continue)? {
         Ok(())

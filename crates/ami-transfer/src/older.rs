@@ -1,7 +1,7 @@
-//! The manifests of older bundles, which become wrong when their parts are replaced.
+//! Manifests of older bundles, which become wrong when their parts are replaced.
 //!
 //! A manifest in S3 means that its whole bundle is there. So a manifest that names a part is deleted just before that part is replaced,
-//! and not earlier: a run that ends before then has changed nothing.
+//! and not earlier, so that a run that ends before has changed nothing.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use tracing::debug;
 use crate::link::Link;
 use crate::observer::Event;
 
-/// The manifests that are in the bucket before a bundle is put there.
+/// The manifests that were in the bucket before this upload.
 #[derive(Debug)]
 pub(crate) struct OlderManifests {
     bucket: Bucket,
@@ -25,14 +25,14 @@ pub(crate) struct OlderManifests {
 #[derive(Debug)]
 struct Older {
     file: String,
-    /// Its parts by name; `None`: it cannot be read, and may have any.
+    /// Its parts by name; `None`: it cannot be read, so it may name any.
     parts: Option<HashMap<String, Sha1Digest>>,
-    /// Whether it could be deleted, once that was tried.
+    /// Whether it could be deleted; empty until that is tried.
     is_gone: OnceCell<bool>,
 }
 
 impl OlderManifests {
-    /// Those of a bucket that has just been made.
+    /// None, for a new bucket.
     pub(crate) fn none(bucket: &Bucket, link: &Link) -> Self {
         Self {
             bucket: bucket.clone(),
@@ -41,9 +41,9 @@ impl OlderManifests {
         }
     }
 
-    /// Looks for a manifest under the name that the new one gets, and under the usual name of the bundle; nowhere else.
+    /// Looks for a manifest only under the name of the new one, and under the usual name for the bundle.
     ///
-    /// One that cannot be read, with these credentials or at all, counts as one that may name any part.
+    /// One that cannot be read, with these credentials or at all, is assumed to name every part.
     ///
     /// # Errors
     /// S3 cannot be asked.
@@ -71,9 +71,9 @@ impl OlderManifests {
         })
     }
 
-    /// Deletes the manifests that name this part with another digest. Call it before the part is replaced, and wait for it.
+    /// Deletes the manifests that name this part with another digest. Must complete before the part is replaced.
     ///
-    /// A manifest that these credentials cannot delete stays, and [`Event::OlderStays`] tells of it.
+    /// A manifest that these credentials cannot delete stays, and [`Event::OlderStays`] reports it.
     ///
     /// # Errors
     /// S3 cannot be asked.
@@ -101,7 +101,7 @@ impl OlderManifests {
 
     async fn delete(&self, file: &str) -> Result<bool, Error> {
         let location = self.bucket.path().location(file);
-        // Before the request: whoever interrupts the story meanwhile must know.
+        // Sent before the request, so that it is reported even if the story is interrupted meanwhile.
         self.tell(Event::OlderGoes {
             location: location.clone(),
         });
@@ -116,7 +116,7 @@ impl OlderManifests {
     }
 
     fn tell(&self, event: Event) {
-        // Only a story that has ended does not listen.
+        // Fails only if the story has ended.
         let _ = self.events.send(event);
     }
 }

@@ -1,4 +1,4 @@
-//! A manifest in place of another, which stays as a backup.
+//! Replacing a manifest, and keeping the old one as a backup.
 
 use std::borrow::Cow;
 use std::fs::{self, Permissions};
@@ -19,16 +19,16 @@ const BACKUP: &str = "backup";
 
 /// A manifest that can be replaced.
 pub(crate) struct Replacement {
-    /// The file itself, where the path that was given is a link.
+    /// The manifest's file, with links resolved.
     file: PathBuf,
     backup: PathBuf,
     old: Vec<u8>,
-    /// The backup is there: an earlier run was killed just before it replaced the manifest.
+    /// Whether the backup exists already: an earlier run was killed just before it replaced the manifest.
     is_backed_up: bool,
 }
 
 impl Replacement {
-    /// Chooses the backup's name, which no other file may have, unless it is a backup of the same manifest.
+    /// Chooses the backup's name. No file may have it, except a backup of the same manifest.
     pub(crate) fn prepare(path: &Path, old: Vec<u8>) -> Result<Self, Error> {
         let mut backup = path.as_os_str().to_owned();
         backup.push(".bak");
@@ -45,20 +45,19 @@ impl Replacement {
         })
     }
 
-    /// Where the old one is kept.
+    /// The backup's path.
     pub(crate) fn backup(&self) -> &Path {
         &self.backup
     }
 
-    /// Checks the permission to write to the file. Renaming another file to its name does not need it, but a read-only file is not meant
-    /// to change.
+    /// Checks the permission to write to the file. Replacing it by a rename would not need it, but a read-only file is not meant to change.
     pub(crate) fn check_writable(&self) -> Result<(), Error> {
         ami_files::open_regular_at(CWD, &self.file, OFlags::WRONLY)
             .map(drop)
             .map_err(writing(&self.file))
     }
 
-    /// Keeps the old manifest and puts the new one in its place, both with the old one's owner and mode; or leaves all as it was.
+    /// Backs up the old manifest and replaces it by the new one, both with the old one's owner and mode. On error, nothing has changed.
     pub(crate) fn replace(&self, new: &[u8], observer: &impl Observer) -> Result<(), Error> {
         let staging = private_folder(folder_of(&self.file), observer)?;
         self.write_alike(&staging, NEW, new)?;
@@ -101,7 +100,7 @@ fn private_folder(folder: &Path, observer: &impl Observer) -> Result<Staging, Er
     make_private(Prepared::new(folder)?, observer, Error::Files)
 }
 
-/// Whether it is a file with these bytes; no more than these are read.
+/// Whether it is a file with exactly these bytes. Reads no more than needed.
 fn holds(path: &Path, bytes: &[u8]) -> bool {
     let mut found = Vec::new();
     let read = ami_files::open_regular(path)

@@ -1,4 +1,4 @@
-//! Uploading a bundle: its parts, and then its manifest.
+//! Uploading a bundle: first its parts, then its manifest.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::local::{Bundle, Sent};
 use crate::observer::{Event, Observer, ask_to_continue};
 use crate::older::OlderManifests;
 
-/// What is uploaded, and where to.
+/// Settings of an upload.
 #[derive(Debug, Clone)]
 pub struct Upload {
-    /// How S3 is reached.
+    /// The settings of the connection to S3.
     pub s3: Settings,
     /// The bucket, and the folder in it.
     pub bucket: BucketPath,
@@ -33,12 +33,11 @@ pub struct Upload {
     pub parts_left_out: usize,
     /// Whether the manifest is left out.
     pub leaves_out_manifest: bool,
-    /// Whether parts that S3 has are skipped.
+    /// Whether parts that are in S3 already are skipped.
     pub resumes: bool,
     /// How many files are sent at once.
     pub parallel: usize,
-    /// Whether the instance metadata service is asked for this instance's region, to warn of a kernel that the bucket's region does not
-    /// have.
+    /// Whether to ask the instance metadata service for this instance's region, to warn of a kernel that the bucket's region does not have.
     pub warns_of_region: bool,
 }
 
@@ -53,17 +52,17 @@ pub struct Uploaded {
     pub bucket_created: bool,
     /// The names of the parts that were sent.
     pub uploaded: Vec<String>,
-    /// The names of the parts that were left out, or were there.
+    /// The names of the parts that were left out, or were in S3 already.
     pub skipped: Vec<String>,
 }
 
 /// Uploads a bundle.
 ///
-/// Every part is compared with the manifest's digest before anything is sent. The manifest is sent last: a manifest in S3 means that
-/// the whole bundle is there. An older bundle's manifest is deleted before the first of its parts is replaced.
+/// Every part is compared with the manifest's digest before anything is sent. The manifest is sent last, because a manifest in S3 means
+/// that the whole bundle is there. An older bundle's manifest is deleted before the first of its parts is replaced.
 ///
 /// # Errors
-/// [`Error::Files`], [`Error::Size`], [`Error::Manifest`]: nothing was sent. [`Error::S3`]. [`Error::Declined`].
+/// [`Error::Files`], [`Error::Size`], [`Error::Manifest`], before anything is sent; [`Error::S3`]; [`Error::Declined`].
 pub async fn upload(request: &Upload, observer: &impl Observer) -> Result<Uploaded, Error> {
     if !request.bucket.is_dns_safe() {
         observer.tell(Event::UnsafeBucketName {
@@ -119,7 +118,7 @@ async fn run(request: &Upload, link: &Link, observer: &impl Observer) -> Result<
     })
 }
 
-/// A kernel belongs to one region: an image that names one can be started there only.
+/// A kernel belongs to one region, so an image that names one can be started only there.
 async fn warn_of_other_region(
     kernel: &str,
     region: &str,
@@ -136,13 +135,13 @@ async fn warn_of_other_region(
         }
         Ok(_) => Ok(()),
         Err(error) => {
-            debug!("{error}: where this instance is stays unknown");
+            debug!("{error}: this instance's region is unknown");
             Ok(())
         }
     }
 }
 
-/// Sends the parts, and gives the names of those that were sent and of those that were not.
+/// Sends the parts, and returns the names of those that were sent and of those that were not.
 async fn send_parts(
     request: &Upload,
     bundle: &Bundle,
@@ -189,7 +188,7 @@ async fn send_parts(
     sent.map(|()| (uploaded, skipped))
 }
 
-/// Sends the manifest, unless it is left out, and gives its location.
+/// Sends the manifest, unless it is left out, and returns its location.
 async fn send_manifest(
     request: &Upload,
     bundle: &Bundle,

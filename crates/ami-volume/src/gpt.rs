@@ -222,7 +222,7 @@ mod tests {
         read_first(&mut Cursor::new(disk))
     }
 
-    /// Gives the header in that sector the checksum that belongs to it, as whoever wants to do harm would.
+    /// Gives the header in that sector a correct checksum, as an attacker would.
     fn seal(disk: &mut [u8], sector: usize) {
         let header = &mut disk[sector * 512..][..HEADER];
         header[16..20].fill(0);

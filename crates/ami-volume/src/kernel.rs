@@ -281,7 +281,7 @@ mod tests {
         let backing = format!("/sys/block/loop{number}/loop/backing_file");
         let is_there =
             || fs::read_to_string(&backing).is_ok_and(|shown| Path::new(shown.trim()) == path);
-        // Whoever looks at all devices may have it open for a moment.
+        // Programs that scan all devices may have it open for a moment.
         for _ in 0..600 {
             if !is_there() {
                 return;

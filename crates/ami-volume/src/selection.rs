@@ -1,4 +1,4 @@
-//! What of a volume goes into the image.
+//! Which contents of a volume go into the image.
 
 use std::collections::HashSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! An S3 server that checks signatures: `s3s-fs` over a folder. It is a crate of its own so that the demonstration compiles nothing else
-//! of the tests.
+//! An S3 server that checks signatures: `s3s-fs` over a folder. A crate of its own, so that the demonstration compiles nothing else of the
+//! tests.
 
 mod store;
 
@@ -47,7 +47,7 @@ pub fn serve(root: &Path, port: u16) -> SocketAddr {
                 let service = service.clone();
                 drop(tokio::spawn(async move {
                     let server = Builder::new(TokioExecutor::new());
-                    // A client that goes away is no problem of the server's.
+                    // Fails if the client closes the connection.
                     let _ = server.serve_connection(TokioIo::new(socket), service).await;
                 }));
             }

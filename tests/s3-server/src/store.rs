@@ -1,4 +1,4 @@
-//! The store of the tests' S3 server: a folder, as `s3s-fs` has it, whose listings also say each object's ETag.
+//! The store of the tests' S3 server: a folder, as in `s3s-fs`, with listings that include each object's ETag.
 
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
@@ -18,7 +18,7 @@ use s3s_fs::FileSystem;
 #[derive(Debug)]
 pub(crate) struct Store(pub(crate) FileSystem);
 
-/// What is passed on as it is: the method, what comes and what is answered.
+/// Methods that are passed on unchanged: name, input and output.
 macro_rules! pass_on {
     ($(($name:ident, $input:ty, $output:ty)),* $(,)?) => {
         #[async_trait::async_trait]
@@ -87,7 +87,7 @@ impl Store {
     }
 }
 
-/// A request of nobody's.
+/// An anonymous request.
 fn request<T>(input: T) -> S3Request<T> {
     S3Request {
         input,

@@ -1,9 +1,9 @@
-//! `ami-faults`: makes the system calls of every command fail, and kills it at them; nothing may be lost, left, or said wrongly.
-//! Then runs of one name in one folder are killed while they publish, and volumes are bundled while others change them.
-//! `make faults` does all of it and writes what it found to docs/benchmarks.md. Needs root and strace.
+//! `ami-faults`: makes the system calls of every command fail, and kills the command at them. Nothing may be lost, left behind, or
+//! reported wrongly. Then runs of one name in one folder are killed while they publish, and volumes are bundled while other programs
+//! change them. `make faults` does all of this and writes the results to docs/benchmarks.md. Needs root and strace.
 //!
-//! `ami-faults COUNT` hits so many times, `ami-faults COUNT COMMAND` that command alone; `ami-faults repeat SCENE CALL BLOW NUMBER`
-//! once, as a wrong outcome was shown.
+//! `ami-faults COUNT` makes this many injections, `ami-faults COUNT COMMAND` only into that command. `ami-faults repeat SCENE CALL BLOW
+//! NUMBER` repeats one, as shown for a wrong outcome.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use end_to_end::page::{machine, write_section};
 use end_to_end::random::{Random, seed};
 use end_to_end::rivals::{self, Rivals};
 
-/// How many injections there are where nothing else is said: more than 2,000 count, though not every call comes again.
+/// The default number of injections. More than 2,000 of them take effect; not every run makes the same calls.
 const TOTAL: usize = 2400;
 
 /// Rounds of rivals, and runs on a busy volume.
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Gives how many runs were killed; panics where a bundle is lost.
+/// Returns how many runs were killed. Panics if a bundle is lost.
 fn rounds_of_rivals(seed: u64) -> usize {
     let rivals = Rivals::prepare();
     let mut random = Random::new(seed);
@@ -63,7 +63,7 @@ fn rounds_of_rivals(seed: u64) -> usize {
         .sum()
 }
 
-/// Panics where an image is not as it must be.
+/// Panics if an image is wrong.
 fn runs_on_busy_volumes(seed: u64) {
     for number in 0..BUSY_RUNS {
         // Each kind of file system in turn.

@@ -1,5 +1,5 @@
-//! `ami-soak`: rounds of bundle, upload, download, unbundle and compare, with faults between the commands and S3 and kills at any time.
-//! Nothing may be lost, and nothing left behind. `make soak` runs fifty and writes what it did to docs/benchmarks.md. Needs root.
+//! `ami-soak`: rounds of bundle, upload, download, unbundle and compare, with faults between the commands and S3, and kills at any time.
+//! Nothing may be lost or left behind. `make soak` runs fifty rounds and writes the results to docs/benchmarks.md. Needs root.
 
 use std::fs;
 use std::path::Path;
@@ -18,13 +18,13 @@ use end_to_end::volumes::{differences, fill};
 use end_to_end::{bundling_volume, command, folder, key, names, outcome, shell};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How many rounds there are where nothing else is said.
+/// The default number of rounds.
 const ROUNDS: u32 = 50;
 
-/// How often a step is killed at most before it may end.
+/// The most times that a step is killed before it may finish.
 const MOST_KILLS: u64 = 3;
 
-/// What happened.
+/// Counts of what happened.
 #[derive(Default)]
 struct Tally {
     killed: [u64; 4],
@@ -53,13 +53,13 @@ const STEPS: [&str; 4] = [
 struct Soak {
     random: Random,
     tally: Tally,
-    /// How long each step took when it was let.
+    /// How long each step takes when it is not killed.
     usual: [Duration; 4],
     proxy: Proxy,
 }
 
 impl Soak {
-    /// Runs a step until it ends well: killed now and then, and failed by faults.
+    /// Runs a step until it succeeds, while it is killed now and then, or fails because of faults.
     fn run(&mut self, step: Step, make: impl Fn() -> Command, after_kill: impl Fn()) {
         let index = step as usize;
         for _ in 0..self.random.below(MOST_KILLS + 1) {
@@ -74,7 +74,7 @@ impl Soak {
             sleep(Duration::from_micros(self.random.below(usual.max(1))));
             let is_kill = self.random.below(2) == 0;
             let signal = if is_kill { Signal::KILL } else { Signal::INT };
-            // It may have ended.
+            // It may have ended already.
             let _ = kill_process(Pid::from_child(&child), signal);
             let status = child.wait().unwrap();
             if !status.success() {
@@ -94,11 +94,11 @@ impl Soak {
             let result = outcome(&mut make());
             self.count_faults();
             if result.code == 0 {
-                // The shortest, so that kills come while it works and not while it waits after a fault.
+                // The shortest time, so that kills come while it works, not while it waits after a fault.
                 self.usual[index] = self.usual[index].min(begin.elapsed());
                 return;
             }
-            // More faults than tries: the next run goes on.
+            // There were more faults than tries; the next run resumes.
             assert_eq!(result.code, 3, "{}: {result:?}", STEPS[index]);
             self.tally.failed += 1;
         }
@@ -134,7 +134,7 @@ impl Soak {
         Rule::new(method, "part", times, action)
     }
 
-    /// One round; nothing of it is there afterwards.
+    /// One round, which leaves nothing behind.
     fn round(&mut self, number: u32, server: &Server) {
         let volume = Mount::new("128M", "mke2fs -q -F -t ext4");
         fill(&volume.path());
@@ -166,7 +166,7 @@ impl Soak {
             || command("ec2-bundle-vol", &bundling),
             || {
                 assert_no_trace(&bundled);
-                // What a kill between the image and the bundle leaves is whole; the next run wants its place.
+                // A kill between publishing the image and the bundle leaves a whole image, which would be in the next run's way.
                 for name in names(&bundled) {
                     fs::remove_file(bundled.join(name)).unwrap();
                 }
@@ -195,7 +195,7 @@ impl Soak {
         self.run(
             Step::Download,
             || with_keys("ec2-download-bundle", &download),
-            // The manifest is there only when all is; what has come is kept out of sight.
+            // The manifest is there only if all parts are; until then, they are in a private folder.
             || {
                 let begun = names(&fetched);
                 let is_whole = begun.iter().any(|name| name.ends_with(".manifest.xml"));
@@ -275,10 +275,10 @@ fn report(tally: &Tally, rounds: u32, seed: u64, time: Duration) -> String {
     let mut text = format!(
         "Written by `make soak` on {}: {rounds} rounds of `ec2-bundle-vol`, `ec2-upload-bundle --retry`, \
          `ec2-download-bundle --retry` and `ec2-unbundle` in {} s, {} MiB of images. Each step was killed up to {MOST_KILLS} times at a \
-         random moment, by SIGKILL or SIGINT, and then run to its end; S3 was behind a proxy that made {} faults (errors, resets, \
-         altered bytes), after {} of which a command gave up and was run again. Each time the image that came back was the one that was \
-         bundled, byte for byte, its files were the volume's (`rsync -naHAXi --checksum`), and no mount, loop device, temporary file or \
-         object was left. `AMI_SOAK_SEED={seed}` repeats it.\n\n| step | killed | interrupted |\n|---|---|---|\n",
+         random moment, by SIGKILL or SIGINT, and then run to its end. S3 was behind a proxy that caused {} faults (errors, resets, \
+         altered bytes); after {} of them, a command gave up and was run again. In every round, the unbundled image was identical to the \
+         bundled one, its files were the volume's (`rsync -naHAXi --checksum`), and no mount, loop device, temporary file or object was \
+         left. `AMI_SOAK_SEED={seed}` repeats it.\n\n| step | killed | interrupted |\n|---|---|---|\n",
         machine(),
         time.as_secs(),
         tally.bytes >> 20,

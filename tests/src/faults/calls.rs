@@ -1,24 +1,24 @@
 //! Which system calls can fail, and with what.
 //!
-//! Left out are calls that cannot fail in a process that uses them rightly (`rt_sigaction`, `lseek` to a place, `getpid`), and those
-//! where an injected failure is not what a kernel does: an injected `close` or `munmap` is not carried out at all, while the
-//! kernel's, though it fails, is; `brk` fails by giving the old break and not an error; a `futex` that does not wake anybody hangs
-//! any program.
+//! Left out are calls that cannot fail when used correctly (`rt_sigaction`, `lseek` to an offset, `getpid`), and those for which an
+//! injected failure is not what the kernel does: with an injected failure, `close` or `munmap` is not carried out at all, while the
+//! kernel carries it out even if it fails; `brk` fails by returning the old break, not an error; a `futex` that does not wake anybody
+//! hangs any program.
 
-/// What a call must be done to, for its errors to be possible.
+/// What a call must operate on for an error to be possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum On {
     /// Anything.
     Any,
-    /// A descriptor of something that has a path.
+    /// A descriptor of something with a path.
     File,
     /// A TCP connection.
     Tcp,
-    /// What has this in its arguments, as strace prints them.
+    /// Anything with this text in its arguments, as strace prints them.
     With(&'static str),
 }
 
-/// A call and errors that it can have.
+/// A call and its possible errors.
 struct Row(&'static str, On, &'static [&'static str]);
 
 use On::{Any, File, Tcp, With};
@@ -32,7 +32,7 @@ const SENDING: &[&str] = &["ECONNRESET", "EPIPE", "ENOBUFS", "ETIMEDOUT"];
 const RECEIVING: &[&str] = &["ECONNRESET", "ETIMEDOUT", "ENOMEM"];
 const DESCRIPTORS: &[&str] = &["EMFILE", "ENFILE", "ENOMEM"];
 
-/// Errors from the man pages' section 2.
+/// Errors from section 2 of the man pages.
 const ROWS: &[Row] = &[
     Row(
         "openat",
@@ -87,7 +87,7 @@ const ROWS: &[Row] = &[
     Row("fchown", Any, &["EIO", "EPERM", "EDQUOT"]),
     Row("fchownat", Any, &["EIO", "EPERM", "EDQUOT"]),
     Row("utimensat", Any, &["EIO", "EACCES"]),
-    // Without ENOSPC: what the image's file system has no place for is a warning that names the file, and success.
+    // Without ENOSPC: an attribute that does not fit into the image's file system only causes a warning that names the file.
     Row("fsetxattr", Any, &["EIO"]),
     Row("lsetxattr", Any, &["EIO"]),
     Row("fgetxattr", Any, &["EIO", "ENOMEM"]),
@@ -158,27 +158,27 @@ pub fn names() -> Vec<&'static str> {
     names
 }
 
-/// What this call can fail with; `arguments` as strace prints them.
+/// The errors with which this call can fail; `arguments` as strace prints them.
 pub fn errors(call: &str, arguments: &str) -> impl Iterator<Item = &'static str> {
     let rows = ROWS.iter().filter(move |row| row.0 == call);
     rows.filter(move |row| row.1.is(arguments))
         .flat_map(|row| row.2.iter().copied())
 }
 
-/// What a call can fail with, whatever it is done to.
+/// The errors with which a call can fail, whatever it operates on.
 pub fn all_errors(call: &str) -> impl Iterator<Item = &'static str> {
     let rows = ROWS.iter().filter(move |row| row.0 == call);
     rows.flat_map(|row| row.2.iter().copied())
 }
 
-/// Errors that stay: what is full, or used up, is so for the next call too.
+/// Whether an error persists: what is full or used up stays so for the next call.
 pub fn lasts(call: &str, error: &str) -> bool {
     let is_write = matches!(call, "write" | "pwrite64" | "fallocate" | "writev");
     let is_thread = matches!(call, "clone3" | "clone");
     (is_write && matches!(error, "ENOSPC" | "EDQUOT")) || (is_thread && error == "EAGAIN")
 }
 
-/// Whether a call changes what others see, so that the moment before it is one to be killed at.
+/// Whether a call has a visible effect, so that it is worth killing the command just before it.
 pub fn changes(call: &str) -> bool {
     const OTHERS: [&str; 12] = [
         "write", "writev", "pwrite64", "fsync", "flock", "sendto", "recvfrom", "openat", "connect",

@@ -1,4 +1,4 @@
-//! What may come of a run that was hit.
+//! The permitted outcomes of a run with an injection.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::scene::{Kept, Promise, Scene, is_to_resume, manifest_means_whole};
 use crate::outcome;
 use crate::traces::left_behind;
 
-/// How long the kernel may take to clear a killed run's mounts and loop devices away.
+/// How long the kernel may take to remove a killed run's mounts and loop devices.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How a standard library's or an allocator's abort begins, which counts as a kill: what it says where memory ends.
+/// How the message of an abort begins when memory runs out, in the standard library or the allocator. An abort counts as a kill.
 const ABORTS: [&str; 4] = [
     "memory allocation of ",
     "failed to allocate an alternative stack",
@@ -22,14 +22,14 @@ const ABORTS: [&str; 4] = [
 const SIGABRT: i32 = -6;
 const SIGTERM: i32 = -15;
 
-/// What a run that was hit came to, where that is as it should be.
+/// A permitted outcome of a run with an injection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The call did not come, or what it was done to cannot have the error: it does not count.
+    /// The call was not made, or operated on something that cannot have the error. Does not count.
     Missed,
     /// The whole result, and exit code 0.
     Success,
-    /// An error in one line, and everything as before.
+    /// An error in one line, and nothing has changed.
     Failure,
     /// An error that says that the result is complete, and it is.
     Complete,
@@ -62,7 +62,7 @@ pub fn judge(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<End, Str
     if !is_abort && panicked(ran, code) {
         return Err("a panic".to_owned());
     }
-    // A SIGTERM that comes before there is a handler is as good as a SIGKILL.
+    // A SIGTERM before the handler is installed has the same effect as a SIGKILL.
     let is_killed = code == SIGTERM || ran.logged("+++ killed by SIGKILL");
     if is_abort || is_killed {
         after_kill(scene, injection, ran)?;
@@ -83,11 +83,11 @@ pub fn judge(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<End, Str
 }
 
 fn panicked(ran: &Ran, code: i32) -> bool {
-    // The sweeper's standard error is not seen, its exit code is.
+    // The sweeper's standard error is not captured, but its exit code is.
     code == 101 || ran.stderr.contains("panicked at") || ran.logged("+++ exited with 101 ")
 }
 
-/// What is left on the machine and in the target, without what may stay.
+/// Fails if anything is left on the machine or in the target that must not stay.
 fn left(scene: &Scene) -> Result<(), String> {
     let may_stay = |name: &str| scene.promise == Promise::Resumes && is_to_resume(name);
     let left = left_behind(&scene.target, PATIENCE, may_stay);
@@ -97,7 +97,7 @@ fn left(scene: &Scene) -> Result<(), String> {
     Err(format!("left behind: {left:?}"))
 }
 
-/// Nothing may be left; where the removal itself was hit, nothing after the next run.
+/// Fails if anything is left; if the removal itself was hit, only after the next run.
 fn check_left(scene: &Scene, code: i32, hit: &[&Line]) -> Result<(), String> {
     const REMOVALS: [&str; 4] = ["unlinkat", "unlink", "rmdir", "getdents64"];
     let left_now = left(scene);
@@ -124,7 +124,7 @@ fn after_failure(
     hit: &[&Line],
     ran: &Ran,
 ) -> Result<End, String> {
-    // Where standard error cannot be written, the exit code alone says it.
+    // If standard error cannot be written, only the exit code reports the error.
     let is_silent = hit.iter().any(|line| line.text.starts_with("2<"));
     if !is_silent && !has_one_error(scene, ran) {
         return Err("standard error is not one error in one line".to_owned());
@@ -132,7 +132,7 @@ fn after_failure(
     match scene.is_kept()? {
         Kept::Before | Kept::NoManifest => Ok(End::Failure),
         Kept::Complete => {
-            // The command cannot know what an answer would have said that was lost, or not waited for.
+            // The command cannot know the content of an answer that was lost or not waited for.
             let is_network = hit.iter().any(|line| line.text.contains("<TCP"));
             let is_lost = is_network || injection.blow == Blow::Interrupt;
             let is_remote = scene.promise == Promise::ManifestMeansWhole;
@@ -146,7 +146,7 @@ fn after_failure(
     }
 }
 
-/// Whether standard error ends with the one error, in one of the forms that the suite has.
+/// Whether standard error ends with exactly one error, in one of the suite's forms.
 fn has_one_error(scene: &Scene, ran: &Ran) -> bool {
     let errors = ran
         .stderr
@@ -157,12 +157,12 @@ fn has_one_error(scene: &Scene, ran: &Ran) -> bool {
     let is_error = last.starts_with("ERROR: ") && count == 1;
     let is_interruption = last == format!("{} interrupted.", scene.program);
     let is_usage = last == format!("Try '{} --help'", scene.program) && count == 0;
-    // A bundle in which something is wrong: standard output says what.
+    // For a damaged bundle, standard output has the report.
     let is_report = scene.program == "ec2-verify-bundle" && !ran.stdout.is_empty();
     is_error || is_interruption || is_usage || (is_report && ran.stderr.is_empty())
 }
 
-/// What a kill leaves is the older state or the new one: at once where the sweeper lives, and else after the next run.
+/// After a kill, the state must be the older or the new one: at once if the sweeper lives, otherwise after the next run.
 fn after_kill(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<(), String> {
     if scene.promise != Promise::NeverSucceeds {
         manifest_means_whole(&scene.target).map_err(|wrong| format!("after the kill: {wrong}"))?;
@@ -195,7 +195,7 @@ fn after_kill(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<(), Str
     Err(format!("left behind after it was run again: {left:?}"))
 }
 
-/// Whether the run's sweeper had begun, and was not killed too.
+/// Whether the run's sweeper had started, and was not killed too.
 fn sweeper_lived(ran: &Ran) -> bool {
     let started = ran.log.iter().find(|line| {
         line.call == "execve"

@@ -1,4 +1,4 @@
-//! Scenes of the commands that work on files alone.
+//! Scenes of the commands that only use files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,17 +14,17 @@ use crate::s3::small_parts;
 use crate::volumes::{differences, fill};
 use crate::{bundle, bundling, bundling_volume, command, key, names, sha256};
 
-/// More than a part of 10 MB.
+/// Larger than one part.
 const IMAGE_SIZE: usize = 12 << 20;
 
-/// A folder for a scene; in it `before`, an empty folder.
+/// A folder for a scene, with an empty folder `before`.
 pub fn work() -> TempDir {
     let work = crate::folder();
     fs::create_dir(work.path().join("before")).unwrap();
     work
 }
 
-/// The same, with a bundle of twelve parts in the name of the new one.
+/// The same, with a bundle of twelve parts that has the new one's name.
 fn work_with_longer() -> TempDir {
     let work = work();
     let before = work.path().join("before");
@@ -35,7 +35,7 @@ fn work_with_longer() -> TempDir {
     work
 }
 
-/// The same, with a bundle of two parts, as many as [`source`] has.
+/// The same, with a bundle of two parts, as many as [`source`] has, under the same name.
 pub fn work_with_twin() -> TempDir {
     let work = work();
     let images = crate::folder();
@@ -70,7 +70,7 @@ fn with_paths(name: &str, paths: &[(&str, &Path)]) -> Command {
     command
 }
 
-/// `ec2-bundle-image` into a folder with or without an older bundle of the name.
+/// `ec2-bundle-image` to a folder with or without an older bundle of the name.
 pub fn bundle_image(older_bundle: bool) -> Scene {
     let work = if older_bundle {
         work_with_longer()
@@ -102,7 +102,7 @@ pub fn bundle_image(older_bundle: bool) -> Scene {
     )
 }
 
-/// `ec2-unbundle` where an older image of the name is, or nothing.
+/// `ec2-unbundle` to a folder with or without an older image of the name.
 pub fn unbundle(older_image: bool) -> Scene {
     let work = work();
     let source = source(work.path());
@@ -139,7 +139,7 @@ pub fn unbundle(older_image: bool) -> Scene {
     )
 }
 
-/// `ec2-verify-bundle` of a bundle that is whole, or whose last part has another byte.
+/// `ec2-verify-bundle` of a bundle that is undamaged, or whose last part has a changed byte.
 pub fn verify_bundle(is_whole: bool) -> Scene {
     let work = work();
     let source = source(work.path());
@@ -231,7 +231,7 @@ pub fn create_signing_cert() -> Scene {
         move || {
             let names = ["cert-ec2-ami-tools.pem", "pk-ec2-ami-tools.pem"];
             has_only(&target, &names.map(str::to_owned))?;
-            // A certificate that is not the key's is refused.
+            // Bundling refuses a certificate that does not belong to the key.
             let out = crate::folder();
             let mut arguments = bundling(&image, out.path());
             arguments[1] = target.join(names[1]).display().to_string();
@@ -245,7 +245,7 @@ pub fn create_signing_cert() -> Scene {
     )
 }
 
-/// `ec2-bundle-vol` of a small volume into a folder with an older bundle, or with a script and into an empty one.
+/// `ec2-bundle-vol` of a small volume to a folder with an older bundle, or with a script and to an empty folder.
 pub fn bundle_volume(older_bundle: bool) -> Scene {
     let work = if older_bundle {
         work_with_longer()

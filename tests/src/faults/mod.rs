@@ -1,8 +1,8 @@
-//! The sweep: every command's system calls made to fail one at a time, and the command killed or interrupted at them.
+//! The sweep: makes every command's system calls fail one at a time, and kills or interrupts the command at them.
 //!
-//! A good run under strace shows which calls a command makes; `plan` chooses places among them, `run` repeats the command with
-//! strace's fault injection, and `judge` sees whether what is left is what the suite promises. A `scene` is a command
-//! with what must be true of it. `when=N` of strace counts in each thread, so one injection may hit several threads.
+//! A good run under strace shows which calls a command makes. `plan` chooses injections among them, `run` repeats the command with
+//! strace's fault injection, and `judge` checks that the result is what the suite promises. A `scene` is a command with its initial state
+//! and its promises. strace's `when=N` counts per thread, so one injection may hit several threads.
 
 mod calls;
 mod judge;
@@ -22,13 +22,13 @@ use judge::{End, judge};
 use run::{Injection, Ran, count, inject};
 use scene::Scene;
 
-/// Commands that run at a time.
+/// How many commands run at a time.
 const WORKERS: usize = 2;
 
 /// Makes a scene.
 type Make = fn() -> Scene;
 
-/// All scenes with their commands, those of a command together.
+/// All scenes with their commands, grouped by command.
 const SCENES: [(&str, Make); 17] = [
     ("ec2-bundle-vol", || local::bundle_volume(true)),
     ("ec2-bundle-vol", || local::bundle_volume(false)),
@@ -49,14 +49,14 @@ const SCENES: [(&str, Make); 17] = [
     ("ec2-create-signing-cert", local::create_signing_cert),
 ];
 
-/// What came of a command's injections.
+/// The outcomes of a command's injections.
 #[derive(Debug, Default, Clone)]
 pub struct Tally {
     /// The command.
     pub program: &'static str,
     /// Exit code 0, and the result is right.
     pub successes: usize,
-    /// An error, and everything is as before.
+    /// An error, and nothing has changed.
     pub failures: usize,
     /// An error that says that the result is complete.
     pub complete: usize,
@@ -67,7 +67,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// How often the command was hit.
+    /// The number of injections into the command.
     pub fn injections(&self) -> usize {
         self.successes + self.failures + self.complete + self.kills + self.wrong
     }
@@ -85,17 +85,17 @@ impl Tally {
     }
 }
 
-/// What a sweep found.
+/// The results of a sweep.
 #[derive(Debug, Default)]
 pub struct Report {
     /// For each command.
     pub tallies: Vec<Tally>,
-    /// What is wrong, each with how to repeat it.
+    /// The wrong outcomes, each with how to repeat it.
     pub wrong: Vec<String>,
 }
 
 impl Report {
-    /// How often commands were hit.
+    /// The number of injections into all commands.
     pub fn injections(&self) -> usize {
         self.tallies.iter().map(Tally::injections).sum()
     }
@@ -138,7 +138,8 @@ impl Report {
     }
 }
 
-/// Hits each command, or this one, in each of its scenes, some `total` times in all, and tells of each scene and of each wrong outcome.
+/// Makes some `total` injections into all commands, or into this one, spread over their scenes. Reports each scene and each wrong
+/// outcome.
 pub fn sweep(total: usize, only: Option<&str>, seed: u64, tell: &(dyn Fn(&str) + Sync)) -> Report {
     let mut random = Random::new(seed);
     let mut report = Report::default();
@@ -181,7 +182,7 @@ pub fn sweep(total: usize, only: Option<&str>, seed: u64, tell: &(dyn Fn(&str) +
     report
 }
 
-/// Hits the command of one scene once; `words` are the scene's name, the call, the blow and its number, as a wrong outcome shows them.
+/// Makes one injection. `words` are the scene's name, the call, the blow and its number, as shown for a wrong outcome.
 pub fn repeat(words: &[String]) -> String {
     let [name, call, blow, when] = words else {
         return "four words are needed: SCENE CALL BLOW NUMBER".to_owned();
@@ -202,7 +203,7 @@ fn next(queue: &Mutex<VecDeque<Injection>>) -> Option<Injection> {
     queue.lock().unwrap().pop_front()
 }
 
-/// A command that fails when nothing hits it shows nothing.
+/// Panics if a command fails without an injection, because its scene would then prove nothing.
 fn check_good(scene: &Scene, good: &Ran) {
     let is_spoilt = scene.promise == scene::Promise::NeverSucceeds;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Where a command is hit: places of a good run, each kind of call at its first, its last and any.
+//! Chooses the injections: from the calls of a good run, each kind of call at its first, its last and any other.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -6,17 +6,17 @@ use super::calls;
 use super::run::{Blow, Injection, Line, Ran};
 use crate::random::Random;
 
-/// The call by which a program's start-up ends: the standard library gives the first thread a stack for signals. What fails before
-/// is the dynamic loader's.
+/// The call that ends a program's start-up: the standard library gives the first thread a stack for signals. Earlier calls are the dynamic
+/// loader's.
 pub const STARTED: &str = "sigaltstack";
 
-/// Two of so many injections are signals.
+/// Two of this many injections are signals.
 const SIGNALS: usize = 5;
 
-/// In so many rounds without a new place there is none.
+/// After this many rounds without a new place, there are no more.
 const ROUNDS: usize = 200;
 
-/// For each call, for each error that it can have, at which numbers it can have it.
+/// For each call and each possible error, the numbers of the calls at which it is possible.
 type Places = BTreeMap<String, BTreeMap<&'static str, Vec<usize>>>;
 
 /// A call of a good run: its number in its thread, and its arguments.
@@ -25,7 +25,7 @@ struct Seen<'a> {
     arguments: &'a str,
 }
 
-/// Chooses `count` injections from the log of a good run, or fewer where there are not so many.
+/// Chooses `count` injections from the log of a good run, or all if there are fewer.
 pub fn choose(good: &Ran, count: usize, random: &mut Random) -> Vec<Injection> {
     let errors = error_places(&good.log);
     let signals = errors
@@ -53,7 +53,7 @@ pub fn choose(good: &Ran, count: usize, random: &mut Random) -> Vec<Injection> {
     chosen
 }
 
-/// The calls after the start-up, in any thread.
+/// The calls of all threads after the start-up.
 fn calls_of_run(log: &[Line]) -> BTreeMap<&str, Vec<Seen<'_>>> {
     let first = log.first().map(|line| line.thread);
     let mut counts: BTreeMap<(u32, &str), usize> = BTreeMap::new();
@@ -70,7 +70,7 @@ fn calls_of_run(log: &[Line]) -> BTreeMap<&str, Vec<Seen<'_>>> {
         if !has_started && Some(line.thread) == first {
             let _ = of_start.insert(&line.call, *count);
         }
-        // An injection comes in each thread, so also in the first one, which must have started by then.
+        // An injection hits every thread, including the first one, which must have finished its start-up by then.
         if *count > of_start.get(line.call.as_str()).copied().unwrap_or(0) {
             calls.entry(&line.call).or_default().push(Seen {
                 number: *count,
@@ -81,7 +81,7 @@ fn calls_of_run(log: &[Line]) -> BTreeMap<&str, Vec<Seen<'_>>> {
     calls
 }
 
-/// Where calls can fail: at a number at which one cannot in any thread, an injection would show nothing.
+/// Where calls can fail. Excludes numbers at which the error is impossible in some thread, because such an injection proves nothing.
 fn error_places(log: &[Line]) -> Places {
     let mut places = Places::new();
     for (call, seen) in calls_of_run(log) {
@@ -106,7 +106,7 @@ fn error_places(log: &[Line]) -> Places {
     places
 }
 
-/// What lasts hits every later call, each of which must be one that can have the error.
+/// Whether an error can persist from a call on: it hits every later call, so each must be able to have it.
 fn can_last(log: &[Line], call: &str, error: &str) -> bool {
     calls_of_run(log).get(call).is_some_and(|seen| {
         seen.iter()
@@ -114,7 +114,7 @@ fn can_last(log: &[Line], call: &str, error: &str) -> bool {
     })
 }
 
-/// Goes round the calls, each time with another error and at another place.
+/// Cycles through the calls, each time with another error and at another place.
 fn pick(places: &Places, count: usize, random: &mut Random) -> Vec<Injection> {
     let mut chosen = Vec::new();
     let mut seen = HashSet::new();
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn what_fails_at_start_up_or_cannot_fail_is_no_place() {
         let places = error_places(&log());
-        // The second read of the second thread is of a pipe.
+        // The second read of the second thread reads from a pipe.
         assert_eq!(places["read"]["EIO"], [3]);
         assert_eq!(places["rename"]["EDQUOT"], [1]);
         assert_eq!(places.len(), 2);

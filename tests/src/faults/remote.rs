@@ -1,4 +1,4 @@
-//! Scenes of the commands with S3.
+//! Scenes of the commands that use S3.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ impl Scene {
     }
 }
 
-/// Takes away what the server keeps beside a bucket: it is of objects that have been put back.
+/// Removes the server's metadata beside a bucket, which no longer matches the restored objects.
 fn forget(bucket: &Path) {
     let store = bucket.parent().unwrap();
     for name in names(store).iter().filter(|name| name.starts_with('.')) {
@@ -28,7 +28,7 @@ fn forget(bucket: &Path) {
     }
 }
 
-/// Fails unless a folder has the files of a bundle of two parts, and no others.
+/// Fails unless a folder has exactly the files of a bundle of two parts.
 fn is_copy(found: &Path, source: &Path) -> Result<(), String> {
     has_only(found, &two_parts())?;
     let is_other = |name: &&String| {
@@ -40,7 +40,7 @@ fn is_copy(found: &Path, source: &Path) -> Result<(), String> {
     }
 }
 
-/// `ec2-upload-bundle` over an older bundle with as many parts, or where its first part is already.
+/// `ec2-upload-bundle` over an older bundle with as many parts, or to a bucket that has the first part already.
 pub fn upload(resumes: bool) -> Scene {
     let work = if resumes { work() } else { work_with_twin() };
     let source = source(work.path());
@@ -72,7 +72,7 @@ pub fn upload(resumes: bool) -> Scene {
     .with_bucket(server, bucket)
 }
 
-/// `ec2-download-bundle` into an empty folder, or over an older bundle with as many parts, as ever or with `--resume`.
+/// `ec2-download-bundle` to an empty folder, or over an older bundle with as many parts, with or without `--resume`.
 pub fn download(older_bundle: bool, resumes: bool) -> Scene {
     let work = if older_bundle {
         work_with_twin()

@@ -12,40 +12,40 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::calls;
 
-/// After so long a run is taken for one that would never end.
+/// After this long, a run is considered hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A variable by which the processes of a run are found, whoever started them.
+/// A variable that marks all processes of a run.
 const MARK: &str = "AMI_FAULTS_RUN";
 
-/// What is done to a call.
+/// What is injected at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Blow {
-    /// It fails with this error, in each thread and process once.
+    /// The call fails with this error, once in each thread and process.
     Error(&'static str),
     /// The same, and so do all later ones.
     Lasting(&'static str),
     /// SIGTERM comes just before it.
     Interrupt,
-    /// SIGKILL comes just before it; the sweeper lives on.
+    /// SIGKILL comes just before it; the sweeper survives.
     Kill,
-    /// SIGKILL comes to all processes of the run.
+    /// SIGKILL kills all processes of the run.
     KillAll,
 }
 
-/// A call of a run, and what is done to it.
+/// A call of a run, and what is injected at it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Injection {
     /// The call's name.
     pub call: String,
-    /// What is done.
+    /// What is injected.
     pub blow: Blow,
     /// Which call of that name in a thread, from 1.
     pub when: usize,
 }
 
 impl Injection {
-    /// What follows `-e inject=`.
+    /// The argument of strace's `-e inject=`.
     fn expression(&self) -> String {
         let Self { call, when, .. } = self;
         match self.blow {
@@ -56,7 +56,7 @@ impl Injection {
         }
     }
 
-    /// As [`parse`](Self::parse) reads it: three words.
+    /// The three words that [`parse`](Self::parse) reads.
     pub fn words(&self) -> String {
         let blow = match self.blow {
             Blow::Error(error) => error.to_owned(),
@@ -68,7 +68,7 @@ impl Injection {
         format!("{} {blow} {}", self.call, self.when)
     }
 
-    /// The injection of three words: the call, an error or a signal, with `+` if it lasts or comes to all, and which call.
+    /// Parses three words: the call, an error or a signal (with `+` if it persists or hits all processes), and the call's number.
     pub fn parse(call: &str, blow: &str, when: &str) -> Option<Self> {
         let (name, is_more) = match blow.strip_suffix('+') {
             Some(name) => (name, true),
@@ -90,21 +90,21 @@ impl Injection {
     }
 }
 
-/// A call as strace has logged it.
+/// A call as logged by strace.
 #[derive(Debug, Clone)]
 pub struct Line {
     /// The thread.
     pub thread: u32,
-    /// The call's name; of other lines nothing.
+    /// The call's name; empty for other lines.
     pub call: String,
-    /// Arguments and result; of other lines all of it.
+    /// Arguments and result; for other lines, the whole line.
     pub text: String,
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ran {
-    /// The exit code, or a signal's number negated; nothing if it had to be ended.
+    /// The exit code, or a signal's number negated; `None` if the run had to be ended.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -112,7 +112,7 @@ pub struct Ran {
     pub stderr: String,
     /// What strace logged.
     pub log: Vec<Line>,
-    /// The processes that were still there when it had ended, or had to be ended.
+    /// The processes that were left when it had ended, or had to be ended.
     pub left: Vec<String>,
     /// strace's command line.
     pub command: String,
@@ -125,14 +125,14 @@ impl Ran {
         lines.filter(|line| line.text.ends_with("(INJECTED)"))
     }
 
-    /// Whether there is a line of this kind in the log that is no call's: `+++ exited with 1`, `--- SIGTERM `.
+    /// Whether the log has a line that is not a call and begins like this: `+++ exited with 1`, `--- SIGTERM `.
     pub fn logged(&self, begin: &str) -> bool {
         let mut others = self.log.iter().filter(|line| line.call.is_empty());
         others.any(|line| line.text.starts_with(begin))
     }
 }
 
-/// Runs a command and logs all of its calls that can fail, and those by which the end of its start-up is known.
+/// Runs a command, and logs all of its calls that can fail and those that mark the end of its start-up.
 pub fn count(command: &Command) -> Ran {
     let names: Vec<String> = calls::names()
         .iter()
@@ -149,13 +149,13 @@ pub fn inject(command: &Command, injection: &Injection) -> Ran {
     let inject = format!("inject={}", injection.expression());
     let expressions = ["-e", trace.as_str(), "-e", inject.as_str()];
     match injection.blow {
-        // Without --seccomp-bpf each call of any name stops; with it strace 6.1 injects no signals.
+        // Without --seccomp-bpf, strace stops at every call; with it, strace 6.1 injects no signals.
         Blow::Error(_) | Blow::Lasting(_) => {
             let options = ["--seccomp-bpf"].into_iter().chain(expressions);
             traced(command, &options.collect::<Vec<_>>())
         }
         Blow::Interrupt | Blow::Kill => traced(command, &expressions),
-        // The first process of a PID namespace takes all others with it.
+        // When the first process of a PID namespace dies, all others do too.
         Blow::KillAll => {
             let mut alone = Command::new("unshare");
             let _ = alone.args(["--pid", "--fork"]).arg(command.get_program());
@@ -225,12 +225,12 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
     }
 }
 
-/// The processes with this in their environment: number, state and command line.
+/// The processes with this mark in their environment: ID, state and command line.
 fn processes(mark: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
         let folder = entry.unwrap().path();
-        // It may have ended since.
+        // The process may have ended since.
         let environment = fs::read(folder.join("environ")).unwrap_or_default();
         if !environment
             .split(|byte| *byte == 0)
@@ -255,7 +255,7 @@ fn processes(mark: &str) -> Vec<String> {
     found
 }
 
-/// Ends a run whose processes do not end by themselves.
+/// Kills a run whose processes do not end by themselves.
 fn end(child: &mut Child, mark: &str) {
     let begin = Instant::now();
     loop {
@@ -276,7 +276,7 @@ fn end(child: &mut Child, mark: &str) {
     let _ = child.wait().unwrap();
 }
 
-/// A log's lines; calls that another thread's interrupted are one line again.
+/// A log's lines, with calls that another thread's calls split joined again.
 fn lines(log: &str) -> Vec<Line> {
     const UNFINISHED: &str = " <unfinished ...>";
     let mut lines: Vec<Line> = Vec::new();
@@ -313,7 +313,7 @@ fn lines(log: &str) -> Vec<Line> {
     lines
 }
 
-/// A command line that a shell takes, with the variables that are set.
+/// The command line for a shell, including the variables that are set.
 fn shown(command: &Command) -> String {
     let quoted = |text: &std::ffi::OsStr| {
         let text = text.to_string_lossy();

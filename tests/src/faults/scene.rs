@@ -1,4 +1,4 @@
-//! A command, the state that it begins with, and what must be true afterwards.
+//! A command, its initial state, and what must be true afterwards.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,24 +12,24 @@ use tempfile::TempDir;
 
 use crate::{key, outcome, run};
 
-/// The bundle that the older state holds, and that new ones are called by.
+/// The name of the bundle in the older state, and of the new one.
 pub const BUNDLE: &str = "image";
 
-/// Whether a name is that of a private folder that outlives its run, for the next one to go on with.
+/// Whether a name is that of a private folder that the next run resumes.
 pub fn is_to_resume(name: &str) -> bool {
     name.starts_with(".ec2-ami-tools-download.")
 }
 
-/// What is promised of a command that ends with an error, or is killed.
+/// What is promised if a command fails or is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promise {
-    /// The target is as before, or has the whole result.
+    /// The target is unchanged, or has the whole result.
     AllOrNothing,
-    /// The same, and a private folder may stay for the next run of this command to go on with.
+    /// The same, and a private folder may stay, which the next run of this command resumes.
     Resumes,
-    /// As all or nothing, but a killed run may have made its backup of the manifest, which the next run of this command adopts.
+    /// All or nothing, except that a killed run may have made its backup of the manifest, which the next run of this command adopts.
     BacksUp,
-    /// The target is a bucket: if there is a manifest, then its whole bundle is there.
+    /// The target is a bucket. If there is a manifest, its whole bundle is there.
     ManifestMeansWhole,
     /// The command changes nothing, and may never succeed.
     NeverSucceeds,
@@ -38,25 +38,25 @@ pub enum Promise {
 /// Whether a result is there; if not, what is wrong.
 pub type Check = Box<dyn Fn() -> Result<(), String> + Send>;
 
-/// One of the suite's commands in a surrounding that can be made again and again.
+/// One of the suite's commands in an environment that can be restored before each run.
 pub struct Scene {
     /// The command's name.
     pub program: &'static str,
-    /// Which of the command's scenes it is, for people.
+    /// Which of the command's scenes it is, for reports.
     pub state: &'static str,
     /// Makes the command.
     pub command: Box<dyn Fn() -> Command + Send>,
     /// The folder that the command changes.
     pub target: PathBuf,
-    /// What is promised of it.
+    /// What is promised.
     pub promise: Promise,
     /// Whether the command has done its work.
     pub complete: Check,
-    /// What the target holds before each run.
+    /// The target's contents before each run.
     before: PathBuf,
-    /// What else has to be put back before each run.
+    /// Restores anything else before each run.
     restore: Box<dyn Fn() + Send>,
-    /// The state before, by name.
+    /// The target's files before each run.
     digests: Files,
     _work: TempDir,
 }
@@ -65,7 +65,7 @@ pub struct Scene {
 pub type Files = BTreeMap<String, String>;
 
 impl Scene {
-    /// A scene whose target `work/target` begins as `work/before` is, which must exist.
+    /// A scene whose target `work/target` begins as a copy of `work/before`, which must exist.
     pub fn new(
         program: &'static str,
         state: &'static str,
@@ -91,7 +91,7 @@ impl Scene {
         scene
     }
 
-    /// The same with a target elsewhere, and more to be put back before each run.
+    /// The same, with a target elsewhere, and something else to be restored before each run.
     pub fn with_target(mut self, target: PathBuf, restore: impl Fn() + Send + 'static) -> Self {
         self.target = target;
         self.restore = Box::new(restore);
@@ -99,12 +99,12 @@ impl Scene {
         self
     }
 
-    /// The command and the state, as reports name it.
+    /// The scene's name in reports: the command and the state.
     pub fn name(&self) -> String {
         format!("{} ({})", self.program, self.state)
     }
 
-    /// Puts everything into the state before.
+    /// Restores the initial state.
     pub fn reset(&self) {
         match fs::remove_dir_all(&self.target) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
@@ -115,7 +115,7 @@ impl Scene {
         (self.restore)();
     }
 
-    /// Whether the target holds what it held before or a whole result, as the promise has it.
+    /// Checks that the target has its earlier contents or a whole result, as promised.
     pub fn is_kept(&self) -> Result<Kept, String> {
         self.compare(files(&self.target))
     }
@@ -156,12 +156,12 @@ impl Scene {
         ))
     }
 
-    /// Whether the target is a folder where a next run clears up.
+    /// Whether the target is a folder in which the next run cleans up.
     pub fn is_local(&self) -> bool {
         self.promise != Promise::ManifestMeansWhole
     }
 
-    /// Makes another bundle in the target, as the next run would be that somebody starts there, and takes it away.
+    /// Makes another bundle in the target, as somebody's next run there would, and removes it.
     pub fn run_another(&self) -> Result<(), String> {
         const NEXT: &str = "next";
         let folder = crate::folder();
@@ -184,14 +184,14 @@ impl Scene {
     }
 }
 
-/// What a target holds.
+/// The contents of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// What it held before.
+    /// Unchanged.
     Before,
     /// The result.
     Complete,
-    /// A part of one, without a manifest, or with that of a whole bundle.
+    /// Parts without a manifest, or with that of a whole bundle.
     NoManifest,
 }
 
@@ -204,7 +204,7 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The files of a folder; those in folders of it too.
+/// The files of a folder, including those in its subfolders.
 pub fn files(folder: &Path) -> Files {
     let mut found = Files::new();
     collect(folder, "", &mut found);
@@ -227,10 +227,10 @@ fn collect(folder: &Path, begin: &str, found: &mut Files) {
     }
 }
 
-/// Fails unless these are all names in a folder.
+/// Fails unless a folder has exactly these names.
 pub fn has_only(folder: &Path, names: &[String]) -> Result<(), String> {
     let mut found = crate::names(folder);
-    // What else may be left is another question.
+    // Private folders are checked elsewhere.
     found.retain(|name| !is_to_resume(name));
     let mut expected = names.to_vec();
     expected.sort();
@@ -240,7 +240,7 @@ pub fn has_only(folder: &Path, names: &[String]) -> Result<(), String> {
     Err(format!("{found:?} is there in place of {expected:?}"))
 }
 
-/// Fails unless the bundle of a manifest is whole, with its signature, its parts and its image.
+/// Fails unless a manifest's bundle is valid: its signature, its parts and its image.
 pub fn verify(manifest: &Path) -> Result<(), String> {
     let (private_key, certificate) = (key("user2048.key"), key("user2048.crt"));
     let mut verify = crate::command::<&str>("ec2-verify-bundle", &[]);
@@ -253,7 +253,7 @@ pub fn verify(manifest: &Path) -> Result<(), String> {
     Err(format!("{} is not whole: {result:?}", manifest.display()))
 }
 
-/// Fails if there is a manifest in a folder whose bundle is not whole.
+/// Fails if a folder has a manifest whose bundle is not whole.
 pub fn manifest_means_whole(folder: &Path) -> Result<(), String> {
     let names = crate::names(folder);
     let mut manifests = names.iter().filter(|name| name.ends_with(".manifest.xml"));

@@ -1,4 +1,4 @@
-//! Command lines and what commands print.
+//! Command lines and output.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,7 +18,7 @@ use end_to_end::{
     outcome, run, shell,
 };
 
-/// A usage error: the line, and where there is help.
+/// A usage error: the line, and the hint about `--help`.
 fn usage(name: &str, line: &str) -> Outcome {
     Outcome {
         code: 1,
@@ -97,7 +97,7 @@ fn finding_25b_commands_that_migrate_take_no_empty_kernel_ram_disk_or_region() {
             );
         }
     }
-    // Where the older suite takes them, they are taken.
+    // Accepted where the older suite accepts them.
     assert_eq!(
         run("ec2-bundle-image", &["--kernel", "", "--ramdisk="]),
         usage("ec2-bundle-image", "missing mandatory parameter: --image")
@@ -114,7 +114,7 @@ fn finding_25f_an_empty_list_of_patterns_has_none() {
         words.extend(["-d", destination.path().to_str().unwrap()]);
         words.extend(more);
         let mut result = run("ec2-bundle-vol", &words);
-        // Others use the disk too.
+        // Other programs use the disk too, so the free space varies.
         let lines = result.stdout.lines();
         let lines = lines.filter(|line| !line.starts_with("Space: "));
         result.stdout = lines.collect::<Vec<_>>().join("\n");
@@ -169,7 +169,7 @@ fn finding_25l_help_and_version_win_and_the_last_bucket_counts() {
                     assert!(result.stdout.starts_with(&begins), "{line:?}");
                 }
             }
-            // Other bad values still come first.
+            // Other invalid values are still reported first.
             let result = run(name, &[wanted, "--parallel", "0"]);
             assert_eq!(result.code, 1, "{wanted}");
         }
@@ -217,7 +217,7 @@ fn finding_25m_a_bad_manifest_is_said_once() {
     words.extend(["--no-mapping", "--batch"]);
     let result = run("ec2-migrate-manifest", &words);
     let expected = format!(
-        "ERROR: Bad manifest '{path}': the manifest's signature does not hold: the manifest was changed after it was signed, or signed with \
+        "ERROR: Bad manifest '{path}': the manifest's signature is invalid: the manifest was changed after it was signed, or signed with \
          another key than that of \"O=golden test, CN=golden user 2048\"\n"
     );
     assert_eq!((result.code, result.stderr), (254, expected));
@@ -230,7 +230,7 @@ fn finding_25m_a_script_is_shown_as_given_and_run_where_it_is() {
     fs::remove_file(volume.path().join("home/u/x.swp")).unwrap();
     fs::remove_file(volume.path().join("home/u/.ssh/authorized_keys")).unwrap();
     let work = folder();
-    // A program of this name is in PATH too.
+    // PATH has a program of this name too.
     let _ = shell(
         "printf '#!/bin/sh\\ntouch \"$1/was-here\"\\n' > true; chmod 755 true; mkdir bin out; cp true bin/it; echo 'exit 1' > bin/true",
         work.path(),
@@ -262,7 +262,7 @@ fn finding_25m_a_script_is_shown_as_given_and_run_where_it_is() {
     }
 }
 
-/// A folder that has these certificates, the tests' own, as EC2's.
+/// A folder in which these test certificates serve as EC2's.
 fn home_with(files: &[(&str, &str)]) -> tempfile::TempDir {
     let home = folder();
     let certificates = home.path().join("etc/ec2/amitools");
@@ -273,7 +273,7 @@ fn home_with(files: &[(&str, &str)]) -> tempfile::TempDir {
     home
 }
 
-/// The line that says that a region's own certificate is missing begins so.
+/// The beginning of the error that a region's own certificate is missing.
 fn missing(region: &str, home: &Path) -> String {
     format!(
         "ERROR: EC2's certificate cert-ec2-{region}.pem was not found; looked in {}/etc/ec2/amitools, ",
@@ -281,7 +281,7 @@ fn missing(region: &str, home: &Path) -> String {
     )
 }
 
-/// Whether the bundle's key can be read with this private key as EC2.
+/// Whether EC2's copy of the bundle's key can be decrypted with this private key.
 fn is_for(manifest: &Path, private_key: &str) -> bool {
     secrets_for("ec2", manifest, &key(private_key)) == secrets(manifest, &key("user2048.key"))
 }
@@ -365,7 +365,7 @@ fn finding_27_a_volumes_bundle_is_for_the_region_of_its_instance() {
         result.stderr
     );
 
-    // What is given wins.
+    // The option takes precedence.
     let result = bundle(home.path(), &["--region", "eu-west-1"]);
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
     assert!(is_for(&manifest, "ec2.key"));

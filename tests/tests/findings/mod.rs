@@ -1,4 +1,4 @@
-//! What attacks and faults have broken once, a test a finding; each is named after the number that the finding has in its module.
+//! Regression tests for attacks and faults that once succeeded, one for each finding. Each is named after the finding's number in its module.
 
 mod lines;
 mod names;

@@ -1,4 +1,4 @@
-//! Names that a hostile manifest or bundle brings.
+//! Names in a hostile manifest or bundle.
 
 use std::fs;
 use std::io::Write;
@@ -12,10 +12,10 @@ use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, private_key, small_
 use end_to_end::same::{assert_same_bytes, assert_same_files};
 use end_to_end::{Outcome, command, command_path, contents, folder, names, outcome, shell};
 
-/// A part of [`small_parts`] that manifests here call by another name.
+/// The part of [`small_parts`] that is renamed in these manifests.
 const ONE: &str = "image.part.03";
 
-/// Puts the small bundle into a bucket, with [`ONE`] under another name, and gives its manifest's text.
+/// Puts the small bundle into a bucket, with [`ONE`] under another name, and returns its manifest's text.
 fn put_bundle(bucket: &Path, name: &str) -> String {
     for (file, bytes) in contents(&small_parts()) {
         let file = if file == ONE { name } else { &file };
@@ -45,7 +45,7 @@ fn finding_02_a_manifest_chooses_neither_what_a_download_replaces_nor_hidden_fil
     let server = Server::start();
     let proxy = Proxy::start(server.address, Slowness::default());
     let bucket = server.bucket(BUCKET);
-    let is_there = "is there already, and is not called as a part is";
+    let is_there = "already exists, and is not replaced because it is not named like a part";
     for (name, in_the_way, said) in [
         ("pk.pem", "pk.pem", "is the private key, or a link to it"),
         (
@@ -100,7 +100,7 @@ fn finding_02_odd_part_names_are_downloaded_where_nothing_has_them() {
     let text = put_bundle(&bucket, "pk.pem");
     let destination = folder();
     let private_key = PathBuf::from(private_key());
-    // Parts and manifests of another time are replaced.
+    // Older parts and manifests are replaced.
     fs::write(destination.path().join("image.part.00"), "old").unwrap();
     fs::write(destination.path().join("image.manifest.xml"), "old").unwrap();
     let result = download(&server.url(), &private_key, destination.path(), &[]);
@@ -174,7 +174,7 @@ fn unbundle(manifest: &Path, key: &Path, destination: &Path, umask: &str) -> Out
 #[test]
 fn finding_02_an_image_replaces_only_the_file_that_its_manifest_is_called_after() {
     let private_key = PathBuf::from(private_key());
-    let exists = "is there already, and the manifest is not called after it";
+    let exists = "already exists, and the manifest is not named after it";
     for (name, manifest, in_the_way, said) in [
         (
             ".bashrc",
@@ -220,7 +220,7 @@ fn finding_02_an_image_replaces_only_the_file_that_its_manifest_is_called_after(
         assert_same_files(&contents(work.path()), &before);
     }
 
-    // The key, by a hard link and by a symbolic link, where the manifest is called after it.
+    // The key, as a hard link and as a symbolic link whose name matches the manifest's.
     for link in ["ln pk.pem key", "ln -s pk.pem key"] {
         let work = folder();
         let forged = forge_image(work.path(), "key", "0644");
@@ -250,7 +250,7 @@ fn finding_02_an_image_keeps_its_name_and_its_permissions_follow_the_umask() {
     ] {
         let (work, destination) = (folder(), folder());
         let manifest = forge_image(work.path(), "forged", mode);
-        // An older image of the name that the manifest is called after.
+        // An older image whose name matches the manifest's.
         fs::write(destination.path().join("forged"), "old").unwrap();
         let result = unbundle(&manifest, &private_key, destination.path(), umask);
         assert_eq!((result.code, result.stderr.as_str()), (0, ""));
@@ -259,7 +259,7 @@ fn finding_02_an_image_keeps_its_name_and_its_permissions_follow_the_umask() {
         let found = fs::metadata(&image).unwrap().mode() & 0o7777;
         assert_eq!(found, expected, "{mode} {umask}: {found:o}");
     }
-    // Renamed manifests go on giving the image where nothing is in its way.
+    // With a renamed manifest, the image is still restored if its name is free.
     let (work, destination) = (folder(), folder());
     let manifest = work.path().join("renamed");
     fs::rename(forge_image(work.path(), "forged", "0644"), &manifest).unwrap();
@@ -268,7 +268,7 @@ fn finding_02_an_image_keeps_its_name_and_its_permissions_follow_the_umask() {
     assert_eq!(names(destination.path()), ["forged"]);
 }
 
-/// Deletes by a manifest; `answers` is what is typed.
+/// Deletes by a manifest; `answers` is the standard input.
 fn delete(server: &Server, manifest: &Path, answers: &str, more: &[&str]) -> Outcome {
     let url = server.url();
     let mut words = vec![
@@ -288,7 +288,7 @@ fn delete(server: &Server, manifest: &Path, answers: &str, more: &[&str]) -> Out
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It need not read all of it.
+    // The command need not read all of it.
     let _ = child.stdin.take().unwrap().write_all(answers.as_bytes());
     let output = child.wait_with_output().unwrap();
     Outcome {
@@ -328,7 +328,7 @@ fn finding_02_what_is_not_called_as_a_part_is_deleted_only_after_a_question_of_i
         let asks = !more.contains(&"--batch") && !more.contains(&"--json");
         assert_eq!(result.stdout.contains("Delete these too [y/N]: "), asks);
     }
-    // A no to all of it deletes nothing and asks no more.
+    // After a no to the first question, nothing is deleted and nothing else is asked.
     let server = Server::start();
     let bucket = server.bucket(BUCKET);
     let text = put_bundle(&bucket, "database.dump");
@@ -368,7 +368,7 @@ fn finding_25k_a_download_into_a_folder_that_cannot_be_written_exits_with_3() {
         );
         assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
     }
-    // A folder that is not there is a wrong command line, as ever.
+    // A missing folder is still a usage error.
     let missing = destination.path().join("missing");
     let file = destination.path().join("file");
     fs::write(&file, "").unwrap();

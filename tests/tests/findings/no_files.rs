@@ -1,4 +1,4 @@
-//! FIFOs, sockets, devices and folders in the place of files.
+//! FIFOs, sockets, devices and folders in place of files.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, private_key, small_parts};
 use end_to_end::{Outcome, command_path, folder, key, names, outcome, shell};
 
-/// Runs a command that would be killed if it hung.
+/// Runs a command, which is killed if it hangs.
 fn unless_it_hangs(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
     let mut timeout = Command::new("timeout");
     let _ = end_to_end::isolate(&mut timeout)
@@ -21,7 +21,7 @@ fn unless_it_hangs(name: &str, arguments: &[&str], environment: &[(&str, &str)])
     outcome(&mut timeout)
 }
 
-/// Puts what is no file in the place of a file.
+/// Puts something else in place of a file.
 fn put_no_file(kind: &str, path: &Path) {
     fs::remove_file(path).unwrap();
     match kind {
@@ -163,7 +163,7 @@ fn finding_06_other_files_that_are_none_are_errors_at_once() {
         );
         assert!(result.stderr.contains(&said), "{}", result.stderr);
 
-        // What is kept of a manifest that is migrated.
+        // The backup of a migrated manifest.
         fs::copy(&manifest, at("image.manifest.xml"))
             .map(drop)
             .unwrap();

@@ -19,10 +19,10 @@ use end_to_end::{
 };
 use flate2::{Compress, Compression, FlushCompress};
 
-/// Only turns a hang into a failure.
+/// A limit in seconds that only turns a hang into a failure.
 const HANG: &str = "300";
 
-/// Runs one of the suite's commands, which is to end.
+/// Runs one of the suite's commands, and fails if it hangs.
 fn run_to_end<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Outcome {
     let mut command = Command::new("timeout");
     let _ = isolate(&mut command)
@@ -33,7 +33,7 @@ fn run_to_end<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Outcome {
     outcome(&mut command)
 }
 
-/// The arguments with which a bundle in the folder of its manifest is unbundled.
+/// The arguments to unbundle a bundle in the folder of its manifest.
 fn unbundling(manifest: &Path, destination: &Path) -> Vec<PathBuf> {
     vec![
         "-k".into(),
@@ -47,7 +47,7 @@ fn unbundling(manifest: &Path, destination: &Path) -> Vec<PathBuf> {
     ]
 }
 
-/// A tar stream of one file called `image`, by GNU tar.
+/// GNU tar's stream of one file called `image`.
 fn tar_of(bytes: &[u8]) -> Vec<u8> {
     let work = folder();
     fs::write(work.path().join("image"), bytes).unwrap();
@@ -55,7 +55,7 @@ fn tar_of(bytes: &[u8]) -> Vec<u8> {
     fs::read(work.path().join("t")).unwrap()
 }
 
-/// Before, half a megabyte took seconds and the time grew with its square.
+/// Half a megabyte once took seconds, and the time grew quadratically.
 #[test]
 fn finding_09_twenty_megabytes_of_empty_blocks_are_unbundled_and_verified() {
     let tar = tar_of(b"small");
@@ -88,7 +88,7 @@ fn finding_09_twenty_megabytes_of_empty_blocks_are_unbundled_and_verified() {
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
 }
 
-/// The peak of a command's memory in KiB, and what it did.
+/// A command's peak memory in KiB, and its outcome.
 fn with_peak_memory<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> (u64, Outcome) {
     let mut command = Command::new("/usr/bin/time");
     let _ = isolate(&mut command)
@@ -122,7 +122,7 @@ fn finding_10_sixteen_megabytes_of_empty_elements_take_little_memory() {
     assert!(memory < 192 << 10, "{memory} KiB");
 }
 
-/// No thread more than there is, up to as many as there are of use.
+/// With every limit on threads, up to as many as are useful.
 #[test]
 fn finding_11_few_threads_are_enough_or_it_is_said_in_a_line() {
     let user = LonelyUser::new(&[
@@ -183,7 +183,7 @@ fn finding_11_few_threads_are_enough_or_it_is_said_in_a_line() {
     }
 }
 
-/// Who owns a process's files in /proc: root, where neither its user nor a core dump may see its memory.
+/// The owner of a process's files in /proc: root, if neither its user nor a core dump may read its memory.
 fn owner(process: u32) -> u32 {
     fs::metadata(format!("/proc/{process}/environ"))
         .unwrap()
@@ -199,7 +199,7 @@ fn kill(child: &mut Child) {
 fn finding_19_a_commands_memory_is_closed_to_core_dumps_and_its_sweepers_too() {
     let user = LonelyUser::new(&["ec2-bundle-image"]);
     let image = user.path("image");
-    // Enough that it does not end soon.
+    // Large enough that it does not end soon.
     incompressible(&image, 400 << 20);
     let destination = user.new_folder("destination");
     let mut other = user.program(64, Path::new("sleep"), &["600"]);
@@ -226,12 +226,12 @@ fn finding_19_a_commands_memory_is_closed_to_core_dumps_and_its_sweepers_too() {
         .collect();
     assert_eq!(sweepers.len(), 1);
     assert_eq!(owner(id), 0);
-    // It reads no key, and may have been started a moment ago only.
+    // The sweeper reads no key, and may have been started only a moment ago.
     wait_until(&mut running, "its sweeper was closed", || {
         owner(sweepers[0]) == 0
     });
 
-    // The sweeper of an ordinary user does its work all the same.
+    // The sweeper of an ordinary user works too.
     kill(&mut running);
     while !names(&destination).is_empty() {
         sleep(Duration::from_millis(5));
@@ -311,7 +311,7 @@ fn finding_20_a_limit_of_file_sizes_is_an_error_that_leaves_nothing() {
     assert_eq!(names(unbundled.path()), [""; 0]);
 }
 
-/// A manifest that lacks something, and how that is told.
+/// What a manifest lacks, and the warning about it.
 const LACKING: &[(&str, &str)] = &[
     ("missing-bundler", "the element bundler is missing"),
     (
@@ -434,7 +434,7 @@ fn finding_25h_blank_names_and_architectures_are_refused() {
     }
 }
 
-/// What a terminal gets of one of the suite's commands.
+/// What one of the suite's commands prints on a terminal.
 fn on_terminal(mut command: Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line: Vec<String> = words
@@ -487,7 +487,7 @@ fn finding_25n_status_lines_begin_lines_on_a_terminal_too() {
     assert!(!shown.contains('\u{1b}'), "{shown:?}");
 }
 
-/// tokio panics where it gets no descriptors; from so few on that the program is just loaded.
+/// tokio panics if it gets no descriptors. Begins with just enough to load the program.
 #[test]
 fn finding_11_few_descriptors_are_an_error_in_one_line() {
     let mut had_too_few = 0;

@@ -1,4 +1,4 @@
-//! How files appear and disappear in a destination that others use too.
+//! Publishing in a destination that others use too.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -18,7 +18,7 @@ use end_to_end::{
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Makes an image of as many parts, and the command that bundles it as `image`.
+/// Makes an image of `parts` parts, and the command that bundles it as `image`.
 fn bundling_parts(work: &Path, parts: usize, destination: &Path) -> Command {
     let image = work.join(format!("{parts} parts"));
     incompressible(&image, (parts * (10 << 20)) - (1 << 20));
@@ -73,7 +73,7 @@ fn finding_03_a_download_that_fails_while_it_publishes_keeps_the_older_bundle() 
             }
         }
     }
-    // What had come for the last one is still there.
+    // The last download's private folder is still there.
     let download = ["-k", &key, "-d", to, "--retry"];
     let result = ok(with_keys("ec2-download-bundle", &server.url(), &download));
     assert_eq!(result.stdout.matches("Skipping image.part.").count(), 12);
@@ -95,7 +95,7 @@ fn finding_05_nobody_waits_for_a_lock_that_a_stranger_can_take() {
     assert_eq!(whole_bundle(destination.path(), "image"), 19 << 20);
 }
 
-/// The process that waits for the death of another one.
+/// The sweeper of a process.
 fn sweeper_of(id: u32) -> Option<Pid> {
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
     let is_sweeper = |child: &&str| {
@@ -135,7 +135,7 @@ fn finding_13_a_sweeper_that_is_stopped_is_not_waited_for() {
     assert_eq!(whole_bundle(destination.path(), "image"), 19 << 20);
 }
 
-/// A run that is stopped, with the turn or without, and killed then.
+/// A run that is stopped, with or without the turn, and then killed.
 #[test]
 fn finding_13_a_sweeper_clears_up_after_a_run_that_was_stopped_and_killed() {
     let work = folder();
@@ -163,7 +163,7 @@ fn finding_14_what_fails_after_the_bundle_is_complete_says_that_it_is() {
     let manifest = destination.path().join("image.manifest.xml");
     let run = bundling_parts(work.path(), 1, destination.path());
     let complete = format!("{} is complete, but ", manifest.display());
-    // Standard output on a disk that is full; the last sync is that of the folder with the manifest.
+    // Standard output on a full disk; the last sync is that of the folder with the manifest.
     let mut unheard = bundling_parts(work.path(), 1, destination.path());
     let full = File::options().write(true).open("/dev/full").unwrap();
     let unheard = unheard.arg("--json").stdout(full).stderr(Stdio::piped());
@@ -223,7 +223,7 @@ fn finding_16_an_image_and_its_bundle_come_together_or_not_at_all() {
     let before = contents(destination.path());
     let arguments = bundling_volume(&volume.path(), destination.path());
     let imaging = command("ec2-bundle-vol", &arguments);
-    // The image, its only part, and the manifest take their names.
+    // The image, its only part, and the manifest get their names.
     for when in 1..=3 {
         for fault in ["error=EIO", "signal=SIGKILL"] {
             let result = outcome(&mut injected(

@@ -1,4 +1,4 @@
-//! What comes from elsewhere and is printed.
+//! Untrusted text that is printed.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,10 +10,10 @@ use end_to_end::proxy::{Action, Proxy, Rule, Slowness};
 use end_to_end::s3::{BUCKET, Server, private_key, small_parts, with_keys};
 use end_to_end::{Outcome, command_path, folder, outcome, run};
 
-/// What a terminal would obey, in the name of a file: it clears the screen, begins a line of its own, and turns the reading order.
+/// A file name with control characters: it clears the screen, begins a new line, and reverses the reading order.
 const FORGED: &str = "\u{1b}[2J\u{9b}2J\nERROR: forged\r\u{202e}gpj";
 
-/// The same as it is shown.
+/// The same as shown.
 const SHOWN: &str = "\\u{1b}[2J\\u{9b}2J\\nERROR: forged\\r\\u{202e}gpj";
 
 fn assert_harmless(result: &Outcome) {
@@ -30,7 +30,7 @@ fn assert_harmless(result: &Outcome) {
 
 #[test]
 fn finding_12_names_and_messages_of_others_reach_the_terminal_escaped() {
-    // A part's name in a manifest, as XML can have it, and in a log.
+    // A part's name in a manifest, as far as XML allows it, and in a log.
     let in_xml = FORGED.replace('\u{1b}', "&#27;").replace('\r', "&#13;");
     let work = folder();
     let text = fs::read_to_string(small_parts().join("image.manifest.xml")).unwrap();
@@ -49,7 +49,7 @@ fn finding_12_names_and_messages_of_others_reach_the_terminal_escaped() {
         assert_harmless(&result);
     }
 
-    // A server's message, at each try.
+    // A server's message, in every try.
     let server = Server::start();
     let _ = server.bucket(BUCKET);
     let proxy = Proxy::start(server.address, Slowness::default());

@@ -1,4 +1,4 @@
-//! S3 servers that do what they should not.
+//! S3 servers that misbehave.
 
 mod answers;
 mod metadata;

@@ -1,4 +1,4 @@
-//! Volumes whose owners want to harm whoever images them. These tests need root.
+//! Hostile volumes. These tests need root.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use end_to_end::traces::assert_no_trace;
 use end_to_end::volumes::fill;
 use end_to_end::{bundling_volume, clone_volume, folder, key, names, run, shell, shell_with_path};
 
-/// Puts a program and the libraries that it needs into a volume.
+/// Copies a program and its libraries to a volume.
 fn install(program: &str, volume: &Path) {
     let script = format!(
         "for file in '{program}' $(ldd '{program}' | grep -o '/[^ ]*'); do mkdir -p \".$(dirname $file)\"; cp -L $file .$file; done"
@@ -18,7 +18,7 @@ fn install(program: &str, volume: &Path) {
     let _ = shell(&script, volume);
 }
 
-/// Gives a volume GRUB's modules and configuration, and a grub-mkimage that is this shell script.
+/// Gives a volume GRUB's modules and configuration, and this shell script as grub-mkimage.
 fn with_grub(volume: &Path, mkimage: &str) {
     install("/bin/sh", volume);
     let _ = shell(
@@ -58,7 +58,7 @@ fn finding_07_attributes_that_cannot_be_listed_end_no_run() {
     let volume = Mount::new("300M", "mkfs.xfs -q");
     let root = volume.path();
     fill(&root);
-    // 400 names of some 200 bytes are more than XATTR_LIST_MAX.
+    // 400 names of some 200 bytes exceed XATTR_LIST_MAX.
     let _ = shell(
         "echo x > many; setfacl -m u:1234:r many; for i in $(seq 400); do n=$(printf '%0200d' $i); setfattr -n user.$n -v x many; done",
         &root,
@@ -77,7 +77,7 @@ fn finding_07_attributes_that_cannot_be_listed_end_no_run() {
 
 #[test]
 fn finding_07_attributes_that_do_not_fit_end_no_run() {
-    // Its image gets nodes of 16 KiB, which have less room.
+    // Its image gets smaller nodes, of 16 KiB.
     let volume = Mount::new("256M", "mkfs.btrfs -q -n 65536");
     let root = volume.path();
     let set = "import os; os.setxattr('many', 'user.large', b'v' * 20000); os.setxattr('many', 'user.small', b'v')";
@@ -106,7 +106,7 @@ fn finding_07_attributes_that_do_not_fit_end_no_run() {
 
 #[test]
 fn finding_07_what_the_image_cannot_hold_is_foreseen_and_named() {
-    // The image would get blocks of 1 KiB by itself, and take files of up to 4 TiB.
+    // By default, the image would get blocks of 1 KiB, which limit files to 4 TiB.
     let volume = Mount::new("64M", "mke2fs -q -F -t ext4 -b 4096");
     let _ = shell("truncate -s 5T large; echo x > other", &volume.path());
     let destination = folder();
@@ -118,7 +118,7 @@ fn finding_07_what_the_image_cannot_hold_is_foreseen_and_named() {
         5 << 40
     );
     drop(image);
-    // What is not known here becomes an ext4.
+    // An unknown file system becomes ext4.
     let xfs = Mount::new("300M", "mkfs.xfs -q");
     let other = folder();
     let _ = shell(
@@ -179,7 +179,7 @@ fn finding_07_a_lease_ends_no_run() {
     let root = volume.path();
     fill(&root);
     fs::write(root.join("leased"), "text").unwrap();
-    // Gives the lease up a while after it was asked to.
+    // Gives up the lease some time after it was asked to.
     let holder = "import fcntl, os, signal, sys, time
 signal.signal(signal.SIGIO, signal.SIG_IGN)
 fd = os.open('leased', os.O_RDWR)
@@ -226,8 +226,8 @@ fn finding_08_a_volumes_programs_run_only_if_asked_for_and_harm_nobody() {
     let volume = Mount::new("64M", "mke2fs -q -F -t ext4");
     let root = volume.path();
     fill(&root);
-    // It tries to write to this machine, to be more than it is, and to have the next program, or this run, write through links;
-    // what it could see is in the core image.
+    // It tries to write to this machine, to gain privileges, and to make the next program, or this run, write through links; what it could
+    // see is in the core image.
     with_grub(
         &root,
         &format!(
@@ -280,7 +280,7 @@ fn finding_08_a_volumes_programs_run_only_if_asked_for_and_harm_nobody() {
             result.stderr
         );
     }
-    // Nothing of it is run by --dry-run, which it would find out by what a core image must have.
+    // --dry-run runs none of the volume's programs, although it would need one to check the core image.
     let _ = shell(
         "cp usr/bin/grub-mkimage kept; printf '#!/bin/sh\\nexit 1\\n' > usr/bin/grub-mkimage",
         &root,
@@ -299,7 +299,7 @@ fn finding_08_a_volumes_programs_run_only_if_asked_for_and_harm_nobody() {
         fs::read_to_string(root.join("etc/hostname")).unwrap(),
         "host\n"
     );
-    // Behind the partition table, in the first sector of the core image and after it.
+    // After the partition table, in the core image's first sector and beyond.
     let image = fs::read(destination.path().join("image")).unwrap();
     let core = String::from_utf8_lossy(&image[512..1 << 20]);
     for line in [
@@ -356,7 +356,7 @@ while True: libc.renameat2(-100, b'srv/a', -100, b'srv/b', 2)";
         assert_eq!(result.code, 0, "{}", result.stderr);
         let image = Mount::of_image(&destination.path().join(name), 0, "");
         let has = |path: &str| image.path().join(path).exists();
-        // Under whichever name its folder had, or both; or the run says that it went away.
+        // Under either of its folder's names, or both; or the run reports that it vanished.
         assert!(
             has("srv/a/data/seen") || has("srv/b/data/seen") || result.stderr.contains("/srv/"),
             "{}",

@@ -19,7 +19,7 @@ enum Outcome {
 }
 
 const HOLDS: &str = "";
-const NO: &str = "does not hold";
+const NO: &str = "signature is invalid";
 
 const VARIANTS: &[(&str, Outcome)] = &[
     (

@@ -64,7 +64,7 @@ fn kept(destination: &Path) -> Option<Staging> {
     Some(prepared.make(Waiting::silent()).unwrap())
 }
 
-/// What a killed process leaves: no destructor has run, and the kernel has dropped its lock.
+/// Leaves what a killed process does: no destructor has run, and the kernel has released its lock.
 fn kill(staging: Staging) {
     let unlock = rustix::fs::FlockOperation::Unlock;
     rustix::fs::flock(&staging.private.folder, unlock).unwrap();
@@ -84,7 +84,7 @@ fn leaves_nothing_when_dropped() {
 }
 
 #[test]
-fn clears_what_a_killed_run_left_and_nothing_that_lives() {
+fn removes_what_a_killed_run_left_and_nothing_of_a_living_one() {
     let destination = tempfile::tempdir().unwrap();
     let abandoned = Staging::new(destination.path()).unwrap();
     abandoned.write("part.0", b"half", 0o666).unwrap();
@@ -108,7 +108,7 @@ fn a_sweeper_waits_for_what_still_has_an_owner_and_for_nothing_else() {
     let (name, descriptor) = (prepared.name().to_owned(), prepared.destination().unwrap());
     let staging = prepared.make(Waiting::silent()).unwrap();
     let other = Staging::new(destination.path()).unwrap();
-    // A killed run whose lock is still held: nothing removes the folder but the one that waits.
+    // A killed run whose lock is still held: only the sweeper that waits removes the folder.
     let lock = staging.folder().unwrap();
     std::mem::forget(staging);
     std::thread::scope(|scope| {
@@ -138,12 +138,12 @@ fn what_is_kept_is_found_again_by_one_at_a_time() {
 }
 
 #[test]
-fn finding_05_what_others_named_or_hold_beforehand_keeps_nobody_out() {
+fn finding_05_names_and_locks_taken_by_others_block_nobody() {
     let destination = tempfile::tempdir().unwrap();
-    // Anybody may lock a folder that they can open.
+    // Anybody can lock a folder that they can open.
     let held = File::open(destination.path()).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    // Their modes, or owners, are not those of ours.
+    // Their modes or owners differ from ours.
     for name in [".ec2-ami-tools-download.id.0", ".ec2-ami-tools-work.0"] {
         let path = destination.path().join(name);
         fs::create_dir(&path).unwrap();
@@ -163,7 +163,7 @@ fn finding_05_what_others_named_or_hold_beforehand_keeps_nobody_out() {
         .publish(&files[..1], Some("x"), Waiting::silent())
         .unwrap();
     assert!(saved.is_empty());
-    // One name for two files is found beforehand.
+    // Two files with one name are noticed in advance.
     staging.write("manifest", b"m", 0o666).unwrap();
     let twice = staging.publish(&files, Some("x"), Waiting::silent());
     assert!(matches!(twice, Err(Error::Names { .. })), "{twice:?}");
@@ -231,7 +231,7 @@ fn a_link_with_such_a_name_is_not_followed() {
 }
 
 #[test]
-fn a_private_folder_that_is_swapped_leads_nowhere_else() {
+fn swapping_a_private_folder_does_not_redirect_its_run() {
     let destination = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     fs::write(elsewhere.path().join("part.0"), "precious").unwrap();
@@ -255,7 +255,7 @@ fn a_private_folder_that_is_swapped_leads_nowhere_else() {
 }
 
 #[test]
-fn what_is_not_of_such_a_folder_is_not_removed() {
+fn other_contents_of_a_private_folder_are_not_removed() {
     let destination = tempfile::tempdir().unwrap();
     for name in [".ec2-ami-tools-work.1", ".ec2-ami-tools.1"] {
         let folder = destination.path().join(name);
@@ -364,7 +364,7 @@ fn finding_18_only_an_own_file_is_adopted() {
         assert!(!staging.adopt(name, "part.0"), "{name}");
     }
     assert!(staging.adopt("own", "part.0"));
-    // It stays where it is, and is neither replaced nor lost.
+    // It stays in place, neither replaced nor lost.
     staging.write("manifest", b"m", 0o666).unwrap();
     let files = [
         NewFile::replacing("part.0", "own"),
@@ -377,7 +377,7 @@ fn finding_18_only_an_own_file_is_adopted() {
 
 type Files<'a> = &'a [(&'a str, &'a str)];
 
-/// A folder of version 0.1.0 whose run was killed.
+/// The folder of a killed run of version 0.1.0.
 fn of_0_1_0(folder: &Path, name: &str, files: &[(&str, &str)]) -> PathBuf {
     let private = folder.join(name);
     fs::create_dir(&private).unwrap();
@@ -391,22 +391,22 @@ fn of_0_1_0(folder: &Path, name: &str, files: &[(&str, &str)]) -> PathBuf {
 }
 
 #[test]
-fn what_0_1_0_left_is_put_back_or_cleared_away() {
+fn what_0_1_0_left_is_restored_or_removed() {
     let old = [("x.manifest.xml", "old manifest"), ("x.part.0", "old")];
     let aside = |folder: &str| old.map(|(name, text)| (format!("{folder}/{name}"), text));
     let cases: [(&str, &str, Files<'_>, Files<'_>); 4] = [
-        // Killed while it set files aside.
+        // Killed while it was moving older files.
         ("replacing", "part.0", &[], &old),
         // Killed before the first new file had its name.
         ("replaced", "x.manifest.xml", &[], &old),
-        // Killed when it was complete.
+        // Killed when the bundle was complete.
         (
             "replaced",
             "part.7",
             &[("x.manifest.xml", "new"), ("x.part.0", "new")],
             &[("x.manifest.xml", "new"), ("x.part.0", "new")],
         ),
-        // A later run has published the same.
+        // A later run has published the same bundle.
         (
             "replaced",
             "x.manifest.xml",
@@ -441,7 +441,7 @@ fn what_0_1_0_left_is_put_back_or_cleared_away() {
 }
 
 #[test]
-fn what_0_1_0_left_and_cannot_go_back_is_kept() {
+fn what_0_1_0_left_is_kept_if_it_cannot_be_restored() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("x.part.0"), "perhaps new").unwrap();
     let files = [

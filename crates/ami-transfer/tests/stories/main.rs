@@ -1,5 +1,5 @@
-//! The stories themselves, against a server and an observer in memory: what is told and in which order, what is asked, and that a story
-//! ends where its observer or its caller ends it.
+//! The stories, with a local server and an observer in memory: which events they send and in which order, what they ask, and that the
+//! observer or the caller can end them.
 
 mod migrations;
 mod scene;

@@ -8,7 +8,7 @@ use ami_transfer::*;
 
 use crate::scene::*;
 
-/// The keys of the bundles' user; EC2 is not asked.
+/// The keys of the bundles' user. EC2 is not needed.
 fn migration(boot_images: BootImages) -> Migration<'static> {
     Migration {
         certificate: golden("keys/user2048.crt"),

@@ -1,4 +1,4 @@
-//! A server, an observer that remembers, and a small bundle.
+//! A server, an observer that records events, and a small bundle.
 
 use std::cell::RefCell;
 use std::fs;
@@ -12,15 +12,15 @@ use s3_server::{ACCESS_KEY, SECRET_KEY};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
-/// Remembers what it is told, and gives the answers that it has been given.
+/// Records events, and gives prepared answers.
 #[derive(Default)]
 pub struct Recorder {
     pub told: RefCell<Vec<String>>,
-    /// To questions, the next one last.
+    /// Answers to questions, the next one last.
     pub answers: RefCell<Vec<bool>>,
-    /// Ends the story when an event begins so.
+    /// Ends the story at the first event that begins with this.
     pub stops_at: Option<&'static str>,
-    /// Is notified when an event begins so.
+    /// Notifies at the first event that begins with this.
     pub notifies_at: Option<&'static str>,
     pub notify: Notify,
 }
@@ -56,7 +56,7 @@ impl Observer for Recorder {
     }
 }
 
-/// A server with an empty store of its own, and a folder to work in.
+/// A server with an empty store, and a folder to work in.
 pub struct Scene {
     url: String,
     pub store: TempDir,
@@ -130,7 +130,7 @@ impl Scene {
         }
     }
 
-    /// The files of a bundle that the bucket has.
+    /// The bundle's files in a bucket.
     pub fn stored(&self, bucket: &str) -> Vec<String> {
         files_in(&self.store.path().join(bucket))
     }

@@ -6,7 +6,7 @@ use ami_transfer::*;
 
 use crate::scene::*;
 
-/// What is told of an upload to a new bucket.
+/// The events of an upload to a new bucket.
 fn told_of_upload(bucket: &str) -> Vec<String> {
     let size: u64 = parts()
         .iter()
@@ -122,7 +122,7 @@ fn a_download_announces_each_part_when_those_before_it_are_there() {
     for file in all_files() {
         assert!(fs::read(folder.join(&file)).unwrap() == fs::read(bundle().join(&file)).unwrap());
     }
-    // What is there is not downloaded again.
+    // Parts that are there are not downloaded again.
     let downloaded = block_on(download(&scene.download("bucket.one"), &observer)).unwrap();
     assert_eq!(
         (downloaded.downloaded, downloaded.skipped),

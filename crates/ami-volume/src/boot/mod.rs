@@ -149,7 +149,7 @@ fn copy_named(
         let path = from.join(&name);
         let source = inside::open(volume, &path).map_err(Error::io("read", &path))?;
         let target = to.join(&name);
-        // Not through a link that stands there.
+        // Must not write through an existing link.
         let _ = std::fs::remove_file(&target);
         let mut file = File::create_new(&target).map_err(Error::io("create", &target))?;
         let metadata = source.metadata().map_err(Error::io("read", &path))?;

@@ -1,4 +1,4 @@
-//! Answers that have no end, or not the one that they announce. Memory is limited in each of these runs.
+//! Answers that never end, or do not have their announced length. Memory is limited in each of these runs.
 
 use std::fs;
 use std::io::Write;
@@ -13,10 +13,10 @@ use end_to_end::proxy::{Action, Proxy, Rule, Slowness};
 use end_to_end::s3::{BUCKET, Server, bundle_files, manifest, private_key, small_parts, with_keys};
 use end_to_end::{METADATA_ENDPOINT, Outcome, command, folder, golden, key, names, outcome};
 
-/// The most that a command may allocate (bytes).
+/// How much a command may allocate (bytes).
 const MOST: u64 = 256 << 20;
 
-/// The same command, whose allocations fail beyond [`MOST`].
+/// The same command, with allocations beyond [`MOST`] failing.
 fn limited(command: &Command) -> Command {
     let mut limited = Command::new("prlimit");
     let _ = limited
@@ -284,7 +284,7 @@ fn finding_10_ec2s_answers_are_limited_too() {
     let refusal = Hostile::endless(403, "<Response><Errors>", "more and more ");
     let result = migrate(hostile("POST", "", refusal));
     assert_one_line(&result, 254, TOO_LONG_AN_ERROR);
-    // As an answer to the question for regions it names one; to that for images, another page.
+    // Serves as an answer for regions, of which it names one, and for images, with another page to follow.
     let count = Arc::<AtomicU64>::default();
     let pages = Hostile::EndlessPages {
         page: "<R><regionInfo><item><regionName>us-east-1</regionName></item></regionInfo><imagesSet/><nextToken>$NEXT</nextToken></R>",

@@ -62,7 +62,7 @@ fn finding_25p_what_is_said_without_a_lifetime_is_a_token_if_it_looks_like_one()
     }
 }
 
-/// Arguments that bundle a small folder and inherit from the instance.
+/// Arguments to bundle a small folder and inherit from the instance.
 fn inheriting(volume: &std::path::Path, destination: &std::path::Path) -> Vec<String> {
     fs::write(volume.join("file"), "x").unwrap();
     let mut arguments = bundling_volume(volume, destination);
@@ -91,7 +91,7 @@ fn finding_25p_metadata_that_cannot_be_had_is_said_in_one_plain_line() {
     }
 }
 
-/// As in the older suite, which asks for these two whatever the options give.
+/// As in the older suite, which asks for these two even if options give them.
 #[test]
 fn finding_25q_kernel_and_ram_disk_are_missed_even_where_an_option_replaces_them() {
     let (volume, to) = (folder(), folder());

@@ -1,4 +1,4 @@
-//! Where a server is asked, and for what.
+//! Where requests are sent, and what they ask for.
 
 use std::fs;
 
@@ -62,7 +62,7 @@ fn finding_21_a_redirect_to_another_host_is_an_error_that_names_it() {
     }
 }
 
-/// Bundles make the whole way in this region.
+/// A bundle can be uploaded, downloaded and deleted in this region.
 fn goes_through(proxy: &Proxy, region: &str) {
     proxy.set_rules(Vec::new());
     let in_region = |name: &str, more: &[&str]| {
@@ -92,7 +92,7 @@ fn finding_25e_a_server_of_ones_own_calls_its_region_as_it_likes() {
         fs::remove_dir_all(server.bucket(BUCKET)).unwrap();
         goes_through(&proxy, region);
     }
-    // That server takes only names that AWS's regions could have.
+    // moto accepts only names that an AWS region could have.
     let mut moto = Moto::start();
     let _ = moto.call("bucket", &[BUCKET]);
     let proxy = Proxy::start(moto.address, Slowness::default());
@@ -127,7 +127,7 @@ fn finding_25j_a_scheme_has_no_case() {
     }
 }
 
-/// Parts of the usual size come in halves; a last one that is shorter than the first half has no second.
+/// Parts of the usual size are downloaded in halves; a last part that is shorter than a half has no second one.
 #[test]
 fn finding_25r_no_range_past_the_end_is_asked_for() {
     let (proxy, server) = in_front_of_a_server();
@@ -166,7 +166,7 @@ fn finding_25r_no_range_past_the_end_is_asked_for() {
     }
 }
 
-/// s3cmd compares them.
+/// s3cmd compares ETags.
 #[test]
 fn finding_25s_the_tests_server_lists_etags() {
     let server = Server::start();

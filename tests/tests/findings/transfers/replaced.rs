@@ -1,4 +1,4 @@
-//! A manifest in S3 means that its whole bundle is there, whatever happens while another bundle of its name is put in its place.
+//! A manifest in S3 means that its whole bundle is there, whatever happens while another bundle of the same name replaces it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ const MANIFEST: &str = "image.manifest.xml";
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// A bundle of the same name and with the same names of parts as [`small_parts`], whose bytes are others.
+/// A bundle with the same names as [`small_parts`], but other contents.
 fn older() -> Files {
     let mut files = bundle_files(&small_parts());
     let mut text = String::from_utf8(files.remove(MANIFEST).unwrap()).unwrap();
@@ -68,7 +68,7 @@ impl Scene {
         with_keys("ec2-upload-bundle", &self.proxy.url(), &more)
     }
 
-    /// Runs an upload, and gives what was deleted meanwhile.
+    /// Runs an upload, and returns what was deleted meanwhile.
     fn deleted_by(&self, more: &[&str], rules: Vec<Rule>) -> (Outcome, Vec<String>) {
         self.proxy.set_rules(rules);
         let result = outcome(&mut self.upload(more));
@@ -98,7 +98,7 @@ enum State {
     New,
 }
 
-/// Fails where a manifest stands beside parts that are not its own.
+/// Fails if a manifest is beside parts that are not its own.
 fn state(found: &Files, old: &Files, new: &Files) -> State {
     let has_parts_of = |files: &Files| {
         let mut parts = files.iter().filter(|(name, _)| *name != MANIFEST);
@@ -128,11 +128,11 @@ fn state(found: &Files, old: &Files, new: &Files) -> State {
 enum Disturbance {
     /// S3 refuses it.
     Error,
-    /// The command is killed before S3 gets it.
+    /// The command is killed before S3 gets the request.
     KillBefore,
-    /// The command is killed when S3 has done it.
+    /// The command is killed when S3 has carried out the request.
     KillAfter,
-    /// The command is interrupted when S3 has done it.
+    /// The command is interrupted when S3 has carried out the request.
     Interrupt,
 }
 
@@ -154,7 +154,7 @@ fn run_disturbed(proxy: &Proxy, mut command: Command, at: u32, how: Disturbance)
     while proxy.faults() == 0 {
         sleep(Duration::from_millis(1));
     }
-    // S3 has done what it was asked for when it answers.
+    // S3 has carried out the request when it answers.
     while how != Disturbance::KillBefore && proxy.held() == 0 {
         sleep(Duration::from_millis(1));
     }
