@@ -1,4 +1,4 @@
-//! Starting tokio where the system gives little.
+//! Starting tokio, and its threads, where the system gives little.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -11,7 +11,7 @@ use std::panic::{self, AssertUnwindSafe};
 )]
 struct TooLittle(#[source] Option<io::Error>);
 
-/// Runs what starts a runtime: where it gets no descriptors or threads, tokio panics.
+/// Runs what starts a runtime or a thread of one: where it gets no descriptors or threads, tokio panics.
 ///
 /// # Errors
 /// Those of `start`, and such a panic.
