@@ -14,7 +14,21 @@ import requests
 from botocore.config import Config
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
+
+
+# A signature of version 2 says nothing of service and region, but one with four slashes (it is base64) is read as if it did.
+infer_service_region_host = DomainDispatcherApplication.infer_service_region_host
+
+
+def infer_from_version_4(self, environ, path):
+    if environ.get("HTTP_AUTHORIZATION", "").startswith("AWS "):
+        return None
+    return infer_service_region_host(self, environ, path)
+
+
+DomainDispatcherApplication.infer_service_region_host = infer_from_version_4
 
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()

@@ -80,3 +80,25 @@ impl Drop for Moto {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::Moto;
+
+    /// As one signature in a thousand is.
+    #[test]
+    fn a_signature_of_version_2_with_four_slashes_is_one_for_s3() {
+        let mut moto = Moto::start();
+        let _ = moto.call("bucket", &["bundles.test"]);
+        let mut stream = TcpStream::connect(moto.address).unwrap();
+        let request =
+            "GET /bundles.test/ HTTP/1.0\r\nHost: x\r\nAuthorization: AWS x:a/pL/zzh/b/c=\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("<ListBucketResult"), "{answer}");
+    }
+}

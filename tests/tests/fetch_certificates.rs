@@ -174,6 +174,16 @@ fn what_is_no_zip_or_lacks_a_certificate_is_refused() {
         "{}",
         result.stderr
     );
+    let _ = shell("truncate -s 65M large.zip", work.path());
+    let result = fetch(&script(), &work.path().join("large.zip"), &directory);
+    assert!(
+        result.code == 1
+            && result
+                .stderr
+                .ends_with("large.zip is larger than 67108864 bytes: it is not AWS's\n"),
+        "{}",
+        result.stderr
+    );
     let result = fetch(&script(), &work.path().join("missing.zip"), &directory);
     assert!(result.code == 1, "{}", result.stderr);
     assert!(!directory.exists());
@@ -216,7 +226,7 @@ fn finding_27_unknown_certificates_are_shown_and_installed_after_a_yes_only() {
         assert!(
             result
                 .stdout
-                .contains("/cert-ec2-bad.pem: not a certificate\n")
+                .contains("/cert-ec2-bad.pem: not a certificate with an RSA key\n")
         );
         assert!(!result.stdout.contains("cert-ec2.txt"));
         let mut expected = known.clone();

@@ -439,6 +439,71 @@ fn more_than_a_thousand_keys_are_deleted_and_no_other() {
 }
 
 #[test]
+fn a_profile_says_which_endpoints_are_asked() {
+    let server = Server::start();
+    let bucket = server.bucket(BUCKET);
+    let work = folder();
+    let url = server.url();
+    let keys = format!("aws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n");
+    let configuration = work.path().join("config");
+    let text = format!(
+        "[profile own]\n{keys}services = here\n\
+         [profile all]\n{keys}endpoint_url = {url}\n\
+         [profile fips]\n{keys}use_fips_endpoint = true\n\
+         [profile dual]\n{keys}use_dualstack_endpoint = true\n\
+         [profile both]\n{keys}use_fips_endpoint = true\nuse_dualstack_endpoint = true\n\
+         [profile none]\n{keys}services = here\nignore_configured_endpoint_urls = true\n\
+         [services here]\ns3 =\n  endpoint_url = {url}\n"
+    );
+    fs::write(&configuration, text).unwrap();
+    // Nobody answers there; what is asked for is noted.
+    let (proxy, asked) = tls::tunnels(server.address);
+    let upload = |profile: &str| {
+        let manifest = manifest();
+        let arguments = [
+            "-b",
+            BUCKET,
+            "-m",
+            &manifest,
+            "--profile",
+            profile,
+            "--region",
+            "eu-west-1",
+        ];
+        let mut upload = command(
+            "ec2-upload-bundle",
+            &[&arguments[..], &["--batch"]].concat(),
+        );
+        let _ = upload
+            .env("AWS_CONFIG_FILE", &configuration)
+            .env("HTTPS_PROXY", format!("http://{proxy}"));
+        let result = outcome(&mut upload);
+        (result, std::mem::take(&mut *asked.lock().unwrap()))
+    };
+    for profile in ["own", "all"] {
+        let (result, asked) = upload(profile);
+        assert_eq!((result.code, result.stderr.as_str()), (0, ""), "{profile}");
+        assert!(asked.is_empty(), "{profile}: {asked:?}");
+        assert_same_files(&bundle_files(&bucket), &bundle_files(&small_parts()));
+        for name in names(&bucket) {
+            fs::remove_file(bucket.join(name)).unwrap();
+        }
+    }
+    for (profile, host) in [
+        ("fips", "s3-fips.eu-west-1.amazonaws.com"),
+        ("dual", "s3.dualstack.eu-west-1.amazonaws.com"),
+        ("both", "s3-fips.dualstack.eu-west-1.amazonaws.com"),
+        ("none", "s3.eu-west-1.amazonaws.com"),
+    ] {
+        let (result, mut asked) = upload(profile);
+        assert_eq!(result.code, 3, "{profile}: {result:?}");
+        asked.dedup();
+        assert_eq!(asked, [format!("CONNECT {host}:443 HTTP/1.1")], "{profile}");
+        assert!(names(&bucket).is_empty());
+    }
+}
+
+#[test]
 fn tls_trusts_the_given_authority_and_goes_through_the_proxy() {
     let server = Server::start();
     let work = folder();

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
+use ami_files::LimitReader;
 use zip::ZipArchive;
 
 use crate::certificate::Certificate;
@@ -39,9 +40,6 @@ pub struct Found {
 /// Reads the certificates in a zip. `name` is its name in errors.
 pub fn certificates(zip: &[u8], name: &str) -> Result<Found, Error> {
     let zip_name = name.to_owned();
-    if zip.len() as u64 > MOST_BYTES {
-        return Err(Error::TooLarge(zip_name));
-    }
     // Counted before the central directory is read into memory.
     let entries = zip.windows(ENTRY.len()).filter(|bytes| *bytes == ENTRY);
     if entries.count() > MOST_FILES {
@@ -66,7 +64,7 @@ pub fn certificates(zip: &[u8], name: &str) -> Result<Found, Error> {
             continue;
         }
         let Some(certificate) = read(&mut archive, index) else {
-            let line = format!("Skipping {path}: not a certificate");
+            let line = format!("Skipping {path}: not a certificate with an RSA key");
             found.skipped.push(line);
             continue;
         };
@@ -92,10 +90,9 @@ pub fn certificates(zip: &[u8], name: &str) -> Result<Found, Error> {
 fn read(archive: &mut ZipArchive<Cursor<&[u8]>>, index: usize) -> Option<Certificate> {
     let mut content = Vec::new();
     let file = archive.by_index(index).ok()?;
-    let size = file.take(MOST_OF_FILE + 1).read_to_end(&mut content).ok()?;
-    if size as u64 > MOST_OF_FILE {
-        return None;
-    }
+    let _ = LimitReader::new(file, MOST_OF_FILE)
+        .read_to_end(&mut content)
+        .ok()?;
     Certificate::first(&content)
 }
 

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ami_cli::one_line;
+use ami_files::LimitReader;
 use clap::Parser;
 use clap::error::ErrorKind;
 
@@ -119,10 +120,13 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let mut zip = Vec::new();
-    let read =
-        File::open(path).and_then(|file| file.take(archive::MOST_BYTES + 1).read_to_end(&mut zip));
+    let read = File::open(path)
+        .and_then(|file| LimitReader::new(file, archive::MOST_BYTES).read_to_end(&mut zip));
     match read {
         Ok(_) => Ok(zip),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Err(Error::TooLarge(path.display().to_string()))
+        }
         Err(source) => Err(Error::Read {
             path: path.to_owned(),
             source,

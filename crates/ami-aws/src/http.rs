@@ -1,9 +1,9 @@
 //! The HTTP clients: TLS with the right roots, and proxies, except for instance metadata.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use ami_files::NotRegular;
+use ami_files::{LimitReader, NotRegular};
 use ami_http::Limited;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
@@ -105,20 +105,17 @@ fn certificates(path: &Path) -> Result<Vec<u8>, Error> {
         reason,
     };
     let mut pem = Vec::new();
-    let size = ami_files::open_regular(path)
-        .and_then(|file| file.take(LARGEST_BUNDLE + 1).read_to_end(&mut pem))
+    let _ = ami_files::open_regular(path)
+        .and_then(|file| LimitReader::new(file, LARGEST_BUNDLE).read_to_end(&mut pem))
         .map_err(|error| {
             // `/dev/null`, for example, is readable but has no certificates.
             let is_no_file = error.get_ref().is_some_and(|e| e.is::<NotRegular>());
-            useless(if is_no_file {
-                NO_CERTIFICATES
-            } else {
-                "cannot be read"
+            useless(match error.kind() {
+                _ if is_no_file => NO_CERTIFICATES,
+                ErrorKind::FileTooLarge => "is larger than any file of certificates",
+                _ => "cannot be read",
             })
         })?;
-    if size as u64 > LARGEST_BUNDLE {
-        return Err(useless("is larger than any file of certificates"));
-    }
     match X509::stack_from_pem(&pem) {
         Ok(all) if !all.is_empty() => Ok(pem),
         _ => Err(useless(NO_CERTIFICATES)),

@@ -1,8 +1,9 @@
-//! IMDSv1 for the SDK's client, which knows only version 2.
+//! IMDSv1 for the SDK's client, which knows only version 2, and errors where the HTTP client would panic.
 //!
 //! If the service gives no token (it does not know the request, or the hop limit keeps the answer from a container), the SDK gets a
 //! placeholder, which is removed from its requests: they are then version 1. A token without a lifetime gets the one that was asked for.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
@@ -16,6 +17,8 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use tracing::debug;
+
+use crate::start::start;
 
 /// EC2 user guide, "Use IMDSv2".
 const TOKEN: &str = "x-aws-ec2-metadata-token";
@@ -55,34 +58,61 @@ struct FallbackConnector(SharedHttpConnector);
 
 impl HttpConnector for FallbackConnector {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
-        if request.method() != "PUT" {
-            if request.headers().get(TOKEN) == Some(MADE_UP) {
-                let _ = request.headers_mut().remove(TOKEN);
-            }
-            let is_role = request.uri().contains(ROLE) && request.uri().ends_with('/');
-            let answer = self.0.call(request);
-            return match is_role {
-                true => HttpConnectorFuture::new(async move { role(answer.await?).await }),
-                false => answer,
-            };
+        let connector = self.0.clone();
+        if request.method() == "PUT" {
+            return HttpConnectorFuture::new(async move {
+                prepare(request.uri()).await?;
+                match connector.call(request).await {
+                    Ok(response) if response.status().is_success() => with_lifetime(response).await,
+                    Ok(response) if has_no_tokens(response.status()) => {
+                        let status = response.status().as_u16();
+                        debug!(status, "no IMDSv2 token: using IMDSv1");
+                        token(MADE_UP, LONGEST)
+                    }
+                    Err(error) if error.is_timeout() => {
+                        debug!("no answer with an IMDSv2 token: using IMDSv1");
+                        token(MADE_UP, LONGEST)
+                    }
+                    result => result,
+                }
+            });
         }
-        let answer = self.0.call(request);
+        if request.headers().get(TOKEN) == Some(MADE_UP) {
+            let _ = request.headers_mut().remove(TOKEN);
+        }
+        let is_role = request.uri().contains(ROLE) && request.uri().ends_with('/');
         HttpConnectorFuture::new(async move {
-            match answer.await {
-                Ok(response) if response.status().is_success() => with_lifetime(response).await,
-                Ok(response) if has_no_tokens(response.status()) => {
-                    let status = response.status().as_u16();
-                    debug!(status, "no IMDSv2 token: using IMDSv1");
-                    token(MADE_UP, LONGEST)
-                }
-                Err(error) if error.is_timeout() => {
-                    debug!("no answer with an IMDSv2 token: using IMDSv1");
-                    token(MADE_UP, LONGEST)
-                }
-                result => result,
+            prepare(request.uri()).await?;
+            let answer = connector.call(request).await?;
+            match is_role {
+                true => role(answer).await,
+                false => Ok(answer),
             }
         })
     }
+}
+
+/// Gets the thread on which the HTTP client looks up a host's name. tokio panics if it gets none, unless it has one already. The
+/// service's usual address needs no lookup.
+async fn prepare(uri: &str) -> Result<(), ConnectorError> {
+    let cannot = |error: std::io::Error| ConnectorError::other(error.into(), None);
+    if has_address(uri) {
+        return Ok(());
+    }
+    let thread = start(|| Ok(tokio::task::spawn_blocking(|| ()))).map_err(cannot)?;
+    thread.await.map_err(|error| cannot(error.into()))
+}
+
+/// Whether a URI names its host by an IP address.
+fn has_address(uri: &str) -> bool {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let version_6 = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    version_6.unwrap_or(host).parse::<IpAddr>().is_ok()
 }
 
 /// Forbidden (metadata options), not found, method not allowed or not implemented (services that know only version 1), and every other
@@ -147,6 +177,28 @@ fn token(text: &str, lifetime: Duration) -> Result<HttpResponse, ConnectorError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_told_from_names() {
+        for uri in [
+            "http://169.254.169.254/latest/api/token",
+            "http://127.0.0.1:1338",
+            "http://[fd00:ec2::254]/latest/",
+            "http://[::1]:80/",
+        ] {
+            assert!(has_address(uri), "{uri}");
+        }
+        for uri in [
+            "http://localhost/",
+            "http://localhost:1338/latest/",
+            "http://1.2.3.4.example:80",
+            "http://name@127.0.0.1/",
+            "/latest/",
+            "",
+        ] {
+            assert!(!has_address(uri), "{uri}");
+        }
+    }
 
     #[test]
     fn a_page_is_not_the_name_of_a_role() {

@@ -17,9 +17,11 @@ use std::time::Duration;
 
 use ami_http::Limited;
 use aws_config::imds::client::Client;
-use aws_config::imds::client::error::ImdsError;
+use aws_config::imds::client::error::{ImdsError, TokenError};
 use aws_config::provider_config::ProviderConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use tracing::debug;
 
 use crate::fallback::Fallback;
@@ -111,13 +113,18 @@ pub fn http_client() -> SharedHttpClient {
     SharedHttpClient::new(Fallback::new(Limited::answers(client, MOST)))
 }
 
-/// The status of the service's refusal, if that is what caused `error`. The SDK's own text would show the whole answer.
+/// The status of the service's refusal, if that is what caused `error`. The SDK's own text would show the whole answer or, if a token was
+/// refused, what that answer lacks.
 pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<u16> {
     std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
-        match error.downcast_ref() {
-            Some(ImdsError::ErrorResponse(answer)) => Some(answer.response().status().as_u16()),
-            _ => None,
-        }
+        let answer = match error.downcast_ref() {
+            Some(ImdsError::ErrorResponse(refused)) => Some(refused.response()),
+            _ => error
+                .downcast_ref()
+                .and_then(SdkError::<TokenError, HttpResponse>::raw_response),
+        };
+        let status = answer?.status();
+        (!status.is_success()).then_some(status.as_u16())
     })
 }
 

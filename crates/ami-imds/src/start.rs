@@ -1,4 +1,4 @@
-//! Starting tokio where resources are limited.
+//! Starting tokio and its threads where resources are limited.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -11,7 +11,8 @@ use std::panic::{self, AssertUnwindSafe};
 )]
 struct TooLittle(#[source] Option<io::Error>);
 
-/// Runs `start`, which starts a runtime, and turns its panic into an error: tokio panics if it gets no descriptors or threads.
+/// Runs `start`, which starts a runtime or a thread of one, and turns its panic into an error: tokio panics if it gets no descriptors or
+/// threads.
 ///
 /// # Errors
 /// That of `start`, or such a panic.

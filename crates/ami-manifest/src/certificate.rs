@@ -126,9 +126,12 @@ pub enum Validity {
 }
 
 impl CertificateInfo {
-    /// Reads a certificate in DER form.
-    fn of_der(der: &[u8]) -> Option<Self> {
-        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    /// Reads a certificate in DER form. `None`: this is none, or it has no RSA key.
+    pub fn of_der(der: &[u8]) -> Option<Self> {
+        let (rest, certificate) = X509Certificate::from_der(der).ok()?;
+        if !rest.is_empty() {
+            return None;
+        }
         let Ok(PublicKey::RSA(key)) = certificate.public_key().parsed() else {
             return None;
         };

@@ -1,8 +1,9 @@
 //! The user's private key.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
+use ami_files::LimitReader;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::{Padding, Rsa};
@@ -124,12 +125,11 @@ pub(crate) fn read(
     let file = ami_files::open_regular(path).map_err(cannot)?;
     // Allocated in full, because a growing buffer would leave copies of the key behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST_FILE as usize + 1));
-    let count = file
-        .take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cannot)?;
-    if count as u64 > LARGEST_FILE {
-        return Err(problem(KeyProblem::TooLarge));
+    match LimitReader::new(file, LARGEST_FILE).read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Err(problem(KeyProblem::TooLarge))
+        }
+        Err(error) => Err(cannot(error)),
     }
-    Ok(bytes)
 }

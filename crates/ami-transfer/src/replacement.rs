@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use ami_files::LimitReader;
 use ami_parts::{Prepared, Staging};
 use rustix::fs::{CWD, OFlags};
 use tracing::debug;
@@ -104,7 +105,7 @@ fn private_folder(folder: &Path, observer: &impl Observer) -> Result<Staging, Er
 fn holds(path: &Path, bytes: &[u8]) -> bool {
     let mut found = Vec::new();
     let read = ami_files::open_regular(path)
-        .and_then(|file| file.take(bytes.len() as u64 + 1).read_to_end(&mut found));
+        .and_then(|file| LimitReader::new(file, bytes.len() as u64).read_to_end(&mut found));
     read.is_ok() && found == bytes
 }
 

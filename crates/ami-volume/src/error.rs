@@ -3,21 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ami_files::FileError;
+
 /// An error of this crate. The cause, where there is one, is in [`std::error::Error::source`] only.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A system call failed on a file or folder.
-    #[error("cannot {operation} {path}", path = path.display())]
-    Io {
-        /// What was tried, as a verb: `read`, `mount`.
-        operation: &'static str,
-        /// The file or folder; of the volume, by its path there.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    /// A system call failed on a file or folder; one of the volume is called by its path there.
+    #[error(transparent)]
+    File(FileError),
     /// The volume's files do not fit into the image.
     #[error(
         "the volume's files need more than an image of {size} MB has: at least {needed} MB",
@@ -218,13 +212,12 @@ impl std::fmt::Display for Need {
 }
 
 impl Error {
-    /// Returns a function for `map_err` that adds what was tried on which file.
-    pub fn io<E: Into<io::Error>>(operation: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io {
-            operation,
-            path,
-            source: source.into(),
-        }
+    /// Returns a function for `map_err` that says what was tried on which file.
+    pub(crate) fn io<E: Into<io::Error>>(
+        operation: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(E) -> Self {
+        let on_file = FileError::new(operation, path);
+        move |source| Self::File(on_file(source.into()))
     }
 }

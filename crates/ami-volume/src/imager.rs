@@ -65,10 +65,8 @@ pub struct Made {
 /// # Errors
 /// The first step that failed.
 pub fn make(plan: &Plan, image: &Path, making: &Making<'_>) -> Result<Made, Error> {
-    let makers = plan.makers.as_ref().ok_or_else(|| Error::Io {
-        operation: "make an image of",
-        path: plan.volume.clone(),
-        source: std::io::ErrorKind::PermissionDenied.into(),
+    let makers = plan.makers.as_ref().ok_or_else(|| {
+        Error::io("make an image of", &plan.volume)(std::io::ErrorKind::PermissionDenied)
     })?;
     Workshop::enter(making.interrupted, |workshop| {
         make_in(plan, makers, image, making, workshop)

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
+use ami_files::LimitReader;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -86,10 +87,7 @@ pub(crate) fn read(root: &Path, path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(e) => return Err(e),
     };
     let mut bytes = Vec::new();
-    let _ = file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(io::Error::other("too large"));
-    }
+    let _ = LimitReader::new(file, MOST_BYTES).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
@@ -240,7 +238,7 @@ mod tests {
         large.set_len(1 << 40).unwrap();
         assert_eq!(
             read(root, Path::new("large")).unwrap_err().to_string(),
-            "too large"
+            "file too large"
         );
     }
 }

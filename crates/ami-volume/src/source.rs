@@ -64,11 +64,10 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn find(volume: &Path, mounts: &Mounts) -> Result<Self, Error> {
         let volume = fs::canonicalize(volume).map_err(Error::io("read", volume))?;
-        let mount = mounts.of(&volume).cloned().ok_or_else(|| Error::Io {
-            operation: "find the mount of",
-            path: volume.clone(),
-            source: std::io::ErrorKind::NotFound.into(),
-        })?;
+        let mount = mounts
+            .of(&volume)
+            .cloned()
+            .ok_or_else(|| Error::io("find the mount of", &volume)(std::io::ErrorKind::NotFound))?;
         // btrfs mounts have a device number of their own without a device. What was mounted is the device.
         let device = match mount.device {
             (0, _) => fs::metadata(&mount.source)

@@ -138,11 +138,9 @@ impl Tool {
             kernel::bind_to_thread(&mut command);
             return self.run_here(command, surroundings.interrupted, input);
         }
-        let (root, dev) = surroundings.place.ok_or_else(|| Error::Io {
-            operation: "run",
-            path: self.path.clone(),
-            source: std::io::ErrorKind::PermissionDenied.into(),
-        })?;
+        let (root, dev) = surroundings
+            .place
+            .ok_or_else(|| Error::io("run", &self.path)(std::io::ErrorKind::PermissionDenied))?;
         kernel::confine(&mut command, root, dev).map_err(Error::io("run", &self.path))?;
         // On a thread of its own: the namespaces are for its children, and it can start no threads then.
         std::thread::scope(|scope| {

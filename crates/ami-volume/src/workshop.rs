@@ -168,11 +168,8 @@ impl<'a> Workshop<'a> {
                 done.push(mount.id);
             }
         }
-        Err(Error::Io {
-            operation: "find the mounts of",
-            path: volume.to_owned(),
-            source: std::io::ErrorKind::ResourceBusy.into(),
-        })
+        let busy = std::io::ErrorKind::ResourceBusy;
+        Err(Error::io("find the mounts of", volume)(busy))
     }
 
     /// Makes a /dev for one program of the volume, without anything that another one has left.

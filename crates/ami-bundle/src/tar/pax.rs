@@ -1,11 +1,14 @@
 //! pax extended headers (POSIX.1-2001, "pax Extended Header"): records `LENGTH KEY=VALUE\n`.
+//!
+//! The `tar` crate's reader of records cuts them at newlines, which a value may contain (a path, an extended attribute); here the
+//! length decides.
 
 use std::str;
 
 use crate::error::StreamError;
 use ami_image::Extent;
 
-use super::read::{MAX_REGIONS, TOO_MANY_REGIONS};
+use super::sparse::{MAX_REGIONS, TOO_MANY_REGIONS};
 
 /// What an extended header says of the member that follows it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -3,16 +3,13 @@
 //! The stream may be somebody else's: one member, a plain file with a plain name, of the size that the manifest says; sizes and the
 //! sparse map are checked before anything is done with them, and what is kept in memory has limits.
 
-use crate::error::{Error, StreamError};
+use ::tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 use ami_image::Extent;
 
-use super::pax::{Extended, decimal};
-use super::{BLOCK, ENTRIES_IN_EXTENSION, ENTRIES_IN_HEADER, checksum, field};
-
-/// The most map entries that are read: an image of 16 GiB in which every other block of 4 KiB is a hole has as many.
-pub(super) const MAX_REGIONS: usize = 1 << 21;
-
-pub(super) const TOO_MANY_REGIONS: StreamError = StreamError::SparseMap("has too many entries");
+use super::BLOCK;
+use super::pax::Extended;
+use super::sparse::{Map, MapText};
+use crate::error::{Error, StreamError};
 
 /// The longest extended header or long name, in bytes. Only a sparse map in one (pax 0.0, 0.1) comes near.
 const MAX_TEXT: u64 = 16 << 20;
@@ -53,7 +50,7 @@ pub(crate) trait Receiver {
 pub(crate) struct TarReader<R> {
     receiver: R,
     state: State,
-    block: Box<[u8; BLOCK]>,
+    block: Box<Header>,
     /// How many bytes of `block` are there.
     filled: usize,
     texts: u32,
@@ -71,7 +68,7 @@ pub(crate) struct TarReader<R> {
 enum State {
     Header,
     /// A long name or extended header: its kind, its bytes so far, how many are to come, how many pad it.
-    Text(u8, Vec<u8>, u64, u64),
+    Text(EntryType, Vec<u8>, u64, u64),
     /// An extension block of the sparse map.
     Extension,
     /// The sparse map of pax 1.0.
@@ -81,32 +78,12 @@ enum State {
     End(u64),
 }
 
-/// The decimal numbers, a line each, of pax 1.0's map.
-#[derive(Debug, Default)]
-struct MapText {
-    line: Vec<u8>,
-    entries: Option<u64>,
-    offset: Option<u64>,
-    /// Bytes so far.
-    taken: u64,
-}
-
-#[derive(Debug, Default)]
-struct Map {
-    regions: Vec<Extent>,
-    /// Entries seen, empty and unused ones included.
-    entries: usize,
-    /// The region that is being read, and how far.
-    current: usize,
-    position: u64,
-}
-
 impl<R: Receiver> TarReader<R> {
     pub(crate) fn new(receiver: R) -> Self {
         Self {
             receiver,
             state: State::Header,
-            block: Box::new([0; BLOCK]),
+            block: Box::new(Header::new_old()),
             filled: 0,
             texts: 0,
             long_name: None,
@@ -190,22 +167,25 @@ impl<R: Receiver> TarReader<R> {
 
     fn fill_block(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         let count = bytes.len().min(BLOCK - self.filled);
-        self.block[self.filled..self.filled + count].copy_from_slice(&bytes[..count]);
+        self.block.as_mut_bytes()[self.filled..self.filled + count]
+            .copy_from_slice(&bytes[..count]);
         self.filled += count;
         if self.filled == BLOCK {
             self.filled = 0;
-            let block = *self.block;
             if matches!(self.state, State::Extension) {
-                self.take_extension(&block)?;
+                let mut extension = GnuExtSparseHeader::new();
+                *extension.as_mut_bytes() = *self.block.as_bytes();
+                self.take_extension(&extension)?;
             } else {
-                self.take_header(&block)?;
+                let header = Header::clone(&self.block);
+                self.take_header(&header)?;
             }
         }
         Ok(count)
     }
 
-    fn take_header(&mut self, header: &[u8; BLOCK]) -> Result<(), Error> {
-        if header.iter().all(|&b| b == 0) {
+    fn take_header(&mut self, header: &Header) -> Result<(), Error> {
+        if header.as_bytes().iter().all(|&b| b == 0) {
             if self.member.is_none() {
                 return Err(StreamError::NoMember.into());
             }
@@ -215,12 +195,18 @@ impl<R: Receiver> TarReader<R> {
         if self.member.is_some() {
             return Err(StreamError::SecondMember.into());
         }
-        if unsigned(&header[field::CHECKSUM], "checksum")? != u64::from(checksum(header)) {
+        if checksum(header)? != checksum(&sealed(header))? {
             return Err(StreamError::TarHeader.into());
         }
-        let size = unsigned(&header[field::SIZE], "size")?;
-        let kind = header[field::TYPE];
-        if matches!(kind, b'L' | b'K' | b'x' | b'g') {
+        let size = unsigned(&header.as_old().size, "size")?;
+        let kind = header.entry_type();
+        if matches!(
+            kind,
+            EntryType::GNULongName
+                | EntryType::GNULongLink
+                | EntryType::XHeader
+                | EntryType::XGlobalHeader
+        ) {
             self.texts += 1;
             if self.texts > MAX_TEXTS || size > MAX_TEXT {
                 return Err(StreamError::TarField("extended header").into());
@@ -231,43 +217,42 @@ impl<R: Receiver> TarReader<R> {
         self.begin_member(header, kind, size)
     }
 
-    fn begin_member(&mut self, header: &[u8; BLOCK], kind: u8, size: u64) -> Result<(), Error> {
+    fn begin_member(&mut self, header: &Header, kind: EntryType, size: u64) -> Result<(), Error> {
         let extended = std::mem::take(&mut self.extended);
         let raw_name = extended
             .sparse
             .name
             .or(extended.path)
             .or(self.long_name.take())
-            .unwrap_or_else(|| header_name(header));
+            .unwrap_or_else(|| header.path_bytes().into_owned());
         refuse_other_kinds(kind, &raw_name)?;
         self.stored = extended.size.unwrap_or(size);
         self.padding = padding(self.stored);
 
-        let gnu_sparse = kind == b'S';
-        let sparse_size = if gnu_sparse {
-            Some(unsigned(&header[field::REAL_SIZE], "real size")?)
-        } else {
-            extended.sparse.real_size
+        let gnu_sparse = match kind {
+            EntryType::GNUSparse => Some(header.as_gnu().ok_or(StreamError::TarField("format"))?),
+            _ => None,
         };
-        let mtime = extended
-            .mtime
-            .map_or_else(|| time(&header[field::MTIME]), Ok)?;
+        let sparse_size = match gnu_sparse {
+            Some(gnu) => Some(unsigned(&gnu.realsize, "real size")?),
+            None => extended.sparse.real_size,
+        };
+        let fields = header.as_old();
+        let mtime = extended.mtime.map_or_else(|| time(&fields.mtime), Ok)?;
         let member = Member {
             name: plain_name(&raw_name)?,
             size: sparse_size.unwrap_or(self.stored),
             stored: self.stored,
-            mode: (unsigned(&header[field::MODE], "mode")? & 0o7777) as u32,
+            mode: (unsigned(&fields.mode, "mode")? & 0o7777) as u32,
             mtime,
         };
         self.receiver.begin(&member)?;
 
         let real_size = member.size;
         self.member = Some(member);
-        if gnu_sparse {
-            let more = header[field::IS_EXTENDED] != 0;
-            let entries = &header[field::SPARSE_MAP..];
-            self.take_entries(entries, ENTRIES_IN_HEADER, real_size)?;
-            self.after_extension(more)
+        if let Some(gnu) = gnu_sparse {
+            self.take_entries(&gnu.sparse, real_size)?;
+            self.after_extension(gnu.isextended)
         } else if extended.sparse.map_in_data {
             self.state = State::MapInData(MapText::default());
             Ok(())
@@ -283,32 +268,31 @@ impl<R: Receiver> TarReader<R> {
         }
     }
 
-    fn take_extension(&mut self, block: &[u8; BLOCK]) -> Result<(), Error> {
+    fn take_extension(&mut self, extension: &GnuExtSparseHeader) -> Result<(), Error> {
         let real_size = self.member.as_ref().map_or(0, |member| member.size);
-        self.take_entries(block, ENTRIES_IN_EXTENSION, real_size)?;
-        self.after_extension(block[field::EXTENSION_IS_EXTENDED] != 0)
+        self.take_entries(&extension.sparse, real_size)?;
+        self.after_extension(extension.isextended)
     }
 
-    fn after_extension(&mut self, more: bool) -> Result<(), Error> {
-        if more {
+    fn after_extension(&mut self, more: [u8; 1]) -> Result<(), Error> {
+        if more == [0] {
+            self.begin_data()
+        } else {
             self.state = State::Extension;
             Ok(())
-        } else {
-            self.begin_data()
         }
     }
 
-    fn take_entries(&mut self, block: &[u8], count: usize, real_size: u64) -> Result<(), Error> {
-        for entry in block.chunks_exact(field::ENTRY).take(count) {
-            let length = &entry[field::ENTRY_LENGTH];
-            if length[0] == 0 {
+    fn take_entries(&mut self, entries: &[GnuSparseHeader], real_size: u64) -> Result<(), Error> {
+        for entry in entries {
+            if entry.numbytes[0] == 0 {
                 // The rest is unused. It counts all the same: a chain of empty blocks must end too.
-                self.map.count(count)?;
+                self.map.count(entries.len())?;
                 break;
             }
             let region = Extent {
-                offset: unsigned(&entry[field::ENTRY_OFFSET], "sparse map")?,
-                length: unsigned(length, "sparse map")?,
+                offset: unsigned(&entry.offset, "sparse map")?,
+                length: unsigned(&entry.numbytes, "sparse map")?,
             };
             self.map.add(region, real_size)?;
         }
@@ -334,8 +318,7 @@ impl<R: Receiver> TarReader<R> {
     }
 
     fn begin_data(&mut self) -> Result<(), Error> {
-        let mapped: u64 = self.map.regions.iter().map(|region| region.length).sum();
-        if mapped != self.stored {
+        if self.map.mapped() != self.stored {
             return Err(StreamError::SparseMap("is not that of what is stored").into());
         }
         self.state = State::Data;
@@ -358,82 +341,18 @@ impl<R: Receiver> TarReader<R> {
         Ok(count)
     }
 
-    fn take_text(&mut self, kind: u8, mut text: Vec<u8>) -> Result<(), Error> {
+    fn take_text(&mut self, kind: EntryType, mut text: Vec<u8>) -> Result<(), Error> {
         match kind {
-            b'L' => {
+            EntryType::GNULongName => {
                 let end = text.iter().position(|&b| b == 0).unwrap_or(text.len());
                 text.truncate(end);
                 self.long_name = Some(text);
             }
-            b'x' => self.extended = Extended::parse(&text)?,
+            EntryType::XHeader => self.extended = Extended::parse(&text)?,
             // A long link target belongs to a link, which is refused; what holds for all members says nothing of an image.
             _ => {}
         }
         Ok(())
-    }
-}
-
-impl Map {
-    fn count(&mut self, entries: usize) -> Result<(), StreamError> {
-        self.entries += entries;
-        if self.entries > MAX_REGIONS {
-            return Err(TOO_MANY_REGIONS);
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, region: Extent, real_size: u64) -> Result<(), StreamError> {
-        self.count(1)?;
-        let end = region
-            .offset
-            .checked_add(region.length)
-            .filter(|&end| end <= real_size)
-            .ok_or(StreamError::SparseMap("runs past the end of the image"))?;
-        let last_end = self
-            .regions
-            .last()
-            .map_or(0, |last| last.offset + last.length);
-        if region.offset < last_end {
-            return Err(StreamError::SparseMap("overlaps itself or goes backwards"));
-        }
-        if end > region.offset {
-            self.regions.push(region);
-        }
-        Ok(())
-    }
-}
-
-impl MapText {
-    /// Takes the next byte and says whether all entries are there.
-    fn take(&mut self, byte: u8, map: &mut Map, real_size: u64) -> Result<bool, StreamError> {
-        if self.entries == Some(0) {
-            return Ok(true); // padding
-        }
-        if byte != b'\n' {
-            self.line.push(byte);
-            if self.line.len() > 20 {
-                return Err(StreamError::SparseMap("is not made of numbers"));
-            }
-            return Ok(false);
-        }
-        let number =
-            decimal(&self.line).map_err(|_| StreamError::SparseMap("is not made of numbers"))?;
-        self.line.clear();
-        match (&mut self.entries, self.offset.take()) {
-            (None, _) => self.entries = Some(number),
-            (Some(_), None) => self.offset = Some(number),
-            (Some(left), Some(offset)) => {
-                map.add(
-                    Extent {
-                        offset,
-                        length: number,
-                    },
-                    real_size,
-                )?;
-                *left -= 1;
-            }
-        }
-        Ok(self.entries == Some(0))
     }
 }
 
@@ -445,31 +364,31 @@ fn padding(size: u64) -> u64 {
     (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64
 }
 
-fn until_nul(field: &[u8]) -> &[u8] {
-    field.split(|&b| b == 0).next().unwrap_or_default()
+/// The header with the checksum that it should have.
+fn sealed(header: &Header) -> Header {
+    let mut sealed = header.clone();
+    sealed.set_cksum();
+    sealed
 }
 
-fn header_name(header: &[u8; BLOCK]) -> Vec<u8> {
-    let name = until_nul(&header[field::NAME]);
-    let is_ustar = header[field::MAGIC].starts_with(b"ustar\0");
-    let prefix = until_nul(&header[field::USTAR_PREFIX]);
-    if is_ustar && !prefix.is_empty() {
-        [prefix, b"/", name].concat()
-    } else {
-        name.to_vec()
-    }
+fn checksum(header: &Header) -> Result<u64, StreamError> {
+    unsigned(&header.as_old().cksum, "checksum")
 }
 
-fn refuse_other_kinds(kind: u8, name: &[u8]) -> Result<(), StreamError> {
+fn refuse_other_kinds(kind: EntryType, name: &[u8]) -> Result<(), StreamError> {
+    /// GNU tar's folder with a list of its files.
+    const DUMP_DIRECTORY: u8 = b'D';
+
     let kind = match kind {
         // In v7 a folder is a file whose name ends in a slash.
-        b'0' | 0 if name.ends_with(b"/") => "a folder",
-        b'0' | 0 | b'7' | b'S' => return Ok(()),
-        b'1' => "a hard link",
-        b'2' => "a symbolic link",
-        b'3' | b'4' => "a device",
-        b'5' | b'D' => "a folder",
-        b'6' => "a FIFO",
+        EntryType::Regular if name.ends_with(b"/") => "a folder",
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => return Ok(()),
+        EntryType::Link => "a hard link",
+        EntryType::Symlink => "a symbolic link",
+        EntryType::Char | EntryType::Block => "a device",
+        EntryType::Directory => "a folder",
+        EntryType::Fifo => "a FIFO",
+        other if other.as_byte() == DUMP_DIRECTORY => "a folder",
         _ => "of an unknown kind",
     };
     Err(StreamError::NotAFile {
@@ -503,7 +422,8 @@ fn time(bytes: &[u8]) -> Result<i64, StreamError> {
     number(bytes).ok_or(StreamError::TarField("modification time"))
 }
 
-/// Octal digits between blanks or NULs, none at all being 0, or base-256.
+/// Octal digits between blanks or NULs, none at all being 0, or base-256. The `tar` crate's own reading refuses empty fields, and
+/// drops what a base-256 number has beyond 64 bits, its sign too.
 fn number(bytes: &[u8]) -> Option<i64> {
     let (&first, rest) = bytes.split_first()?;
     if first & 0x80 != 0 {

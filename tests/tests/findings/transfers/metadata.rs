@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use end_to_end::imds::{Service, Version};
+use end_to_end::lonely::LonelyUser;
 use end_to_end::s3::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, manifest};
 use end_to_end::{METADATA_ENDPOINT, Outcome, bundling_volume, command, folder, outcome};
 
@@ -89,6 +90,62 @@ fn finding_25p_metadata_that_cannot_be_had_is_said_in_one_plain_line() {
             )
         );
     }
+}
+
+#[test]
+fn a_service_that_fails_is_said_with_its_status() {
+    let (volume, to) = (folder(), folder());
+    let service = Service::start(Version::Refuses(500), BTreeMap::new());
+    let said = "the instance metadata service answers with status 500\n";
+    let mut bundling = command("ec2-bundle-vol", &inheriting(volume.path(), to.path()));
+    let result = outcome(bundling.env(METADATA_ENDPOINT, &service.endpoint));
+    assert_eq!(
+        (result.code, result.stderr),
+        (
+            12,
+            format!(
+                "ERROR: Can't access instance metadata. If you are not bundling on an EC2 instance use --no-inherit: {said}"
+            )
+        )
+    );
+    let result = upload(&Server::start(), &service, &[]);
+    assert_eq!(
+        (result.code, result.stderr),
+        (254, format!("ERROR: cannot get credentials: {said}"))
+    );
+}
+
+/// A name is looked up on a thread, an address is not.
+#[test]
+fn a_service_by_name_where_there_are_no_threads_is_an_error_in_a_line() {
+    let user = LonelyUser::new(&["ec2-bundle-vol"]);
+    let (volume, to) = (user.new_folder("volume"), user.new_folder("to"));
+    let key = |name: &str| user.path(name).to_str().unwrap().to_owned();
+    let [private, certificate, ec2] = ["user2048.key", "user2048.crt", "ec2.crt"].map(key);
+    let (from, to) = (volume.to_str().unwrap(), to.to_str().unwrap());
+    let named = ["-k", &private, "-c", &certificate, "--ec2cert", &ec2];
+    let words = "-u 123456789012 -r x86_64 -s 64 -P none --batch --dry-run";
+    let mut arguments: Vec<&str> = words.split(' ').collect();
+    arguments.extend(named);
+    arguments.extend(["-v", from, "-d", to]);
+
+    let answers = [("/latest/meta-data/".to_owned(), "ami-id".to_owned())];
+    let service = Service::start(Version::V2Only, answers.into());
+    let port = service.endpoint.rsplit(':').next().unwrap();
+    let run = |most, endpoint: &str| {
+        let mut bundling = user.command(most, "ec2-bundle-vol", &arguments);
+        let result = outcome(bundling.env(METADATA_ENDPOINT, endpoint));
+        (result.code, result.stderr)
+    };
+    let by_name = format!("http://localhost:{port}");
+    assert_eq!(run(1, &service.endpoint), (0, String::new()));
+    assert_eq!(run(2, &by_name), (0, String::new()));
+    let (code, said) = run(1, &by_name);
+    let start = "ERROR: Can't access instance metadata. If you are not bundling on an EC2 instance use --no-inherit: the instance \
+                 metadata service cannot be reached: the network cannot be used: the limit of open files, of processes or of memory \
+                 is too low (";
+    assert!(code == 12 && said.starts_with(start), "{code}: {said}");
+    assert_eq!(said.matches('\n').count(), 1, "{said}");
 }
 
 /// As in the older suite, which asks for these two even if options give them.

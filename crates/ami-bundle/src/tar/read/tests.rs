@@ -54,7 +54,7 @@ impl Header {
     fn new(kind: u8, name: &str, size: u64) -> Self {
         let mut header = Self(Box::new([0; BLOCK]));
         header.0[..name.len()].copy_from_slice(name.as_bytes());
-        header.0[field::TYPE] = kind;
+        header.0[156] = kind;
         header
             .set(100, "0000640")
             .set(124, &format!("{size:011o}"))
@@ -69,7 +69,9 @@ impl Header {
         self
     }
     fn sparse(self, real_size: u64, map: &[(u64, u64)]) -> Self {
-        let mut header = self.set(483, &format!("{real_size:011o}"));
+        let mut header = self
+            .set(257, "ustar  ")
+            .set(483, &format!("{real_size:011o}"));
         for (index, (offset, length)) in map.iter().enumerate() {
             header = header
                 .set(386 + 24 * index, &format!("{offset:011o}"))
@@ -78,7 +80,9 @@ impl Header {
         header
     }
     fn bytes(mut self) -> Vec<u8> {
-        let sum = checksum(&self.0);
+        // The checksum's own field counts as blanks.
+        self = self.set(148, "        ");
+        let sum: u32 = self.0.iter().map(|&byte| u32::from(byte)).sum();
         self = self.set(148, &format!("{sum:06o}\0 "));
         self.0.to_vec()
     }
@@ -199,7 +203,9 @@ fn sizes_that_cannot_be_are_refused() {
     for bytes in [huge, [0xff; 12]] {
         let header = Header::new(b'0', "a", 0).set_bytes(124, &bytes);
         assert_eq!(refusal(&header.bytes()), "the tar header's size is invalid");
-        let header = Header::new(b'S', "a", 0).set_bytes(483, &bytes);
+        let header = Header::new(b'S', "a", 0)
+            .sparse(0, &[])
+            .set_bytes(483, &bytes);
         assert_eq!(
             refusal(&header.bytes()),
             "the tar header's real size is invalid"
@@ -213,13 +219,13 @@ fn sizes_that_cannot_be_are_refused() {
 fn an_endless_sparse_map_is_refused() {
     let mut reader = TarReader::new(Keep::default());
     let mut header = Header::new(b'S', "s", 0).sparse(100, &[(0, 0); 4]);
-    header.0[field::IS_EXTENDED] = 1;
+    header.0[482] = 1;
     reader.push(&header.bytes()).unwrap();
     let mut extension = [0; BLOCK];
     for entry in extension[..504].chunks_exact_mut(12) {
         entry.copy_from_slice(b"00000000000\0");
     }
-    extension[field::EXTENSION_IS_EXTENDED] = 1;
+    extension[504] = 1;
     let blocks = extension.repeat(1000);
     let error = (0..1000).find_map(|_| reader.push(&blocks).err()).unwrap();
     assert!(
@@ -233,10 +239,10 @@ fn an_endless_sparse_map_is_refused() {
 fn finding_09_an_endless_chain_of_empty_sparse_maps_is_refused() {
     let mut reader = TarReader::new(Keep::default());
     let mut header = Header::new(b'S', "s", 0).sparse(100, &[]);
-    header.0[field::IS_EXTENDED] = 1;
+    header.0[482] = 1;
     reader.push(&header.bytes()).unwrap();
     let mut extension = [0; BLOCK];
-    extension[field::EXTENSION_IS_EXTENDED] = 1;
+    extension[504] = 1;
     let blocks = extension.repeat(1000);
     let error = (0..200).find_map(|_| reader.push(&blocks).err()).unwrap();
     assert!(
@@ -321,4 +327,15 @@ fn a_damaged_header_is_refused() {
     let mut stream = plain("a", b"x");
     stream[3] ^= 1;
     assert_eq!(refusal(&stream), "a tar header is damaged");
+}
+
+#[test]
+fn a_sparse_member_of_another_format_is_refused() {
+    let header = Header::new(b'S', "s", 0)
+        .sparse(9000, &[])
+        .set(257, "ustar\x0000");
+    assert_eq!(
+        refusal(&header.bytes()),
+        "the tar header's format is invalid"
+    );
 }
