@@ -20,7 +20,7 @@ use crate::contents::copy_contents;
 use crate::entry_error::{EntryError, as_path};
 use crate::error::Error;
 use crate::filter::Rule;
-use crate::links::Links;
+use crate::links::{Identity, Links};
 use crate::metadata;
 use crate::selection::Selection;
 use crate::walk::{Entry, Folder, Visitor, walk};
@@ -202,8 +202,9 @@ impl Visitor for Copy<'_> {
         if FileType::from_raw_mode(entry.stat.st_mode) == FileType::RegularFile {
             self.regular_file(parent, entry)
         } else if entry.stat.st_nlink > 1 {
+            let file = Identity::of(&parent.source, entry.name, entry.stat);
             self.links.meet(
-                entry.stat,
+                &file.ok_or(EntryError::Replaced)?,
                 || {
                     self.special_file(parent, entry)?;
                     Ok((link_path(entry.path), ()))
@@ -300,8 +301,9 @@ impl Copy<'_> {
         }
         let create = || self.create(parent, entry, stat.st_size.cast_unsigned());
         let target = if stat.st_nlink > 1 {
+            let file = Identity::of(&source, c"", &stat);
             self.links.meet(
-                &stat,
+                &file.ok_or(EntryError::Replaced)?,
                 || Ok((link_path(entry.path), Some(create()?))),
                 |first| {
                     let linked = self.link(first, parent, entry)?;

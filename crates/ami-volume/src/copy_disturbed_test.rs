@@ -251,7 +251,6 @@ fn finding_07_paths_longer_than_a_system_call_takes_are_copied_with_their_links(
     for name in ["b", "c"] {
         rustix::fs::linkat(&at, "a", &at, name, rustix::fs::AtFlags::empty()).unwrap();
     }
-    std::thread::sleep(std::time::Duration::from_millis(50));
     let copied = copy_all(&source, &target, Vec::new(), 2).unwrap();
     assert_eq!(copied.vanished, Vec::<PathBuf>::new());
     let mut at = root(&target).unwrap();
@@ -312,4 +311,26 @@ fn an_interruption_ends_the_copy() {
         &raised,
     );
     assert!(matches!(result, Err(Error::Interrupted)));
+}
+
+#[test]
+fn names_of_a_file_that_was_made_just_now_stay_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let [source, target] =
+            ["source", "target"].map(|name| folder.path().join(format!("{name}{round}")));
+        fs::create_dir(&source).unwrap();
+        fs::create_dir(&target).unwrap();
+        fs::write(source.join("a"), "a").unwrap();
+        fs::hard_link(source.join("a"), source.join("b")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, source.join("c"), Mode::RWXU).unwrap();
+        fs::hard_link(source.join("c"), source.join("d")).unwrap();
+        let _ = copy_all(&source, &target, Vec::new(), 2).unwrap();
+        let number = |name: &str| {
+            let metadata = fs::symlink_metadata(target.join(name)).unwrap();
+            std::os::unix::fs::MetadataExt::ino(&metadata)
+        };
+        assert_eq!(number("a"), number("b"), "{round}");
+        assert_eq!(number("c"), number("d"), "{round}");
+    }
 }

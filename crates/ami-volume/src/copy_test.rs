@@ -359,8 +359,6 @@ fn random_trees_are_copied_as_rsync_copies_them() {
             fs::create_dir(path).unwrap();
         }
         random_tree(&source, &mut numbers);
-        // Names of files that were changed a moment ago are not taken for one file's.
-        std::thread::sleep(std::time::Duration::from_millis(50));
         let mut rules = Vec::new();
         let mut rsync = Command::new("rsync");
         let _ = rsync.args(["-aHAX", "--numeric-ids"]);

@@ -4,13 +4,97 @@
 //! few system calls of another thread, never for a task of the pool: nothing is spawned or waited for while it is held.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
+use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::Stat;
+use rustix::fs::{AtFlags, Stat, StatxFlags};
 
-/// The longest time between two ticks of the kernel's clock for file times (CONFIG_HZ is 100 or more).
+/// The longest time between two ticks of the kernel's clock for file times (CONFIG_HZ is 100 or more), doubled.
 const TICK: Duration = Duration::from_millis(20);
+
+/// Between two ticks of file systems that keep whole seconds only, such as ext3 with inodes of 128 bytes.
+const SECOND: Duration = Duration::from_millis(1020);
+
+/// How often a time is waited for that does not come, because the clock is set back meanwhile.
+const MOST_WAITS: u32 = 3;
+
+/// Which file a name belongs to.
+///
+/// When a file disappears, its inode number goes to another one, so the number alone does not tell. The other one is made later, so
+/// the time of birth does; a file keeps it whatever is done to it. Where a file system or kernel has none, the time of the last change
+/// stands in: a file that is changed while its names are met is then taken for several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    number: u64,
+    time: Time,
+    /// How many names it has.
+    names: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Time {
+    Birth(Duration),
+    Change(Duration),
+}
+
+impl Identity {
+    /// The file that `name` in `folder` leads to, or that is open as `folder` if the name is empty. `stat` is what was found there before;
+    /// `None` if it is another one by now.
+    pub(crate) fn of(folder: impl AsFd, name: &CStr, stat: &Stat) -> Option<Self> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+        let wanted = StatxFlags::BTIME | StatxFlags::INO;
+        let mut time = Time::Change(duration(stat.st_ctime, stat.st_ctime_nsec));
+        // Kernels before 4.11 have no statx.
+        if let Ok(found) = rustix::fs::statx(folder, name, flags, wanted) {
+            if found.stx_ino != stat.st_ino {
+                return None;
+            }
+            if StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME) {
+                time = Time::Birth(duration(found.stx_btime.tv_sec, found.stx_btime.tv_nsec));
+            }
+        }
+        Some(Self {
+            device: stat.st_dev,
+            number: stat.st_ino,
+            time,
+            // A u32 on other architectures.
+            #[allow(clippy::useless_conversion)]
+            names: u64::from(stat.st_nlink),
+        })
+    }
+
+    fn key(&self) -> (u64, u64) {
+        (self.device, self.number)
+    }
+
+    /// Waits until no file can be made any more that has the same time: a tick of the kernel's clock, if this one was made just now.
+    fn settle(&self) {
+        let (Time::Birth(time) | Time::Change(time)) = self.time;
+        let grain = match time.subsec_nanos() {
+            0 => SECOND,
+            _ => TICK,
+        };
+        for _ in 0..MOST_WAITS {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let left = (time + grain).checked_sub(now.unwrap_or_default());
+            match left {
+                // A time that is still to come is from a clock that was wrong. It will not be met again.
+                Some(left) if left <= grain * 2 => sleep(left),
+                _ => return,
+            }
+        }
+    }
+}
+
+fn duration(seconds: i64, nanoseconds: impl TryInto<u32>) -> Duration {
+    // Before 1970 there were no files: such a time is that of a wrong clock.
+    let seconds = u64::try_from(seconds).unwrap_or_default();
+    Duration::new(seconds, nanoseconds.try_into().unwrap_or_default())
+}
 
 /// What is remembered of each file until all its names have been met.
 #[derive(Debug)]
@@ -19,8 +103,7 @@ pub(crate) struct Links<T>(Mutex<HashMap<(u64, u64), Met<T>>>);
 #[derive(Debug)]
 struct Met<T> {
     first: T,
-    /// When the file had been changed last (`st_ctime`); `None` if that was just then.
-    changed: Option<Duration>,
+    time: Time,
     /// How many names have not been met.
     left: u64,
 }
@@ -32,71 +115,62 @@ impl<T> Default for Links<T> {
 }
 
 impl<T> Links<T> {
-    /// Calls `first` for the first name of a file, and `again` for each other one with what `first` has returned.
-    ///
-    /// When a file disappears, its inode number goes to another one. So a name belongs to a file that was met only if the file has
-    /// not changed since: a file that got the number later was also changed later, by being made. If it has changed, or `again`
-    /// returns nothing, `first` is called once more.
+    /// Calls `first` for the first name of a file, and `again` for each other one with what `first` has returned. If `again` returns
+    /// nothing, `first` is called once more.
     pub(crate) fn meet<R, E>(
         &self,
-        stat: &Stat,
+        file: &Identity,
         first: impl FnOnce() -> Result<(T, R), E>,
         again: impl FnOnce(&T) -> Result<Option<R>, E>,
     ) -> Result<R, E> {
+        file.settle();
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (stat.st_dev, stat.st_ino);
-        let changed = settled_change(stat);
-        if let Some(met) = links.get_mut(&key)
-            && met.changed.is_some()
-            && met.changed == changed
+        if let Some(met) = links.get_mut(&file.key())
+            && met.time == file.time
             && let Some(result) = again(&met.first)?
         {
             met.left = met.left.saturating_sub(1);
             if met.left == 0 {
-                let _ = links.remove(&key);
+                let _ = links.remove(&file.key());
             }
             return Ok(result);
         }
         let (remembered, result) = first()?;
-        // A u32 on other architectures.
-        #[allow(clippy::useless_conversion)]
-        let left = u64::from(stat.st_nlink) - 1;
         let met = Met {
             first: remembered,
-            changed,
-            left,
+            time: file.time,
+            left: file.names.saturating_sub(1),
         };
-        let _ = links.insert(key, met);
+        let _ = links.insert(file.key(), met);
         Ok(result)
     }
 }
 
-/// When a file was changed last, unless another change now could have the same time.
-fn settled_change(stat: &Stat) -> Option<Duration> {
-    let seconds = Duration::from_secs(u64::try_from(stat.st_ctime).ok()?);
-    // An i64 on some architectures, a u64 on others; always below a second.
-    #[allow(clippy::useless_conversion)]
-    let changed = seconds + Duration::from_nanos(u64::try_from(stat.st_ctime_nsec).ok()?);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    (changed.abs_diff(now) > TICK).then_some(changed)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::CString;
     use std::fs::{self, File};
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
-    use std::thread::sleep;
+
+    use rustix::fs::CWD;
 
     use super::*;
 
+    fn identity(path: &Path) -> Identity {
+        let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+        let stat = rustix::fs::lstat(path).unwrap();
+        Identity::of(CWD, &name, &stat).unwrap()
+    }
+
     /// What is met: whether as a new file, and the name that was remembered.
     fn meet(links: &Links<String>, path: &Path) -> (bool, String) {
-        let stat = rustix::fs::lstat(path).unwrap();
+        let file = identity(path);
         let name = path.display().to_string();
         links
             .meet(
-                &stat,
+                &file,
                 || Ok::<_, ()>((name.clone(), (true, name.clone()))),
                 |first| Ok(Some((false, first.clone()))),
             )
@@ -110,13 +184,58 @@ mod tests {
         let _ = File::create(&a).unwrap();
         fs::hard_link(&a, &b).unwrap();
         fs::hard_link(&a, &c).unwrap();
-        sleep(TICK * 2);
         let links = Links::default();
         let first = a.display().to_string();
         assert_eq!(meet(&links, &a), (true, first.clone()));
         assert_eq!(meet(&links, &b), (false, first.clone()));
         assert_eq!(meet(&links, &c), (false, first));
         assert!(links.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn names_belong_together_however_recently_the_file_was_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let links = Links::default();
+        for round in 0..40 {
+            let [a, b, c] =
+                ["a", "b", "c"].map(|name| folder.path().join(format!("{name}{round}")));
+            let _ = File::create(&a).unwrap();
+            fs::hard_link(&a, &b).unwrap();
+            let first = a.display().to_string();
+            assert_eq!(meet(&links, &a), (true, first.clone()), "{round}");
+            if round % 4 == 0 {
+                // What changes keeps its names too.
+                fs::write(&b, "changed").unwrap();
+                fs::hard_link(&a, &c).unwrap();
+            }
+            assert_eq!(meet(&links, &b), (false, first), "{round}");
+        }
+    }
+
+    #[test]
+    fn without_a_time_of_birth_the_time_of_change_tells() {
+        let file = |seconds: u64, nanoseconds| Identity {
+            device: 1,
+            number: 2,
+            time: Time::Change(Duration::new(seconds, nanoseconds)),
+            names: 3,
+        };
+        let links = Links::default();
+        let meet = |file| {
+            links
+                .meet(&file, || Ok::<_, ()>(((), true)), |()| Ok(Some(false)))
+                .unwrap()
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        // Just now, long ago, and in a century.
+        for seconds in [now.as_secs(), 1, now.as_secs() + (100 << 25)] {
+            assert!(meet(file(seconds, now.subsec_nanos())));
+            assert!(!meet(file(seconds, now.subsec_nanos())));
+            assert!(!meet(file(seconds, now.subsec_nanos())));
+        }
+        assert!(meet(file(1, 1)));
+        assert!(meet(file(1, 2)));
+        assert!(!meet(file(1, 2)));
     }
 
     #[test]
@@ -133,7 +252,6 @@ mod tests {
         let links = Links::default();
         let _ = File::create(&old).unwrap();
         fs::hard_link(&old, &other).unwrap();
-        sleep(TICK * 2);
         let number = old.metadata().unwrap().ino();
         let met = meet(&links, &old);
         fs::remove_file(&old).unwrap();

@@ -12,7 +12,7 @@ use rustix::fs::FileType;
 use crate::entry_error::{EntryError, as_path};
 use crate::error::Error;
 use crate::filter::{Origin, Rule};
-use crate::links::Links;
+use crate::links::{Identity, Links};
 use crate::selection::Selection;
 use crate::walk::{Entry, Folder, Visitor, walk};
 
@@ -119,11 +119,12 @@ impl Visitor for Scan {
         Ok(())
     }
 
-    fn file(&self, _: &Folder<()>, entry: &Entry<'_>) -> Result<(), EntryError> {
+    fn file(&self, parent: &Folder<()>, entry: &Entry<'_>) -> Result<(), EntryError> {
         let stat = entry.stat;
         if stat.st_nlink > 1 {
+            let file = Identity::of(&parent.source, entry.name, stat);
             let is_first = self.links.meet(
-                stat,
+                &file.ok_or(EntryError::Replaced)?,
                 || Ok::<_, EntryError>(((), true)),
                 |()| Ok(Some(false)),
             )?;
