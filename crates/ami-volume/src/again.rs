@@ -6,10 +6,9 @@
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::hash::BuildHasher;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,11 +17,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::copy::{Copied, Copying, Place};
+use crate::copied::Copied;
+use crate::copy::{Copying, Place};
 use crate::entry_error::{EntryError, as_path};
 use crate::error::Error;
 use crate::filter::Rule;
-use crate::inside;
+use crate::removal::remove;
 use crate::selection::{Decision, Selection};
 use crate::walk::{Entry, Folder, Visitor, walk};
 
@@ -221,18 +221,6 @@ fn latest(changed: Duration) -> Duration {
             0 => SECOND,
             _ => TICK,
         }
-}
-
-/// Removes an entry of the image, a folder with all that is in it.
-pub(crate) fn remove(folder: &OwnedFd, name: &CStr) -> Result<(), Errno> {
-    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-        Err(Errno::ISDIR) => {
-            let path = inside::path_of(folder).join(OsStr::from_bytes(name.to_bytes()));
-            std::fs::remove_dir_all(path)
-                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        }
-        removed => removed,
-    }
 }
 
 impl Copying<'_> {

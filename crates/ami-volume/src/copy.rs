@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,18 +16,17 @@ use ami_pool::Pool;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::again::{self, Again, Pass, Record};
+use crate::again::{Pass, Record};
 use crate::contents::copy_contents;
-use crate::entry_error::{EntryError, as_path};
+use crate::copied::{Copied, CopyProgress, Notes};
+use crate::entry_error::EntryError;
 use crate::error::Error;
 use crate::filter::Rule;
-use crate::links::{Identity, Links};
+use crate::links::{Identity, Links, link_path, within_reach};
 use crate::metadata;
+use crate::removal::remove;
 use crate::selection::Selection;
 use crate::walk::{Entry, Folder, Visitor, walk};
-
-/// linux/limits.h, PATH_MAX: what a path in a system call may have, with the zero byte at its end.
-const PATH_MAX: usize = 4096;
 
 /// Sizes below this fit into every file system (2 GiB less one byte, ext2 without large_file).
 const SURELY_FITS: u64 = (2 << 30) - 1;
@@ -41,50 +40,6 @@ const LEASE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The time between two attempts to open such a file.
 const MOMENT: Duration = Duration::from_millis(10);
-
-/// What was copied. Paths are those on the volume.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Copied {
-    /// Files, folders, links and devices.
-    pub entries: u64,
-    /// Data in bytes.
-    pub data: u64,
-    /// What disappeared before it could be copied.
-    pub vanished: Vec<PathBuf>,
-    /// Files that were written to while they were copied, or replaced while their folder was read.
-    pub changed: Vec<PathBuf>,
-    /// Files with extended attributes that the image's file system does not take, or that the kernel cannot list.
-    pub without_attributes: Vec<PathBuf>,
-    /// What the image's kind of file system cannot hold, such as files that are too large for it; left out.
-    pub unfit: Vec<PathBuf>,
-    /// Files that other processes had a lease on (fcntl(2), F_SETLEASE) until the end; left out.
-    pub held: Vec<PathBuf>,
-    /// The device numbers (`st_dev`) of the file systems of which folders were copied.
-    pub file_systems: BTreeSet<u64>,
-    /// What a second pass did, if there was one. Then `changed` and `vanished` are what still changed during it.
-    pub again: Option<Again>,
-}
-
-/// Called during the copy with the numbers of entries and bytes since the last call.
-pub type CopyProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
-
-/// Paths that are reported when the copy is complete.
-#[derive(Default)]
-struct Notes(Mutex<Vec<PathBuf>>);
-
-impl Notes {
-    fn add(&self, path: &[u8]) {
-        let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        paths.push(as_path(path).to_owned());
-    }
-
-    fn sorted(self) -> Vec<PathBuf> {
-        let mut paths = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        paths.sort();
-        paths.dedup();
-        paths
-    }
-}
 
 /// A folder of the image that is being filled.
 pub(crate) struct Place {
@@ -199,7 +154,7 @@ impl Visitor for Copy<'_> {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) if self.pass.is_second() => {
                 if !is_folder(&parent.counterpart.folder, entry.name) {
-                    again::remove(&parent.counterpart.folder, entry.name)
+                    remove(&parent.counterpart.folder, entry.name)
                         .and_then(|()| make())
                         .map_err(|errno| self.not_made(entry.path, errno))?;
                 }
@@ -358,7 +313,7 @@ impl Copy<'_> {
             }
             // What the first pass has copied.
             Err(Errno::EXIST) if self.pass.is_second() => {
-                again::remove(&parent.counterpart.folder, entry.name).and_then(|()| make())
+                remove(&parent.counterpart.folder, entry.name).and_then(|()| make())
             }
             made => made,
         };
@@ -526,7 +481,7 @@ impl Copy<'_> {
                 if number(folder, rest) == number(place, entry.name) {
                     return Ok(Some(()));
                 }
-                again::remove(place, entry.name).and_then(|()| link())
+                remove(place, entry.name).and_then(|()| link())
             }
             linked => linked,
         };
@@ -573,28 +528,6 @@ fn is_same(a: &Stat, b: &Stat) -> bool {
 fn is_folder(parent: &OwnedFd, name: &CStr) -> bool {
     rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-}
-
-/// A path below the volume without the slash at its beginning, as calls relative to a folder take it.
-fn link_path(path: &[u8]) -> CString {
-    // A name from the kernel has no zero byte.
-    CString::new(&path[1..]).unwrap_or_default()
-}
-
-/// Opens the folders at the beginning of a path whose rest is short enough for a system call; none for a short path.
-fn within_reach<'p>(root: &OwnedFd, path: &'p CStr) -> Result<(Option<OwnedFd>, &'p CStr), Errno> {
-    let mut folder = None;
-    let mut rest = path.to_bytes_with_nul();
-    while rest.len() > PATH_MAX {
-        let slash = rest[..PATH_MAX].iter().rposition(|&b| b == b'/');
-        let (begin, after) = rest.split_at(slash.ok_or(Errno::NAMETOOLONG)?);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let from = folder.as_ref().unwrap_or(root);
-        folder = Some(rustix::fs::openat(from, begin, flags, Mode::empty())?);
-        rest = &after[1..];
-    }
-    // All of it but its beginning is still there.
-    Ok((folder, CStr::from_bytes_with_nul(rest).unwrap_or_default()))
 }
 
 #[cfg(test)]

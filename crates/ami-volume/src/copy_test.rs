@@ -13,7 +13,7 @@ use ami_pool::Pool;
 use rustix::fs::{AtFlags, FileType, Mode, SeekFrom, Timespec, Timestamps, XattrFlags, makedev};
 
 use super::{Copied, Copying};
-use crate::copy::CopyProgress;
+use crate::copied::CopyProgress;
 use crate::error::Error;
 use crate::filter::{Filter, Origin, Rule};
 use crate::selection::Selection;

@@ -10,7 +10,8 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use tracing::debug;
 
 use crate::boot::{Identity, Target, check};
-use crate::copy::{Copied, CopyProgress, Copying};
+use crate::copied::{Copied, CopyProgress};
+use crate::copy::Copying;
 use crate::customise;
 use crate::error::Error;
 use crate::format::Makers;

@@ -44,6 +44,9 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// How many moments a keeper has to end if there is nothing to do, before it is killed. It may be stopped.
 const PATIENCE: u32 = 2000;
 
+/// How long one look at a pipe lasts.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// How long a keeper may take to start.
 const START: Duration = Duration::from_secs(30);
 
@@ -100,7 +103,7 @@ impl Keeper {
     fn wait_for_word(&mut self, interrupted: &AtomicBool) -> Result<(), Error> {
         let mut pipe = self.0.stderr.take().ok_or_else(|| not_started(refused()))?;
         let end = Instant::now() + START;
-        while !is_readable(pipe.as_fd(), PATIENCE_OF_POLL).map_err(not_started)? {
+        while !is_readable(pipe.as_fd(), LOOK).map_err(not_started)? {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
@@ -145,9 +148,6 @@ impl Drop for Keeper {
         let _ = self.0.wait();
     }
 }
-
-/// How long one look at a pipe lasts.
-const PATIENCE_OF_POLL: Duration = Duration::from_millis(20);
 
 fn refused() -> std::io::Error {
     std::io::ErrorKind::Unsupported.into()
@@ -237,18 +237,15 @@ fn listen(end: Option<Instant>, process: &OsStr) -> Vec<u8> {
         let left = end.map_or(Duration::MAX, |end| {
             end.saturating_duration_since(Instant::now())
         });
-        // An error counts as the end.
-        match is_readable(stdin.as_fd(), left).and_then(|is_ready| {
-            is_ready
-                .then(|| stdin.read(&mut buffer))
-                .unwrap_or(Err(std::io::ErrorKind::WouldBlock.into()))
-        }) {
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                if is_late() {
-                    return said;
-                }
-            }
+        let count = match is_readable(stdin.as_fd(), left) {
+            Ok(false) if is_late() => return said,
+            Ok(false) => continue,
+            Ok(true) => stdin.read(&mut buffer),
+            Err(error) => Err(error),
+        };
+        match count {
             Ok(count) if count > 0 => said.extend_from_slice(&buffer[..count]),
+            // An error counts as the end.
             _ => break,
         }
     }
@@ -261,4 +258,28 @@ fn listen(end: Option<Instant>, process: &OsStr) -> Vec<u8> {
         sleep(MOMENT);
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_does_not_keep_its_promises_is_found_out() {
+        // The test program knows no such argument.
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let duty = Duty::Run(OsStr::new("true"));
+        let result = Keeper::start(duty, null.into(), &AtomicBool::new(false));
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            "cannot start a second process that cleans up if this one is killed"
+        );
+        assert!(!keep(&[KEEPER.into(), "1".into(), THAW.into()]));
+        assert!(!keep(&[
+            "--help".into(),
+            "1".into(),
+            THAW.into(),
+            "2".into()
+        ]));
+    }
 }

@@ -523,7 +523,12 @@ fn needed_volumes() {
     let path = volume.path();
     let freeze = |ours: &[PathBuf]| {
         let limit = Duration::from_secs(60);
-        Freeze::new(&[path.clone()], ours, limit, &AtomicBool::new(false))
+        Freeze::new(
+            std::slice::from_ref(&path),
+            ours,
+            limit,
+            &AtomicBool::new(false),
+        )
     };
     let needed = |result: Result<Freeze, Error>| match result {
         Err(Error::Needed { needed, .. }) => needed,
