@@ -68,7 +68,9 @@ fn installing(package: &Package) -> String {
 
 fn of_need(need: Need) -> &'static str {
     match need {
-        Need::Mounts => "a container needs the capability CAP_SYS_ADMIN",
+        Need::Mounts | Need::Freeze | Need::Snapshots => {
+            "a container needs the capability CAP_SYS_ADMIN"
+        }
         Need::PrivateMounts => {
             "in a chroot whose root directory is no mount point, bind-mount it onto itself first"
         }
@@ -76,5 +78,6 @@ fn of_need(need: Need) -> &'static str {
             "the kernel needs its loop module (modprobe loop), a container access to /dev/loop-control and /dev/loop*"
         }
         Need::Processes => "install the program on this machine",
+        Need::Keeper => "mount /proc, and see that another process may be started",
     }
 }

@@ -125,7 +125,8 @@ pub fn tell(event: &Event<'_>, context: &Context) {
         let _ = context.say(line);
     };
     match event {
-        Event::Copied => {}
+        // This command asks for none of the others.
+        Event::Copied | Event::Frozen | Event::Snapshots(_) | Event::SecondPass => {}
         Event::Script {
             mount_point,
             script,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ami_bundle::LARGEST_IMAGE;
 use ami_cli::{Failure, OrExit, exit};
 use ami_parts::Staging;
-use ami_volume::{Fstab, Request};
+use ami_volume::{Fstab, InUse, Request};
 
 use crate::args::Arguments;
 
@@ -100,6 +100,7 @@ impl ImageRequest {
             is_bundled: !arguments.clone_only,
             check_space: !arguments.bundle.no_size_checks,
             threads: arguments.running.threads(),
+            in_use: InUse::default(),
         };
         let mut shown_volume = volume.display().to_string();
         if !shown_volume.ends_with('/') {

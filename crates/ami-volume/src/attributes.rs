@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::CStr;
+use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
@@ -16,6 +17,20 @@ const BY_NAME: &[u8] =
 
 thread_local! {
     static BUFFERS: RefCell<(Vec<u8>, Vec<u8>)> = RefCell::new((vec![0; XATTR_MAX], vec![0; XATTR_MAX]));
+}
+
+/// Takes all attributes that can be taken from an open file: not those that the kernel or a security module manages.
+pub(crate) fn remove_all(file: impl AsFd) {
+    BUFFERS.with_borrow_mut(|(names, _)| {
+        let Ok(length) = rustix::fs::flistxattr(&file, &mut names[..]) else {
+            return;
+        };
+        for name in names[..length].split_inclusive(|&b| b == 0) {
+            if let Ok(name) = CStr::from_bytes_with_nul(name) {
+                let _ = rustix::fs::fremovexattr(&file, name);
+            }
+        }
+    });
 }
 
 /// How the attributes of a file, which may be open or have a name only, are read and set.

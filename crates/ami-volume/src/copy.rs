@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,17 +16,17 @@ use ami_pool::Pool;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::again::{Pass, Record};
 use crate::contents::copy_contents;
-use crate::entry_error::{EntryError, as_path};
+use crate::copied::{Copied, CopyProgress, Notes};
+use crate::entry_error::EntryError;
 use crate::error::Error;
 use crate::filter::Rule;
-use crate::links::{Identity, Links};
+use crate::links::{Identity, Links, link_path, within_reach};
 use crate::metadata;
+use crate::removal::remove;
 use crate::selection::Selection;
 use crate::walk::{Entry, Folder, Visitor, walk};
-
-/// linux/limits.h, PATH_MAX: what a path in a system call may have, with the zero byte at its end.
-const PATH_MAX: usize = 4096;
 
 /// Sizes below this fit into every file system (2 GiB less one byte, ext2 without large_file).
 const SURELY_FITS: u64 = (2 << 30) - 1;
@@ -41,53 +41,33 @@ const LEASE_PATIENCE: Duration = Duration::from_secs(60);
 /// The time between two attempts to open such a file.
 const MOMENT: Duration = Duration::from_millis(10);
 
-/// What was copied. Paths are those on the volume.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Copied {
-    /// Files, folders, links and devices.
-    pub entries: u64,
-    /// Data in bytes.
-    pub data: u64,
-    /// What disappeared before it could be copied.
-    pub vanished: Vec<PathBuf>,
-    /// Files that were written to while they were copied, or replaced while their folder was read.
-    pub changed: Vec<PathBuf>,
-    /// Files with extended attributes that the image's file system does not take, or that the kernel cannot list.
-    pub without_attributes: Vec<PathBuf>,
-    /// What the image's kind of file system cannot hold, such as files that are too large for it; left out.
-    pub unfit: Vec<PathBuf>,
-    /// Files that other processes had a lease on (fcntl(2), F_SETLEASE) until the end; left out.
-    pub held: Vec<PathBuf>,
-    /// The device numbers (`st_dev`) of the file systems of which folders were copied.
-    pub file_systems: BTreeSet<u64>,
+/// A folder of the image that is being filled.
+pub(crate) struct Place {
+    pub(crate) folder: OwnedFd,
+    /// In a second pass: whether the first pass has copied this very folder to this place.
+    pub(crate) is_known: bool,
 }
 
-/// Called during the copy with the numbers of entries and bytes since the last call.
-pub type CopyProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
-
-/// Paths that are reported when the copy is complete.
-#[derive(Default)]
-struct Notes(Mutex<Vec<PathBuf>>);
-
-impl Notes {
-    fn add(&self, path: &[u8]) {
-        let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        paths.push(as_path(path).to_owned());
-    }
-
-    fn sorted(self) -> Vec<PathBuf> {
-        let mut paths = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        paths.sort();
-        paths.dedup();
-        paths
-    }
+/// What is copied, to where, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Copying<'a> {
+    /// The folder whose contents are copied.
+    pub(crate) source: &'a Path,
+    /// The image's root folder, empty before the first pass but for what mkfs and the imager made.
+    pub(crate) target: &'a Path,
+    pub(crate) selection: &'a Selection,
+    pub(crate) pool: &'a Pool,
+    pub(crate) progress: CopyProgress<'a>,
+    pub(crate) interrupted: &'a AtomicBool,
+    /// The volume, and when it will be thawed if it is frozen.
+    pub(crate) thawed: Option<(&'a Path, Instant)>,
 }
 
 struct Copy<'a> {
+    copying: &'a Copying<'a>,
     target: OwnedFd,
+    pass: Pass<'a>,
     links: Links<CString>,
-    progress: CopyProgress<'a>,
-    interrupted: &'a AtomicBool,
     entries: AtomicU64,
     data: AtomicU64,
     changed: Notes,
@@ -99,57 +79,90 @@ struct Copy<'a> {
     patience: OnceLock<Instant>,
 }
 
-/// Copies everything in the folder `source` that is selected into the folder `target`, which is empty but for what mkfs made.
-pub(crate) fn copy(
-    source: &Path,
-    target: &Path,
-    selection: &Selection,
-    pool: &Pool,
-    progress: CopyProgress<'_>,
-    interrupted: &AtomicBool,
-) -> Result<Copied, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let copy = Copy {
-        target: rustix::fs::open(target, flags, Mode::empty())
-            .map_err(Error::io("open", target))?,
-        links: Links::default(),
-        progress,
-        interrupted,
-        entries: AtomicU64::new(0),
-        data: AtomicU64::new(0),
-        changed: Notes::default(),
-        without_attributes: Notes::default(),
-        unfit: Notes::default(),
-        held: Notes::default(),
-        file_systems: Mutex::default(),
-        patience: OnceLock::new(),
-    };
-    let vanished = walk(source, selection, pool, interrupted, &copy)?;
-    Ok(Copied {
-        entries: copy.entries.into_inner(),
-        data: copy.data.into_inner(),
-        vanished,
-        changed: copy.changed.sorted(),
-        without_attributes: copy.without_attributes.sorted(),
-        unfit: copy.unfit.sorted(),
-        held: copy.held.sorted(),
-        file_systems: copy
-            .file_systems
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner),
-    })
+impl Copying<'_> {
+    /// Copies everything that is selected. What is needed for a second pass is kept in `record`.
+    pub(crate) fn first(&self, record: Option<&Record>) -> Result<Copied, Error> {
+        self.run(Pass::First(record))
+    }
+
+    /// Copies again what has changed since the first pass began, and removes what is not there any more.
+    pub(crate) fn second(&self, record: &Record) -> Result<Copied, Error> {
+        self.run(Pass::Second(record))
+    }
+
+    fn run(&self, pass: Pass<'_>) -> Result<Copied, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let copy = Copy {
+            copying: self,
+            target: rustix::fs::open(self.target, flags, Mode::empty())
+                .map_err(Error::io("open", self.target))?,
+            pass,
+            links: Links::default(),
+            entries: AtomicU64::new(0),
+            data: AtomicU64::new(0),
+            changed: Notes::default(),
+            without_attributes: Notes::default(),
+            unfit: Notes::default(),
+            held: Notes::default(),
+            file_systems: Mutex::default(),
+            patience: OnceLock::new(),
+        };
+        let vanished = walk(
+            self.source,
+            self.selection,
+            self.pool,
+            self.interrupted,
+            &copy,
+        )?;
+        Ok(Copied {
+            entries: copy.entries.into_inner(),
+            data: copy.data.into_inner(),
+            vanished,
+            changed: copy.changed.sorted(),
+            without_attributes: copy.without_attributes.sorted(),
+            unfit: copy.unfit.sorted(),
+            held: copy.held.sorted(),
+            file_systems: copy
+                .file_systems
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+            again: None,
+        })
+    }
+
+    /// Whether to go on.
+    fn check(&self) -> Result<(), Error> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        match self.thawed {
+            Some((volume, end)) if Instant::now() >= end => Err(Error::Thawed {
+                volume: volume.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Visitor for Copy<'_> {
-    type Counterpart = OwnedFd;
+    type Counterpart = Place;
 
-    fn found_folder(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<(), EntryError> {
+    fn found_folder(&self, parent: &Folder<Place>, entry: &Entry<'_>) -> Result<(), EntryError> {
         // Nobody else looks into it until it has its owner and mode.
-        match rustix::fs::mkdirat(&parent.counterpart, entry.name, Mode::RWXU) {
+        let make = || rustix::fs::mkdirat(&parent.counterpart.folder, entry.name, Mode::RWXU);
+        match make() {
             Ok(()) => Ok(()),
+            Err(Errno::EXIST) if self.pass.is_second() => {
+                if !is_folder(&parent.counterpart.folder, entry.name) {
+                    remove(&parent.counterpart.folder, entry.name)
+                        .and_then(|()| make())
+                        .map_err(|errno| self.not_made(entry.path, errno))?;
+                }
+                Ok(())
+            }
             // mkfs has made lost+found, and the imager some others.
             Err(Errno::EXIST)
-                if parent.path.is_empty() && is_folder(&parent.counterpart, entry.name) =>
+                if parent.path.is_empty() && is_folder(&parent.counterpart.folder, entry.name) =>
             {
                 Ok(())
             }
@@ -157,36 +170,56 @@ impl Visitor for Copy<'_> {
         }
     }
 
-    fn lost_folder(&self, parent: &Folder<OwnedFd>, name: &CStr) {
+    fn lost_folder(&self, parent: &Folder<Place>, name: &CStr) {
         // The folders at the top exist in every image. A folder that is in use is not empty, and stays.
         if !parent.path.is_empty() {
-            let _ = rustix::fs::unlinkat(&parent.counterpart, name, AtFlags::REMOVEDIR);
+            let _ = rustix::fs::unlinkat(&parent.counterpart.folder, name, AtFlags::REMOVEDIR);
         }
     }
 
     fn open_folder(
         &self,
-        parent: Option<(&Folder<OwnedFd>, &CStr)>,
+        parent: Option<(&Folder<Place>, &CStr)>,
         path: &[u8],
-    ) -> Result<OwnedFd, EntryError> {
+        stat: &Stat,
+    ) -> Result<Place, EntryError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match parent {
+        let folder = match parent {
             Some((parent, name)) => {
-                rustix::fs::openat(&parent.counterpart, name, flags, Mode::empty())
+                rustix::fs::openat(&parent.counterpart.folder, name, flags, Mode::empty())
             }
             None => rustix::fs::openat(&self.target, c".", flags, Mode::empty()),
-        }
-        .map_err(|errno| match errno {
+        };
+        let folder = folder.map_err(|errno| match errno {
             // Its name came twice, the other time as that of a file.
             Errno::NOTDIR | Errno::LOOP | Errno::NOENT => EntryError::Replaced,
             errno => EntryError::writing(path)(errno),
-        })
+        })?;
+        let is_known = match self.pass {
+            Pass::First(record) => {
+                if let Some(record) = record {
+                    record.add(path, stat);
+                }
+                false
+            }
+            Pass::Second(record) => {
+                // Its ACL would be handed down to what is made in it, and what the volume's does not have any more has to go.
+                crate::attributes::remove_all(&folder);
+                record.has(path, stat)
+            }
+        };
+        Ok(Place { folder, is_known })
     }
 
-    fn close_folder(&self, folder: &Folder<OwnedFd>) -> Result<(), EntryError> {
+    fn close_folder(&self, folder: &Folder<Place>) -> Result<(), EntryError> {
+        if let Pass::Second(record) = self.pass {
+            record
+                .prune(folder, self.copying.selection)
+                .map_err(EntryError::writing(&folder.path))?;
+        }
         self.copy_metadata(
             &folder.source,
-            &folder.counterpart,
+            &folder.counterpart.folder,
             &folder.stat,
             &folder.path,
         )?;
@@ -194,11 +227,20 @@ impl Visitor for Copy<'_> {
         let _ = seen
             .unwrap_or_else(PoisonError::into_inner)
             .insert(folder.stat.st_dev);
-        self.count(0);
+        if !folder.counterpart.is_known {
+            self.count(0);
+        }
         Ok(())
     }
 
-    fn file(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<(), EntryError> {
+    fn file(&self, parent: &Folder<Place>, entry: &Entry<'_>) -> Result<(), EntryError> {
+        self.copying.check()?;
+        if let Pass::Second(record) = self.pass
+            && parent.counterpart.is_known
+            && record.is_unchanged(entry, &parent.counterpart.folder)
+        {
+            return self.unchanged(parent, entry);
+        }
         if FileType::from_raw_mode(entry.stat.st_mode) == FileType::RegularFile {
             self.regular_file(parent, entry)
         } else if entry.stat.st_nlink > 1 {
@@ -220,10 +262,23 @@ impl Visitor for Copy<'_> {
 }
 
 impl Copy<'_> {
+    /// What the first pass has copied as it is. If it has several names, they must still be those of one file in the image.
+    fn unchanged(&self, parent: &Folder<Place>, entry: &Entry<'_>) -> Result<(), EntryError> {
+        if entry.stat.st_nlink < 2 {
+            return Ok(());
+        }
+        let file = Identity::of(&parent.source, entry.name, entry.stat);
+        self.links.meet(
+            &file.ok_or(EntryError::Replaced)?,
+            || Ok((link_path(entry.path), ())),
+            |first| self.link(first, parent, entry),
+        )
+    }
+
     fn count(&self, data: u64) {
         let _ = self.entries.fetch_add(1, Ordering::Relaxed);
         let _ = self.data.fetch_add(data, Ordering::Relaxed);
-        (self.progress)(1, data);
+        (self.copying.progress)(1, data);
     }
 
     /// Why something was not made in the image. What another entry can do without is noted, and the copy goes on.
@@ -240,17 +295,25 @@ impl Copy<'_> {
     /// Makes something in the image that is not a folder.
     fn anew<T>(
         &self,
-        parent: &Folder<OwnedFd>,
+        parent: &Folder<Place>,
         entry: &Entry<'_>,
         make: impl Fn() -> Result<T, Errno>,
     ) -> Result<T, EntryError> {
         let made = match make() {
             // There is an empty folder: made by mkfs, or when the entry was still a folder.
             Err(Errno::EXIST)
-                if rustix::fs::unlinkat(&parent.counterpart, entry.name, AtFlags::REMOVEDIR)
-                    .is_ok() =>
+                if rustix::fs::unlinkat(
+                    &parent.counterpart.folder,
+                    entry.name,
+                    AtFlags::REMOVEDIR,
+                )
+                .is_ok() =>
             {
                 make()
+            }
+            // What the first pass has copied.
+            Err(Errno::EXIST) if self.pass.is_second() => {
+                remove(&parent.counterpart.folder, entry.name).and_then(|()| make())
             }
             made => made,
         };
@@ -258,7 +321,7 @@ impl Copy<'_> {
     }
 
     /// Opens what was a plain file a moment ago.
-    fn open(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<OwnedFd, EntryError> {
+    fn open(&self, parent: &Folder<Place>, entry: &Entry<'_>) -> Result<OwnedFd, EntryError> {
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         loop {
@@ -273,9 +336,7 @@ impl Copy<'_> {
                         self.held.add(entry.path);
                         return Err(EntryError::Noted);
                     }
-                    if self.interrupted.load(Ordering::Relaxed) {
-                        return Err(Error::Interrupted.into());
-                    }
+                    self.copying.check()?;
                     std::thread::sleep(MOMENT);
                 }
                 // What only a link, a socket or a device answers: it had the name at that moment, whatever has it now.
@@ -293,7 +354,7 @@ impl Copy<'_> {
         }
     }
 
-    fn regular_file(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<(), EntryError> {
+    fn regular_file(&self, parent: &Folder<Place>, entry: &Entry<'_>) -> Result<(), EntryError> {
         let source = self.open(parent, entry)?;
         let stat = rustix::fs::fstat(&source).map_err(EntryError::at("read", entry.path))?;
         if !is_same(&stat, entry.stat) {
@@ -319,11 +380,8 @@ impl Copy<'_> {
         let size = stat.st_size.cast_unsigned();
         copy_contents(&source, &target, size, entry.path, |count| {
             let _ = self.data.fetch_add(count, Ordering::Relaxed);
-            (self.progress)(0, count);
-            if self.interrupted.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted.into());
-            }
-            Ok(())
+            (self.copying.progress)(0, count);
+            Ok(self.copying.check()?)
         })?;
         self.copy_metadata(&source, &target, &stat, entry.path)?;
         let after = rustix::fs::fstat(&source).map_err(EntryError::at("read", entry.path))?;
@@ -347,7 +405,7 @@ impl Copy<'_> {
     /// Makes an empty file in the image that can get so many bytes.
     fn create(
         &self,
-        parent: &Folder<OwnedFd>,
+        parent: &Folder<Place>,
         entry: &Entry<'_>,
         size: u64,
     ) -> Result<OwnedFd, EntryError> {
@@ -355,7 +413,7 @@ impl Copy<'_> {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = self.anew(parent, entry, || {
             rustix::fs::openat(
-                &parent.counterpart,
+                &parent.counterpart.folder,
                 entry.name,
                 flags,
                 Mode::RUSR | Mode::WUSR,
@@ -364,7 +422,7 @@ impl Copy<'_> {
         if size > SURELY_FITS
             && let Err(errno) = rustix::fs::ftruncate(&target, size)
         {
-            rustix::fs::unlinkat(&parent.counterpart, entry.name, AtFlags::empty())
+            rustix::fs::unlinkat(&parent.counterpart.folder, entry.name, AtFlags::empty())
                 .map_err(EntryError::writing(entry.path))?;
             return Err(self.not_made(entry.path, errno));
         }
@@ -372,7 +430,7 @@ impl Copy<'_> {
     }
 
     /// Copies a symbolic link, device, FIFO or socket. It is never opened, because that alone can have effects.
-    fn special_file(&self, parent: &Folder<OwnedFd>, entry: &Entry<'_>) -> Result<(), EntryError> {
+    fn special_file(&self, parent: &Folder<Place>, entry: &Entry<'_>) -> Result<(), EntryError> {
         let (name, path) = (entry.name, entry.path);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let source = rustix::fs::openat(&parent.source, name, flags, Mode::empty())
@@ -386,15 +444,15 @@ impl Copy<'_> {
             let aim = rustix::fs::readlinkat(&source, c"", Vec::new())
                 .map_err(EntryError::at("read", path))?;
             self.anew(parent, entry, || {
-                rustix::fs::symlinkat(&aim, &parent.counterpart, name)
+                rustix::fs::symlinkat(&aim, &parent.counterpart.folder, name)
             })?;
         } else {
             self.anew(parent, entry, || {
                 let mode = Mode::RUSR | Mode::WUSR;
-                rustix::fs::mknodat(&parent.counterpart, name, kind, mode, stat.st_rdev)
+                rustix::fs::mknodat(&parent.counterpart.folder, name, kind, mode, stat.st_rdev)
             })?;
         }
-        let to = (&parent.counterpart, name);
+        let to = (&parent.counterpart.folder, name);
         let is_complete = metadata::of_named(&source, to, &stat, path, || self.is_full())?;
         self.note_attributes(path, is_complete);
         self.count(0);
@@ -405,19 +463,34 @@ impl Copy<'_> {
     fn link(
         &self,
         first: &CStr,
-        parent: &Folder<OwnedFd>,
+        parent: &Folder<Place>,
         entry: &Entry<'_>,
     ) -> Result<Option<()>, EntryError> {
         let (folder, rest) =
             within_reach(&self.target, first).map_err(EntryError::writing(entry.path))?;
         let folder = folder.as_ref().unwrap_or(&self.target);
         let flags = AtFlags::empty();
-        match rustix::fs::linkat(folder, rest, &parent.counterpart, entry.name, flags) {
+        let place = &parent.counterpart.folder;
+        let link = || rustix::fs::linkat(folder, rest, place, entry.name, flags);
+        let linked = match link() {
+            Err(Errno::EXIST) if self.pass.is_second() => {
+                let number = |folder: &OwnedFd, name: &CStr| {
+                    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+                        .map(|stat| stat.st_ino)
+                };
+                if number(folder, rest) == number(place, entry.name) {
+                    return Ok(Some(()));
+                }
+                remove(place, entry.name).and_then(|()| link())
+            }
+            linked => linked,
+        };
+        match linked {
             Ok(()) => {}
             Err(Errno::MLINK) => return Ok(None),
             Err(errno) => return Err(self.not_made(entry.path, errno)),
         }
-        (self.progress)(1, 0);
+        (self.copying.progress)(1, 0);
         Ok(Some(()))
     }
 
@@ -455,28 +528,6 @@ fn is_same(a: &Stat, b: &Stat) -> bool {
 fn is_folder(parent: &OwnedFd, name: &CStr) -> bool {
     rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-}
-
-/// A path below the volume without the slash at its beginning, as calls relative to a folder take it.
-fn link_path(path: &[u8]) -> CString {
-    // A name from the kernel has no zero byte.
-    CString::new(&path[1..]).unwrap_or_default()
-}
-
-/// Opens the folders at the beginning of a path whose rest is short enough for a system call; none for a short path.
-fn within_reach<'p>(root: &OwnedFd, path: &'p CStr) -> Result<(Option<OwnedFd>, &'p CStr), Errno> {
-    let mut folder = None;
-    let mut rest = path.to_bytes_with_nul();
-    while rest.len() > PATH_MAX {
-        let slash = rest[..PATH_MAX].iter().rposition(|&b| b == b'/');
-        let (begin, after) = rest.split_at(slash.ok_or(Errno::NAMETOOLONG)?);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let from = folder.as_ref().unwrap_or(root);
-        folder = Some(rustix::fs::openat(from, begin, flags, Mode::empty())?);
-        rest = &after[1..];
-    }
-    // All of it but its beginning is still there.
-    Ok((folder, CStr::from_bytes_with_nul(rest).unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::Mode;
 
-use super::tests::{copy_all, pool, selection};
-use super::{Copied, copy};
+use super::Copied;
+use super::tests::{copy, copy_all, pool, selection};
 use crate::error::Error;
 
 /// A folder with ten files, and what its copy gives when `act` is called as the first one is copied.

@@ -12,7 +12,8 @@ use std::sync::atomic::AtomicBool;
 use ami_pool::Pool;
 use rustix::fs::{AtFlags, FileType, Mode, SeekFrom, Timespec, Timestamps, XattrFlags, makedev};
 
-use super::{Copied, copy};
+use super::{Copied, Copying};
+use crate::copied::CopyProgress;
 use crate::error::Error;
 use crate::filter::{Filter, Origin, Rule};
 use crate::selection::Selection;
@@ -330,6 +331,27 @@ pub(super) fn selection(rules: Vec<Rule>) -> Selection {
 
 pub(super) fn pool(threads: usize) -> Pool {
     Pool::new(threads.try_into().unwrap())
+}
+
+/// One pass.
+pub(super) fn copy(
+    source: &Path,
+    target: &Path,
+    selection: &Selection,
+    pool: &Pool,
+    progress: CopyProgress<'_>,
+    interrupted: &AtomicBool,
+) -> Result<Copied, Error> {
+    let copying = Copying {
+        source,
+        target,
+        selection,
+        pool,
+        progress,
+        interrupted,
+        thawed: None,
+    };
+    copying.first(None)
 }
 
 pub(super) fn copy_all(

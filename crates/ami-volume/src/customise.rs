@@ -11,7 +11,6 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use rustix::fs::{FileType, makedev};
-use rustix::process::{Pid, Signal};
 use tracing::debug;
 
 use crate::error::Error;
@@ -19,7 +18,7 @@ use crate::format::Twin;
 use crate::inside;
 use crate::kernel;
 use crate::partition::PartitionType;
-use crate::tools::read_pipe;
+use crate::tools::{kill_group, read_pipe};
 use crate::workshop::{DEVICES, make_device};
 
 const FSTAB: &str = "/etc/fstab";
@@ -253,12 +252,7 @@ fn wait_for_end(
 
 /// Ends a script, if it has not ended, and what it has started.
 fn end(child: &mut Child) {
-    if let Ok(id) = i32::try_from(child.id())
-        && let Some(group) = Pid::from_raw(id)
-    {
-        // It may have ended by itself.
-        let _ = rustix::process::kill_process_group(group, Signal::KILL);
-    }
+    kill_group(child);
     let _ = child.wait();
 }
 

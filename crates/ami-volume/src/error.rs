@@ -173,6 +173,42 @@ pub enum Error {
     /// The system refuses more threads or processes.
     #[error("cannot start a thread: the limit of processes and threads is too low")]
     NoThreads(#[source] io::Error),
+    /// A volume that is to be frozen has something that this run needs.
+    #[error(
+        "{volume} cannot be frozen: this run needs {needed}, which is on the same file system",
+        volume = volume.display(), needed = needed.display()
+    )]
+    Needed {
+        /// The volume.
+        volume: PathBuf,
+        /// What would wait for the volume to be thawed.
+        needed: PathBuf,
+    },
+    /// Another program has frozen a volume.
+    #[error("{volume} is frozen already, by another program", volume = volume.display())]
+    FrozenAlready {
+        /// The volume.
+        volume: PathBuf,
+    },
+    /// A volume was thawed before its copy was complete.
+    #[error(
+        "{volume} was thawed before its copy was complete: it may be frozen for a limited time only",
+        volume = volume.display()
+    )]
+    Thawed {
+        /// The volume.
+        volume: PathBuf,
+    },
+    /// A command that the user runs around the copy ended with an error.
+    #[error("the command {moment} the copy failed ({status}){}", if output.is_empty() { String::new() } else { format!(": {output}") })]
+    Command {
+        /// `before` or `after`.
+        moment: &'static str,
+        /// How it ended.
+        status: String,
+        /// What it printed last.
+        output: String,
+    },
     /// The caller has raised its flag.
     #[error("interrupted")]
     Interrupted,
@@ -198,6 +234,12 @@ pub enum Need {
     LoopDevices,
     /// A PID namespace, for a program of the volume.
     Processes,
+    /// To freeze a file system: `CAP_SYS_ADMIN`.
+    Freeze,
+    /// Snapshots of a btrfs volume.
+    Snapshots,
+    /// A second process that thaws and cleans up if this one is killed.
+    Keeper,
 }
 
 impl std::fmt::Display for Need {
@@ -207,6 +249,9 @@ impl std::fmt::Display for Need {
             Self::PrivateMounts => "make mounts private",
             Self::LoopDevices => "use a loop device",
             Self::Processes => "run a program of the volume by itself (unshare)",
+            Self::Freeze => "freeze a file system",
+            Self::Snapshots => "make snapshots of a btrfs volume",
+            Self::Keeper => "start a second process that cleans up if this one is killed",
         })
     }
 }

@@ -55,7 +55,7 @@ pub const SECRETS_AND_LEFTOVERS: [&str; 14] = [
 ];
 
 /// A list of rules, ready to be asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Filter {
     rules: Vec<Rule>,
     /// For each expression in `set`: the rule, and whether it matches folders only.

@@ -10,20 +10,28 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use tracing::debug;
 
 use crate::boot::{Identity, Target, check};
-use crate::copy::{Copied, CopyProgress, copy};
+use crate::copied::{Copied, CopyProgress};
+use crate::copy::Copying;
 use crate::customise;
 use crate::error::Error;
 use crate::format::Makers;
+use crate::in_use::Session;
 use crate::loop_device::LoopDevice;
 use crate::mounts::Mounts;
 use crate::partition::{Layout, PartitionId, PartitionType, random, write_table};
 use crate::plan::Plan;
 use crate::superblock::Superblock;
-use crate::workshop::{ShownMounts, Workshop};
+use crate::workshop::Workshop;
 
 /// What happens while an image is made.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// Snapshots of so many btrfs subvolumes have been made, and are copied.
+    Snapshots(usize),
+    /// What the volume is on was frozen.
+    Frozen,
+    /// What changed during the first pass is copied again.
+    SecondPass,
     /// The copy is complete.
     Copied,
     /// The user's script is started.
@@ -61,6 +69,8 @@ pub struct Made {
 }
 
 /// Makes the image in a file that is not there yet. No mount and no loop device is left behind, whatever happens; the file may be.
+///
+/// With [`crate::InUse`], nothing stays frozen and no snapshot stays, if the program calls [`crate::keep`].
 ///
 /// # Errors
 /// The first step that failed.
@@ -112,7 +122,10 @@ fn make_in(
 
     // An error leaves the mount to the kernel, which takes it away with the thread.
     let root = workshop.image();
-    let copied = fill(plan, &shown, &root, making, workshop)?;
+    let session = Session::begin(plan, shown, making, workshop)?;
+    let copied = fill(plan, &session, &root, making, workshop)?;
+    session.finish()?;
+    (making.event)(Event::Copied);
     let uuid = match &plan.twin.uuid {
         Some(uuid) => uuid.clone(),
         None => new_uuid(&device)?,
@@ -141,21 +154,30 @@ fn make_in(
 /// Copies the volume into the image's file system, which is mounted on `root`.
 fn fill(
     plan: &Plan,
-    shown: &ShownMounts,
+    session: &Session<'_>,
     root: &Path,
     making: &Making<'_>,
     workshop: &Workshop<'_>,
 ) -> Result<Copied, Error> {
     customise::make_folders(root)?;
-    let mut copied = copy(
-        &workshop.volume(),
-        root,
-        &plan.selection,
+    let copying = Copying {
+        source: &workshop.volume(),
+        target: root,
+        selection: session.selection(),
         // Its threads end here, before the workshop does: they keep its mounts.
-        &Pool::new(plan.request.threads),
-        making.progress,
-        making.interrupted,
-    )?;
+        pool: &Pool::new(plan.request.threads),
+        progress: making.progress,
+        interrupted: making.interrupted,
+        thawed: session
+            .frozen_until()
+            .map(|end| (plan.volume.as_path(), end)),
+    };
+    let mut copied = if plan.request.in_use.second_pass && !session.is_still() {
+        copying.twice(|| (making.event)(Event::SecondPass))?
+    } else {
+        copying.first(None)?
+    };
+    let shown = session.shown();
     // A folder that is renamed while its parent is read may be missed under both names.
     let is_missed = |device: &u64| !copied.file_systems.contains(device);
     let missed = shown.folders.iter().filter(|(_, dev)| is_missed(dev));
@@ -170,7 +192,6 @@ fn fill(
     copied.vanished.extend(lost);
     copied.vanished.sort();
     debug!(copied.entries, copied.data, "copied");
-    (making.event)(Event::Copied);
     Ok(copied)
 }
 

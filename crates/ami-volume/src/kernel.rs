@@ -2,18 +2,23 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::ioctl::{IntegerSetter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl};
+use rustix::io::Errno;
+use rustix::ioctl::{
+    IntegerSetter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, Updater, ioctl, opcode,
+};
 use rustix::mount::MountFlags;
 use rustix::process::Signal;
-use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets, UnshareFlags};
+use rustix::thread::{
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags,
+};
 
 // include/uapi/linux/loop.h
 const LOOP_SET_FD: Opcode = 0x4C00;
@@ -22,6 +27,54 @@ const LOOP_SET_STATUS64: Opcode = 0x4C04;
 const LOOP_CONFIGURE: Opcode = 0x4C0A;
 const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+// include/uapi/linux/fs.h
+const FIFREEZE: Opcode = opcode::read_write::<c_int>(b'X', 119);
+const FITHAW: Opcode = opcode::read_write::<c_int>(b'X', 120);
+
+// include/uapi/linux/btrfs.h
+const BTRFS: u8 = 0x94;
+const SNAP_DESTROY: Opcode = opcode::write::<VolumeName>(BTRFS, 15);
+const SNAP_CREATE_V2: Opcode = opcode::write::<SnapshotOf>(BTRFS, 23);
+const GET_SUBVOL_ROOTREF: Opcode = opcode::read_write::<RootRefs>(BTRFS, 61);
+const INO_LOOKUP_USER: Opcode = opcode::read_write::<PlaceOf>(BTRFS, 62);
+const BTRFS_SUBVOL_RDONLY: u64 = 2;
+
+/// `struct btrfs_ioctl_vol_args`.
+#[repr(C)]
+struct VolumeName {
+    fd: i64,
+    name: [u8; 4088],
+}
+
+/// `struct btrfs_ioctl_vol_args_v2`.
+#[repr(C)]
+struct SnapshotOf {
+    fd: i64,
+    transid: u64,
+    flags: u64,
+    unused: [u64; 4],
+    name: [u8; 4040],
+}
+
+/// `struct btrfs_ioctl_get_subvol_rootref_args`.
+#[repr(C)]
+struct RootRefs {
+    min_tree: u64,
+    /// Number of the subvolume, and of the folder that it is in.
+    refs: [(u64, u64); 255],
+    count: u8,
+    align: [u8; 7],
+}
+
+/// `struct btrfs_ioctl_ino_lookup_user_args`.
+#[repr(C)]
+struct PlaceOf {
+    folder: u64,
+    tree: u64,
+    name: [u8; 256],
+    path: [u8; 3824],
+}
 
 /// `struct loop_info64`.
 #[repr(C)]
@@ -144,6 +197,123 @@ pub(crate) fn clear_loop_device(device: impl AsFd) -> io::Result<()> {
     Ok(unsafe { ioctl(device, NoArg::<LOOP_CLR_FD>::new()) }?)
 }
 
+/// Makes everything that would write to a file system wait, once all that was written has reached its device. `folder` is any on it.
+///
+/// Fails with `EBUSY` if it is frozen already.
+pub(crate) fn freeze(folder: impl AsFd) -> io::Result<()> {
+    // SAFETY: FIFREEZE ignores its argument.
+    Ok(unsafe { ioctl(folder, NoArg::<FIFREEZE>::new()) }?)
+}
+
+/// Ends [`freeze`].
+///
+/// Fails with `EINVAL` if the file system is not frozen.
+pub(crate) fn thaw(folder: impl AsFd) -> io::Result<()> {
+    // SAFETY: FITHAW ignores its argument.
+    Ok(unsafe { ioctl(folder, NoArg::<FITHAW>::new()) }?)
+}
+
+/// Makes a read-only snapshot of a btrfs subvolume, whose root is open as `subvolume`, in a folder of the same file system.
+pub(crate) fn make_snapshot(
+    folder: impl AsFd,
+    name: &CStr,
+    subvolume: impl AsFd,
+) -> io::Result<()> {
+    let arguments = SnapshotOf {
+        fd: subvolume.as_fd().as_raw_fd().into(),
+        transid: 0,
+        flags: BTRFS_SUBVOL_RDONLY,
+        unused: [0; 4],
+        name: field(name)?,
+    };
+    // SAFETY: BTRFS_IOC_SNAP_CREATE_V2 reads one `struct btrfs_ioctl_vol_args_v2`, which `arguments` is; the descriptor in it is open.
+    Ok(unsafe { ioctl(folder, Setter::<SNAP_CREATE_V2, _>::new(arguments)) }?)
+}
+
+/// Deletes the btrfs subvolume of that name in a folder.
+pub(crate) fn delete_subvolume(folder: impl AsFd, name: &CStr) -> io::Result<()> {
+    let arguments = VolumeName {
+        fd: 0,
+        name: field(name)?,
+    };
+    // SAFETY: BTRFS_IOC_SNAP_DESTROY reads one `struct btrfs_ioctl_vol_args`, which `arguments` is.
+    Ok(unsafe { ioctl(folder, Setter::<SNAP_DESTROY, _>::new(arguments)) }?)
+}
+
+/// The paths of the btrfs subvolumes in a subvolume whose root is open, not of those in them. Those that disappear meanwhile are missing.
+///
+/// Fails with `ENOTTY` before Linux 4.18.
+pub(crate) fn subvolumes_in(root: impl AsFd) -> io::Result<Vec<CString>> {
+    let mut paths = Vec::new();
+    let mut found = RootRefs {
+        min_tree: 0,
+        refs: [(0, 0); 255],
+        count: 0,
+        align: [0; 7],
+    };
+    loop {
+        // SAFETY: BTRFS_IOC_GET_SUBVOL_ROOTREF reads and writes one `struct btrfs_ioctl_get_subvol_rootref_args`, which `found` is.
+        let result = unsafe { ioctl(&root, Updater::<GET_SUBVOL_ROOTREF, _>::new(&mut found)) };
+        let has_more = match result {
+            Ok(()) => false,
+            Err(Errno::OVERFLOW) => true,
+            Err(errno) => return Err(errno.into()),
+        };
+        for (tree, folder) in &found.refs[..usize::from(found.count)] {
+            let mut place = PlaceOf {
+                folder: *folder,
+                tree: *tree,
+                name: [0; 256],
+                path: [0; 3824],
+            };
+            // SAFETY: BTRFS_IOC_INO_LOOKUP_USER reads and writes one `struct btrfs_ioctl_ino_lookup_user_args`, which `place` is.
+            match unsafe { ioctl(&root, Updater::<INO_LOOKUP_USER, _>::new(&mut place)) } {
+                Ok(()) => {}
+                Err(Errno::NOENT) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            let text = |field| CStr::from_bytes_until_nul(field).unwrap_or_default();
+            let path = [text(&place.path).to_bytes(), text(&place.name).to_bytes()].concat();
+            paths.push(CString::new(path)?);
+        }
+        if !has_more || found.count == 0 {
+            return Ok(paths);
+        }
+    }
+}
+
+/// A name as a field of a structure, with zero bytes behind it.
+fn field<const LENGTH: usize>(name: &CStr) -> io::Result<[u8; LENGTH]> {
+    let bytes = name.to_bytes_with_nul();
+    let mut field = [0; LENGTH];
+    let place = field.get_mut(..bytes.len());
+    place.ok_or(Errno::NAMETOOLONG)?.copy_from_slice(bytes);
+    Ok(field)
+}
+
+/// What a process sees: its mounts, its root directory and its working folder, each open.
+#[derive(Debug)]
+pub(crate) struct Outlook {
+    pub(crate) mounts: OwnedFd,
+    pub(crate) root: OwnedFd,
+    pub(crate) folder: OwnedFd,
+}
+
+/// Gives a process that is still to be started that outlook.
+pub(crate) fn look_out(command: &mut Command, outlook: Outlook) {
+    // SAFETY: between fork and exec the closure makes system calls and allocates nothing.
+    let _ = unsafe {
+        command.pre_exec(move || {
+            let kind = Some(LinkNameSpaceType::Mount);
+            rustix::thread::move_into_link_name_space(outlook.mounts.as_fd(), kind)?;
+            rustix::process::fchdir(&outlook.root)?;
+            rustix::process::chroot(c".")?;
+            rustix::process::fchdir(&outlook.folder)?;
+            Ok(())
+        })
+    };
+}
+
 /// Gives the calling thread, and the threads and processes that it starts, mounts of their own.
 pub(crate) fn unshare_mounts() -> io::Result<()> {
     // SAFETY: only `UnshareFlags::FILES` is unsafe, and it is not given.
@@ -237,88 +407,5 @@ fn give_up_capabilities() -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::{self, File};
-
-    use super::*;
-
-    #[test]
-    fn the_structures_have_the_kernels_size() {
-        assert_eq!(size_of::<LoopInfo>(), 232);
-        assert_eq!(size_of::<LoopConfig>(), 304);
-    }
-
-    /// Needs root and loop devices, as all of this module.
-    #[test]
-    fn a_loop_device_shows_a_piece_of_a_file_and_clears_itself() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        fs::write(
-            &path,
-            [vec![1; 4096], vec![2; 8192], vec![3; 4096]].concat(),
-        )
-        .unwrap();
-        let file = File::options().read(true).write(true).open(&path).unwrap();
-        let control =
-            File::open("/dev/loop-control").expect("this test needs root and loop devices");
-        let number = loop {
-            let number = free_loop_device(&control).unwrap();
-            let device = File::options()
-                .read(true)
-                .write(true)
-                .open(format!("/dev/loop{number}"))
-                .unwrap();
-            match configure_loop_device(&device, &file, 4096, 8192) {
-                Ok(()) => {
-                    let mut bytes = Vec::new();
-                    let _ = io::Read::read_to_end(&mut &device, &mut bytes).unwrap();
-                    assert_eq!(bytes, vec![2; 8192]);
-                    break number;
-                }
-                Err(e) => assert_eq!(e.raw_os_error(), Some(16), "{e}"),
-            }
-        };
-        let backing = format!("/sys/block/loop{number}/loop/backing_file");
-        let is_there =
-            || fs::read_to_string(&backing).is_ok_and(|shown| Path::new(shown.trim()) == path);
-        // Programs that scan all devices may have it open for a moment.
-        for _ in 0..600 {
-            if !is_there() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-        panic!("/dev/loop{number} still shows {}", path.display());
-    }
-
-    #[test]
-    fn a_child_dies_with_its_thread() {
-        let (child, pid) = std::thread::spawn(|| {
-            let mut command = Command::new("/bin/sleep");
-            let _ = command.arg("1000");
-            bind_to_thread(&mut command);
-            let child = command.spawn().unwrap();
-            let pid = child.id();
-            (child, pid)
-        })
-        .join()
-        .unwrap();
-        let mut child = child;
-        let status = child.wait().unwrap();
-        assert_eq!(
-            std::os::unix::process::ExitStatusExt::signal(&status),
-            Some(9),
-            "{pid}"
-        );
-    }
-
-    #[test]
-    fn mounts_of_a_thread_are_its_own() {
-        let inside = std::thread::spawn(|| {
-            unshare_mounts().expect("this test needs root");
-            fs::read_link("/proc/thread-self/ns/mnt").unwrap()
-        });
-        let outside = fs::read_link("/proc/thread-self/ns/mnt").unwrap();
-        assert_ne!(inside.join().unwrap(), outside);
-    }
-}
+#[path = "kernel_test.rs"]
+mod tests;

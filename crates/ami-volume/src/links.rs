@@ -4,13 +4,17 @@
 //! few system calls of another thread, never for a task of the pool: nothing is spawned or waited for while it is held.
 
 use std::collections::HashMap;
-use std::ffi::CStr;
-use std::os::fd::AsFd;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Stat, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, StatxFlags};
+use rustix::io::Errno;
+
+/// linux/limits.h, PATH_MAX: what a path in a system call may have, with the zero byte at its end.
+const PATH_MAX: usize = 4096;
 
 /// The longest time between two ticks of the kernel's clock for file times (CONFIG_HZ is 100 or more), doubled.
 const TICK: Duration = Duration::from_millis(20);
@@ -146,9 +150,33 @@ impl<T> Links<T> {
     }
 }
 
+/// A path below the volume without the slash at its beginning, as calls relative to a folder take it.
+pub(crate) fn link_path(path: &[u8]) -> CString {
+    // A name from the kernel has no zero byte.
+    CString::new(&path[1..]).unwrap_or_default()
+}
+
+/// Opens the folders at the beginning of a path whose rest is short enough for a system call; none for a short path.
+pub(crate) fn within_reach<'p>(
+    root: &OwnedFd,
+    path: &'p CStr,
+) -> Result<(Option<OwnedFd>, &'p CStr), Errno> {
+    let mut folder = None;
+    let mut rest = path.to_bytes_with_nul();
+    while rest.len() > PATH_MAX {
+        let slash = rest[..PATH_MAX].iter().rposition(|&b| b == b'/');
+        let (begin, after) = rest.split_at(slash.ok_or(Errno::NAMETOOLONG)?);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let from = folder.as_ref().unwrap_or(root);
+        folder = Some(rustix::fs::openat(from, begin, flags, Mode::empty())?);
+        rest = &after[1..];
+    }
+    // All of it but its beginning is still there.
+    Ok((folder, CStr::from_bytes_with_nul(rest).unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::ffi::CString;
     use std::fs::{self, File};
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;

@@ -25,9 +25,16 @@ pub struct Mount {
     pub fs_type: String,
     /// What was mounted: a device's path, or any name.
     pub source: PathBuf,
+    /// Where an overlay keeps what is written to it.
+    pub upper: Option<PathBuf>,
 }
 
 impl Mount {
+    /// Whether it is on a block device, or btrfs, which has a number of its own.
+    pub fn is_local(&self) -> bool {
+        self.device.0 != 0 || self.fs_type == "btrfs"
+    }
+
     /// Whether it shows the same folder of the same file system, wherever it is mounted.
     pub fn shows_the_same(&self, other: &Self) -> bool {
         (self.device, &self.root, &self.fs_type) == (other.device, &other.root, &other.fs_type)
@@ -63,6 +70,11 @@ impl Mounts {
     /// Reads the text of `mountinfo`; lines that are not of its form are passed over.
     pub fn parse(text: &[u8]) -> Self {
         Self(text.split(|&b| b == b'\n').filter_map(parse_line).collect())
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Mount> {
+        self.0.iter()
     }
 
     /// The mount that an absolute path without links lies on.
@@ -116,7 +128,14 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         mount_point,
         fs_type: String::from_utf8_lossy(words.next()?).into_owned(),
         source: unescape(words.next()?),
+        upper: words.next().and_then(upper),
     })
+}
+
+/// The upper folder among a file system's options. One with a comma in its name is not found.
+fn upper(options: &[u8]) -> Option<PathBuf> {
+    let mut options = options.split(|&b| b == b',');
+    options.find_map(|option| Some(unescape(option.strip_prefix(b"upperdir=")?)))
 }
 
 /// The kernel writes blanks, tabs, newlines and backslashes as three octal digits.
@@ -152,7 +171,7 @@ mod tests {
 22 21 0:5 / /dev rw,nosuid shared:2 - devtmpfs devtmpfs rw\n\
 23 21 202:16 /inner /mnt/with\\040blank rw - ext3 /dev/xvdb rw\n\
 24 21 0:30 /@rootfs /srv rw,noatime - btrfs /dev/xvdc rw,subvol=/@rootfs\n\
-25 24 0:31 / /srv/run rw master:9 propagate_from:2 - tmpfs tmpfs rw\n\
+25 24 0:31 / /srv/run rw master:9 propagate_from:2 - overlay overlay rw,lowerdir=/a,upperdir=/b\\040c,workdir=/d\n\
 26 23 8:1 / /mnt/with\\040blank rw - ext4 /dev/sda1 rw\n\
 27 21 8:2 / /srv rw - ext4 /dev/sda2 rw\n\
 nonsense\n";
@@ -177,10 +196,12 @@ nonsense\n";
                 mount_point: "/mnt/with blank".into(),
                 fs_type: "ext3".into(),
                 source: "/dev/xvdb".into(),
+                upper: None,
             }
         );
         assert_eq!(mounts[3].root, Path::new("/@rootfs"));
-        assert_eq!(mounts[4].fs_type, "tmpfs");
+        assert_eq!(mounts[4].fs_type, "overlay");
+        assert_eq!(mounts[4].upper.as_deref(), Some(Path::new("/b c")));
     }
 
     #[test]

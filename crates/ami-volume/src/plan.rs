@@ -163,6 +163,10 @@ impl Plan {
             mounts,
             left_out_mounts,
         } = Outline::of(&request, workshop)?;
+        if let Some(freezing) = &request.in_use.freeze {
+            let checked = freezing.check(&request, &source.volume, &mounts);
+            let _ = problems.note(checked)?;
+        }
         let left_out = left_out_mounts.iter().map(|mount| mount.path.as_path());
         let selection = Selection::new(&request, &source.volume, left_out)?;
         let view = view(&source.volume, &mounts, workshop)?;

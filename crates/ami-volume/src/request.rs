@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::customise::Fstab;
+use crate::in_use::InUse;
 use crate::partition::PartitionType;
 
 /// An image of a volume, as it is asked for.
@@ -47,4 +48,6 @@ pub struct Request {
     pub check_space: bool,
     /// How many threads scan and copy.
     pub threads: NonZeroUsize,
+    /// What is done about a volume that others write to.
+    pub in_use: InUse,
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ami_pool::Pool;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
 use crate::entry_error::{EntryError, as_path};
 use crate::error::Error;
@@ -111,7 +111,12 @@ impl Visitor for Scan {
         Ok(())
     }
 
-    fn open_folder(&self, _: Option<(&Folder<()>, &CStr)>, _: &[u8]) -> Result<(), EntryError> {
+    fn open_folder(
+        &self,
+        _: Option<(&Folder<()>, &CStr)>,
+        _: &[u8],
+        _: &Stat,
+    ) -> Result<(), EntryError> {
         Ok(())
     }
 
@@ -169,7 +174,7 @@ impl Visitor for Scan {
 }
 
 /// How much of a file is data, in bytes.
-fn data_size(stat: &rustix::fs::Stat) -> u64 {
+fn data_size(stat: &Stat) -> u64 {
     let allocated = stat.st_blocks.cast_unsigned() * 512;
     stat.st_size.cast_unsigned().min(allocated)
 }

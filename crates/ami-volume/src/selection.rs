@@ -10,6 +10,7 @@ use rustix::fs::Stat;
 use crate::error::Error;
 use crate::filter::{Filter, Origin, Rule, SECRETS_AND_LEFTOVERS};
 use crate::request::Request;
+use crate::snapshots::{HOLDER, Shown};
 
 /// Folders whose contents belong to the running machine: they are empty in every image.
 pub const ALWAYS_EMPTY: [&str; 5] = ["/dev", "/media", "/mnt", "/proc", "/sys"];
@@ -26,7 +27,7 @@ pub(crate) enum Decision<'a> {
 }
 
 /// The rules for all entries. Paths begin with a slash and are relative to the volume.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Selection {
     pub(crate) filter: Filter,
     /// Folders that are made, but not entered.
@@ -65,6 +66,19 @@ impl Selection {
         })
     }
 
+    /// The same for snapshots: a file has another device number there.
+    pub(crate) fn with_snapshots(&self, devices: &[Shown]) -> Self {
+        let mut selection = self.clone();
+        for shown in devices {
+            let secrets = self.secrets.iter();
+            let on_it = secrets.filter(|(device, _)| *device == shown.original);
+            selection
+                .secrets
+                .extend(on_it.map(|(_, number)| (shown.device, *number)));
+        }
+        selection
+    }
+
     pub(crate) fn is_secret(&self, stat: &Stat) -> bool {
         self.secrets.contains(&(stat.st_dev, stat.st_ino))
     }
@@ -84,6 +98,9 @@ impl Selection {
         if self.own.contains(path) || self.private.as_ref().is_some_and(is_private) {
             return Decision::LeaveOut(None);
         }
+        if is_folder && is_holder(path) {
+            return Decision::LeaveOut(None);
+        }
         if is_folder && self.empty.contains(path) {
             return Decision::MakeEmpty;
         }
@@ -92,6 +109,12 @@ impl Selection {
             _ => Decision::Take,
         }
     }
+}
+
+/// Whether a folder is one with snapshots, this run's or a killed one's.
+fn is_holder(path: &[u8]) -> bool {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    name.starts_with(HOLDER.as_bytes())
 }
 
 /// The rules of a request; the first that matches decides.

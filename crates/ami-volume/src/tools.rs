@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Access, access};
+use rustix::process::{Pid, Signal};
 use tracing::debug;
 
 use crate::error::{Error, Need, Package};
@@ -275,8 +276,18 @@ fn take(pipe: &mut Option<impl Read>, kept: &mut Vec<u8>) -> std::io::Result<()>
     Ok(())
 }
 
-/// Waits for a program that has closed its output.
-fn wait(child: &mut Child, interrupted: &AtomicBool) -> std::io::Result<ExitStatus> {
+/// Ends what is left of a program and all that it has started, if it was started as a group of its own.
+pub(crate) fn kill_group(child: &Child) {
+    if let Ok(id) = i32::try_from(child.id())
+        && let Some(group) = Pid::from_raw(id)
+    {
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// Waits for a program that has closed its output, or has none that anybody waits for.
+pub(crate) fn wait(child: &mut Child, interrupted: &AtomicBool) -> std::io::Result<ExitStatus> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);

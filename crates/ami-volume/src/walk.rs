@@ -72,6 +72,7 @@ pub(crate) trait Visitor: Sync {
         &self,
         parent: Option<(&Folder<Self::Counterpart>, &CStr)>,
         path: &[u8],
+        stat: &Stat,
     ) -> Result<Self::Counterpart, EntryError>;
 
     /// All that is directly in a folder has been visited or left out, though not what is in folders below it.
@@ -234,9 +235,8 @@ impl<'s, V: Visitor> Walk<'s, V> {
                 .map_err(Error::io("read", self.root))?,
         };
         let stat = rustix::fs::fstat(&source).map_err(EntryError::at("read", path))?;
-        let counterpart = self
-            .visitor
-            .open_folder(parent.map(|parent| (parent, name)), path)?;
+        let parent = parent.map(|parent| (parent, name));
+        let counterpart = self.visitor.open_folder(parent, path, &stat)?;
         Ok(Folder {
             source,
             path: path.to_vec(),

@@ -21,6 +21,7 @@ use crate::error::{Error, Need};
 use crate::inside;
 use crate::kernel;
 use crate::mounts::{Mount, Mounts};
+use crate::snapshots::{Shown, Snapshots};
 use crate::tools::Surroundings;
 
 /// Folders that may be covered if nothing is in them; with the first one the image is mounted where the older suite mounts it.
@@ -54,6 +55,15 @@ pub(crate) struct ShownMounts {
     pub(crate) missing: Vec<Mount>,
     /// Those that are folders, with the device number (`st_dev`) of what is in them.
     pub(crate) folders: Vec<(Mount, u64)>,
+}
+
+/// What [`Workshop::show_snapshots`] shows.
+#[derive(Debug)]
+pub(crate) struct SnapshotView {
+    pub(crate) snapshots: Vec<Snapshots>,
+    /// The device numbers of all snapshots.
+    pub(crate) devices: Vec<Shown>,
+    pub(crate) mounts: ShownMounts,
 }
 
 impl<'a> Workshop<'a> {
@@ -170,6 +180,111 @@ impl<'a> Workshop<'a> {
         }
         let busy = std::io::ErrorKind::ResourceBusy;
         Err(Error::io("find the mounts of", volume)(busy))
+    }
+
+    /// Shows snapshots of the volume in place of it until [`Workshop::hide_snapshots`], as far as it is on btrfs, with the same mounts. `take`
+    /// makes them of a subvolume, given open and by its path below the volume. Returns what is shown then.
+    pub(crate) fn show_snapshots(
+        &self,
+        volume: &Path,
+        shown: &ShownMounts,
+        mut take: impl FnMut(&OwnedFd, &Path) -> Result<Option<Snapshots>, Error>,
+    ) -> Result<Option<SnapshotView>, Error> {
+        let view = self.volume();
+        // Through mounts that show nothing that is mounted in them, and can be written to.
+        let plain = |number: usize, source: &Path| -> Result<OwnedFd, Error> {
+            let path = self.base.join(format!("plain{number}"));
+            fs::create_dir(&path).map_err(Error::io("create", &path))?;
+            rustix::mount::mount_bind(source, &path).map_err(Error::io("mount", source))?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(&path, flags, Mode::empty()).map_err(Error::io("open", source))
+        };
+        let mut snapshots = Vec::new();
+        let first = take(&plain(0, volume)?, Path::new(""))?;
+        let mounts = Mounts::of_thread()?;
+        let mut below = Vec::new();
+        for mount in mounts.below(&view) {
+            let place = mount
+                .mount_point
+                .strip_prefix(&view)
+                .unwrap_or(&view)
+                .to_owned();
+            let Some(root) = open_mount(mount) else {
+                continue;
+            };
+            let original = mounts
+                .all()
+                .filter(|other| mount.fs_type == "btrfs" && other.shows_the_same(mount))
+                .filter(|other| !other.mount_point.starts_with(&self.base))
+                .find_map(open_mount);
+            let taken = match original {
+                Some(original) => take(
+                    &plain(below.len() + 1, &inside::path_of(&original))?,
+                    &place,
+                )?,
+                None => None,
+            };
+            below.push((place, mount.clone(), root, taken));
+        }
+        if first.is_none() && below.iter().all(|(_, _, _, taken)| taken.is_none()) {
+            return Ok(None);
+        }
+        let mut devices = Vec::new();
+        // Over what is shown now.
+        match first {
+            Some(first) => {
+                devices.extend(first.show(&view, make_safe)?);
+                snapshots.push(first);
+            }
+            None => {
+                rustix::mount::mount_bind(&view, &view).map_err(Error::io("mount", volume))?;
+                make_safe(&view).map_err(Error::io("mount read-only", volume))?;
+            }
+        }
+        let mut now = ShownMounts {
+            missing: shown.missing.clone(),
+            folders: Vec::new(),
+        };
+        below.sort_by(|a, b| a.0.cmp(&b.0));
+        for (place, mount, root, taken) in below {
+            let wanted = shown.folders.iter().map(|(wanted, _)| wanted);
+            let wanted = wanted
+                .into_iter()
+                .find(|wanted| wanted.shows_the_same(&mount));
+            let Ok(aim) = inside::find(&view, &place) else {
+                now.missing.extend(wanted.cloned());
+                continue;
+            };
+            let aim = inside::path_of(&aim);
+            let device = match taken {
+                Some(taken) => {
+                    let places = taken.show(&aim, make_safe)?;
+                    let device = places.first().map(|place| place.device);
+                    devices.extend(places);
+                    snapshots.push(taken);
+                    device
+                }
+                None => {
+                    rustix::mount::mount_bind(inside::path_of(&root), &aim)
+                        .map_err(Error::io("mount", &mount.mount_point))?;
+                    rustix::fs::fstat(&root).ok().map(|stat| stat.st_dev)
+                }
+            };
+            if let (Some(wanted), Some(device)) = (wanted, device) {
+                now.folders.push((wanted.clone(), device));
+            }
+        }
+        Ok(Some(SnapshotView {
+            snapshots,
+            devices,
+            mounts: now,
+        }))
+    }
+
+    /// Shows the volume itself again.
+    pub(crate) fn hide_snapshots(&self) -> Result<(), Error> {
+        let view = self.volume();
+        rustix::mount::unmount(&view, UnmountFlags::DETACH).map_err(Error::io("unmount", &view))
     }
 
     /// Makes a /dev for one program of the volume, without anything that another one has left.
