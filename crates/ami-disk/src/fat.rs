@@ -32,8 +32,8 @@ const END: u8 = 0;
 /// How deep below the root folder programs are: /EFI/VENDOR/… .
 const DEEPEST: u32 = 4;
 
-/// The most clusters that are read, and the most programs that are looked at.
-const MOST_CLUSTERS: u32 = 4096;
+/// The most bytes of folders that are read, and the most programs that are looked at.
+const MOST_BYTES: u64 = 16 << 20;
 const MOST_PROGRAMS: u32 = 256;
 
 /// Boot programs of a FAT file system.
@@ -50,7 +50,7 @@ pub(crate) fn programs(window: &Window<'_>) -> Result<Programs, Error> {
         Ok(fat) => Search {
             fat,
             found: Programs::default(),
-            clusters: MOST_CLUSTERS,
+            bytes: MOST_BYTES,
             programs: MOST_PROGRAMS,
         },
         Err(stop) => return stop.volume().map(|_| Programs::default()),
@@ -162,7 +162,7 @@ struct Search<'a> {
     fat: Fat<'a>,
     found: Programs,
     /// How many may still be read.
-    clusters: u32,
+    bytes: u64,
     programs: u32,
 }
 
@@ -181,10 +181,10 @@ impl Search<'_> {
         };
         // The budget ends a chain that is a ring.
         while let Some(place) = self.fat.place(cluster) {
-            let Some(left) = self.clusters.checked_sub(1) else {
+            let Some(left) = self.bytes.checked_sub(self.fat.cluster_size) else {
                 return Ok(());
             };
-            self.clusters = left;
+            self.bytes = left;
             let bytes = self
                 .fat
                 .window

@@ -1,34 +1,17 @@
-//! The GUID partition table (UEFI specification 2.10, section 5.3), read.
-//!
-//! The header, in the disk's second sector and its last, with little-endian numbers:
-//!
-//! | offset | bytes | what |
-//! |---|---|---|
-//! | 0 | 8 | `EFI PART` |
-//! | 8 | 4 | the revision, 0x00010000 |
-//! | 12 | 4 | the header's length, 92 |
-//! | 16 | 4 | CRC-32 of the header, in which this field is zero |
-//! | 24 | 8 | the sector of this header |
-//! | 32 | 8 | the sector of the other one |
-//! | 72 | 8 | the first sector of the entries |
-//! | 80 | 4 | how many entries there are |
-//! | 84 | 4 | how long one is, 128 |
-//! | 88 | 4 | CRC-32 of the entries |
-//!
-//! An entry: the type's GUID (0; zeros: not used), the first sector (32), the last one (40), attributes (48). GUIDs have their first
-//! three fields little-endian (appendix A of the specification).
+//! The GUID partition table (UEFI specification 2.10, section 5.3), read. The table of offsets stands beside the writer, in `ami-volume`'s
+//! `gpt.rs`.
 
 use uuid::Uuid;
 
 use crate::bytes::{array, le};
-use crate::error::{Error, Stop};
+use crate::error::{Error, Stop, Unread};
 use crate::read::Window;
 use crate::table::{Claim, Damage, Partition, Role};
 
 const MAGIC: &[u8; 8] = b"EFI PART";
 const REVISION: u32 = 0x0001_0000;
 const HEADER: usize = 92;
-const ENTRY: u64 = 128;
+const ENTRY: u32 = 128;
 
 /// Sector sizes of disks.
 const SECTOR_SIZES: [u64; 2] = [512, 4096];
@@ -64,74 +47,132 @@ pub(crate) fn read(disk: &Window<'_>) -> Result<Result<Vec<Claim>, Damage>, Erro
     })
 }
 
+/// The table whose header is in the second sector; `None` if there is none.
 fn read_with(disk: &Window<'_>, sector: u64) -> Result<Option<Vec<Claim>>, Stop> {
-    let mut header = disk.read(sector, sector as usize)?;
-    let [revision, length, checksum, count, size, entries_checksum] =
-        [8, 12, 16, 80, 84, 88].map(|at| le::u32(&header, at));
-    let [own, other, first_entry] = [24, 32, 72].map(|at| le::u64(&header, at));
-    let entries_length = u64::from(count) * u64::from(size);
-    if !header.starts_with(MAGIC)
-        || revision != REVISION
-        || !(HEADER..=header.len()).contains(&(length as usize))
-        || own != 1
-        || u64::from(size) < ENTRY
-        || count == 0
-        || entries_length > MOST_ENTRIES
-    {
-        return Ok(None);
-    }
-    header[16..20].fill(0);
-    if crc32fast::hash(&header[..length as usize]) != checksum {
-        return Ok(None);
-    }
-    let Some(entries_at) = first_entry.checked_mul(sector) else {
+    let header =
+        Header::parse(&disk.read(sector, sector as usize)?).filter(|header| header.own == 1);
+    let Some(header) = header else {
         return Ok(None);
     };
-    let entries = disk.read(entries_at, entries_length as usize)?;
-    if crc32fast::hash(&entries) != entries_checksum {
+    let place = |number: u64| {
+        let place = number.checked_mul(sector);
+        place.ok_or(Unread::damaged("the GUID partition table", sector))
+    };
+    let entries_at = place(header.first_entry)?;
+    let length = header.entries_length();
+    let Some(entries) = header.entries(&disk.read(entries_at, length)?) else {
         return Ok(None);
-    }
+    };
+    let length = (length as u64).next_multiple_of(sector);
     let mut claims = vec![
         Claim::table(0, 2 * sector),
-        Claim::table(entries_at, entries_length),
+        Claim::table(entries_at, length),
         // The copy has its entries before its header.
-        Claim::table(
-            other
-                .saturating_mul(sector)
-                .saturating_sub(entries_length.next_multiple_of(sector)),
-            entries_length.next_multiple_of(sector) + sector,
-        ),
+        Claim::table(place(header.other)?.saturating_sub(length), length + sector),
     ];
-    for (number, entry) in (1..).zip(entries.chunks_exact(size as usize)) {
-        let kind = Uuid::from_bytes_le(array(entry, 0));
-        if kind.is_nil() {
-            continue;
-        }
-        let [first, last, attributes] = [32, 40, 48].map(|at| le::u64(entry, at));
-        let start = first.checked_mul(sector);
-        let end = last
-            .checked_add(1)
-            .and_then(|sectors| sectors.checked_mul(sector));
-        let (Some(start), Some(end)) = (start, end) else {
+    for entry in entries {
+        let offset = place(entry.first)?;
+        let end = place(entry.last.saturating_add(1))?;
+        let Some(length) = end.checked_sub(offset).filter(|&length| length > 0) else {
             return Ok(None);
         };
-        let Some(length) = end.checked_sub(start).filter(|&length| length > 0) else {
-            return Ok(None);
-        };
-        let role = match kind {
+        let role = match entry.kind {
             EFI_SYSTEM => Role::EfiSystem,
             BIOS_BOOT => Role::BiosBoot,
             _ => Role::Other,
         };
         claims.push(Claim {
             partition: Some(Partition {
-                number,
+                number: entry.number,
                 role,
-                is_active: attributes & LEGACY_BOOTABLE != 0,
+                is_active: entry.attributes & LEGACY_BOOTABLE != 0,
             }),
-            offset: start,
+            offset,
             length,
         });
     }
     Ok(Some(claims))
+}
+
+/// The header of one of the table's two copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The sector that it says it is in.
+    pub own: u64,
+    /// The sector of the other copy's header.
+    pub other: u64,
+    /// The first sector of the entries.
+    pub first_entry: u64,
+    count: u32,
+    /// Of an entry, in bytes.
+    size: u32,
+    checksum: u32,
+}
+
+/// A partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// From 1 on.
+    pub number: u32,
+    /// The type.
+    pub kind: Uuid,
+    /// The partition's own.
+    pub id: Uuid,
+    /// The first sector.
+    pub first: u64,
+    /// The last sector.
+    pub last: u64,
+    /// Bits (section 5.3.3).
+    pub attributes: u64,
+}
+
+impl Header {
+    /// Reads a header from the sector that it is in; `None` if it is none, or its checksum is wrong.
+    pub fn parse(sector: &[u8]) -> Option<Self> {
+        let [revision, length, checksum, count, size, entries_checksum] =
+            [8, 12, 16, 80, 84, 88].map(|at| le::u32(sector, at));
+        let [own, other, first_entry] = [24, 32, 72].map(|at| le::u64(sector, at));
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|&length| length >= HEADER)?;
+        let mut header = sector.get(..length)?.to_vec();
+        header[16..20].fill(0);
+        let is_right = header.starts_with(MAGIC)
+            && revision == REVISION
+            && size >= ENTRY
+            && count > 0
+            && u64::from(count) * u64::from(size) <= MOST_ENTRIES
+            && crc32fast::hash(&header) == checksum;
+        is_right.then_some(Self {
+            own,
+            other,
+            first_entry,
+            count,
+            size,
+            checksum: entries_checksum,
+        })
+    }
+
+    /// How many bytes the entries have; at most 1 MiB.
+    pub fn entries_length(&self) -> usize {
+        // `parse` has seen to it that there are no more.
+        self.count as usize * self.size as usize
+    }
+
+    /// The partitions, from the bytes of the entries; `None` if their checksum is wrong.
+    pub fn entries(&self, bytes: &[u8]) -> Option<Vec<Entry>> {
+        if crc32fast::hash(bytes) != self.checksum {
+            return None;
+        }
+        let entries = (1..).zip(bytes.chunks_exact(self.size as usize));
+        let entries = entries.map(|(number, entry)| Entry {
+            number,
+            kind: Uuid::from_bytes_le(array(entry, 0)),
+            id: Uuid::from_bytes_le(array(entry, 16)),
+            first: le::u64(entry, 32),
+            last: le::u64(entry, 40),
+            attributes: le::u64(entry, 48),
+        });
+        Some(entries.filter(|entry| !entry.kind.is_nil()).collect())
+    }
 }

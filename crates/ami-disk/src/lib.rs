@@ -6,6 +6,7 @@
 //! - [`Volume`]: a partition, or the whole disk where there is no partition table; its [`FileSystem`], and its [`Allocation`].
 //! - [`Survey::free`]: which bytes the file systems of the disk call free. What is unknown, damaged, in use, or contradicts something
 //!   else is never free, and neither is what nothing describes.
+//! - [`gpt`]: the parts of a GUID partition table, for whoever writes such tables.
 //! - [`BootModes`] and [`Architecture`]: what boots from it, and on what.
 //!
 //! A disk may be hostile. Memory and time are limited by limits on what is read, and by the order that free extents and B-trees must
@@ -28,7 +29,7 @@ mod error;
 mod ext;
 mod fat;
 mod free;
-mod gpt;
+pub mod gpt;
 mod kind;
 mod mbr;
 mod program;

@@ -116,9 +116,14 @@ fn head(window: &Window<'_>) -> Result<Vec<u8>, Error> {
     }
 }
 
+/// The most volumes whose files are looked at: a table may have thousands.
+const MOST_SEARCHED: u32 = 16;
+
 /// What the volumes have come to.
 #[derive(Default)]
 struct Found {
+    /// How many volumes' files were looked at.
+    searched: u32,
     free: Vec<Extent>,
     is_uefi: bool,
     programs: Architectures,
@@ -136,21 +141,8 @@ impl Found {
         let window = disk.part(claim.offset, claim.length);
         let kinds = kind::kinds(&head(&window)?);
         let kind = kinds.first().copied().filter(|_| kinds.len() == 1);
-        let role = claim
-            .partition
-            .map_or(Role::Other, |partition| partition.role);
-        match kind {
-            Some(FileSystem::Ext) => {
-                let found = ext::files::look(&window)?;
-                self.programs.extend(found.programs);
-                self.kernels.extend(found.kernels);
-            }
-            Some(FileSystem::Vfat) if role == Role::EfiSystem => {
-                let found = fat::programs(&window)?;
-                self.is_uefi |= found.is_there;
-                self.efi.extend(found.architectures);
-            }
-            _ => {}
+        if is_alone && self.searched < MOST_SEARCHED {
+            self.search(&window, claim, kind)?;
         }
         let unread = if kinds.len() > 1 {
             Some(Unread::Ambiguous)
@@ -174,6 +166,33 @@ impl Found {
             kind,
             allocation,
         })
+    }
+
+    /// Looks at the volume's files, if any of them can tell something.
+    fn search(
+        &mut self,
+        window: &Window<'_>,
+        claim: &Claim,
+        kind: Option<FileSystem>,
+    ) -> Result<(), Error> {
+        let is_efi = claim
+            .partition
+            .is_some_and(|partition| partition.role == Role::EfiSystem);
+        match kind {
+            Some(FileSystem::Ext) => {
+                let found = ext::files::look(window)?;
+                self.programs.extend(found.programs);
+                self.kernels.extend(found.kernels);
+            }
+            Some(FileSystem::Vfat) if is_efi => {
+                let found = fat::programs(window)?;
+                self.is_uefi |= found.is_there;
+                self.efi.extend(found.architectures);
+            }
+            _ => return Ok(()),
+        }
+        self.searched += 1;
+        Ok(())
     }
 
     fn allocation(&mut self, window: &Window<'_>, kind: FileSystem) -> Result<Allocation, Error> {

@@ -46,7 +46,7 @@ fn check(size: &str, options: &str) {
         assert_eq!(disk.free_bytes(), bytes, "{options}");
         assert_eq!(survey.free, with_blocks(extents), "{options}");
     }
-    disk.check_noise(CHECK);
+    disk.survives_noise(CHECK);
 }
 
 #[test]
@@ -60,25 +60,25 @@ fn what_is_free_of_usual_file_systems_can_be_overwritten() {
 #[test]
 fn what_is_free_of_groups_without_bitmaps_can_be_overwritten() {
     for (size, options) in [
-        // 33 groups of 8 MiB, so that groups 1, 3, 5, 7, 9, 25, 27 have copies.
-        ("260M", "-t ext4 -b 1024"),
-        ("260M", "-t ext4 -b 1024 -O ^resize_inode,^flex_bg"),
-        ("260M", "-t ext4 -b 1024 -O ^metadata_csum,uninit_bg"),
+        // 34 groups of 2 MiB, so that groups 1, 3, 5, 7, 9, 25, 27 have copies.
+        ("68M", "-t ext4 -b 1024 -g 2048"),
+        ("68M", "-t ext4 -b 1024 -g 2048 -O ^resize_inode,^flex_bg"),
+        ("68M", "-t ext4 -b 1024 -g 2048 -O ^metadata_csum,uninit_bg"),
         (
-            "260M",
-            "-t ext4 -b 1024 -O ^metadata_csum,uninit_bg,64bit -E desc_size=128",
+            "68M",
+            "-t ext4 -b 1024 -g 2048 -O ^metadata_csum,uninit_bg,64bit -E desc_size=128",
         ),
         (
-            "260M",
-            "-t ext4 -b 1024 -O ^metadata_csum,^uninit_bg,^64bit",
+            "68M",
+            "-t ext4 -b 1024 -g 2048 -O ^metadata_csum,^uninit_bg,^64bit",
         ),
         (
-            "260M",
-            "-t ext4 -b 1024 -O sparse_super2 -E num_backup_sb=2",
+            "68M",
+            "-t ext4 -b 1024 -g 2048 -O sparse_super2 -E num_backup_sb=2",
         ),
         (
-            "260M",
-            "-t ext4 -b 1024 -O ^sparse_super,^flex_bg,^resize_inode",
+            "68M",
+            "-t ext4 -b 1024 -g 2048 -O ^sparse_super,^flex_bg,^resize_inode",
         ),
     ] {
         check(size, options);
@@ -87,14 +87,14 @@ fn what_is_free_of_groups_without_bitmaps_can_be_overwritten() {
 
 #[test]
 fn what_is_free_of_groups_of_groups_can_be_overwritten() {
-    check("260M", "-t ext4 -b 1024 -O meta_bg,^resize_inode");
+    check("68M", "-t ext4 -b 1024 -g 2048 -O meta_bg,^resize_inode");
     check(
-        "260M",
-        "-t ext4 -b 1024 -O meta_bg,^resize_inode,^flex_bg,^64bit",
+        "68M",
+        "-t ext4 -b 1024 -g 2048 -O meta_bg,^resize_inode,^flex_bg,^64bit",
     );
     check(
-        "260M",
-        "-t ext4 -b 1024 -O meta_bg,^resize_inode,^sparse_super,^metadata_csum,^flex_bg",
+        "68M",
+        "-t ext4 -b 1024 -g 2048 -O meta_bg,^resize_inode,^sparse_super,^metadata_csum,^flex_bg",
     );
     check(
         "66M",
@@ -104,9 +104,16 @@ fn what_is_free_of_groups_of_groups_can_be_overwritten() {
 
 #[test]
 fn what_is_free_of_clusters_can_be_overwritten() {
-    check("301M", "-t ext4 -b 4096 -O bigalloc -C 65536 -g 16384");
-    check("300M", "-t ext4 -b 1024 -O bigalloc -C 16384");
-    check("300M", "-t ext4 -b 4096 -O bigalloc,inline_data");
+    check("129M", "-t ext4 -b 4096 -O bigalloc -C 65536 -g 16384");
+    check("128M", "-t ext4 -b 1024 -O bigalloc -C 16384");
+    check("128M", "-t ext4 -b 4096 -O bigalloc,inline_data");
+}
+
+#[test]
+fn all_zeros_must_not_be_taken_for_free() {
+    let disk = Disk::new("64M", "mke2fs -q -F -t ext4 disk");
+    disk.fill();
+    disk.does_not_survive_noise_in_zeros(CHECK);
 }
 
 #[test]

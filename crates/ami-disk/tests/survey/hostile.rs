@@ -52,13 +52,22 @@ impl ReadAt for Counted {
             .read
             .fetch_add(buffer.len() as u64 + 512, Ordering::Relaxed);
         assert!(offset + buffer.len() as u64 <= self.disk.size);
-        for (at, place) in (offset..).zip(buffer) {
-            let piece = self.disk.pieces.get(&(at / PIECE * PIECE));
-            *place = piece.map_or(0, |piece| piece[(at % PIECE) as usize]);
+        buffer.fill(0);
+        let (start, end) = (offset, offset + buffer.len() as u64);
+        for (&at, piece) in self.disk.pieces.range(start / PIECE * PIECE..end) {
+            let (first, last) = (start.max(at), end.min(at + PIECE));
+            buffer[(first - start) as usize..(last - start) as usize]
+                .copy_from_slice(&piece[(first - at) as usize..(last - at) as usize]);
         }
         Ok(())
     }
 }
+
+/// Those of the disks below whose metadata has checksums.
+const EXT4: usize = 0;
+const XFS: usize = 3;
+const BTRFS: usize = 5;
+const MIXED_BTRFS: usize = 6;
 
 /// Small disks of every kind that is read, and what is free of them.
 static DISKS: LazyLock<Vec<(Sparse, Survey)>> = LazyLock::new(|| {
@@ -141,6 +150,28 @@ proptest! {
             repair(piece);
         }
         check(&disk);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn where_there_are_checksums_damage_frees_nothing(
+        which in prop::sample::select(vec![EXT4, XFS, BTRFS, MIXED_BTRFS]),
+        piece in any::<prop::sample::Index>(),
+        at in 0..PIECE as usize,
+        length in 1..=8_usize,
+        number in number(),
+    ) {
+        let (disk, before) = &DISKS[which];
+        let mut disk = disk.clone();
+        let places: Vec<u64> = disk.pieces.keys().copied().collect();
+        let bytes = disk.pieces.get_mut(piece.get(&places)).unwrap();
+        let end = (at + length).min(bytes.len());
+        bytes[at..end].copy_from_slice(&number[..end - at]);
+        let (found, _) = look(&disk).unwrap();
+        prop_assert!(found.free.is_empty() || found.free == before.free, "{:?}", found);
     }
 }
 

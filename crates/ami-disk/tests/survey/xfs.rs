@@ -53,7 +53,7 @@ fn check(options: &str) {
     check_free(&disk);
     disk.fill();
     check_free(&disk);
-    disk.check_noise(CHECK);
+    disk.survives_noise(CHECK);
 }
 
 #[test]
@@ -61,6 +61,13 @@ fn what_is_free_can_be_overwritten() {
     check("");
     check("-b size=1k -d agcount=5 -l agnum=3");
     check("-m rmapbt=0,reflink=0,bigtime=0,finobt=0 -s size=4096 -l su=16384");
+}
+
+#[test]
+fn all_zeros_must_not_be_taken_for_free() {
+    let disk = Disk::new("96M", "mkfs.xfs -q disk");
+    disk.fill();
+    disk.does_not_survive_noise_in_zeros(CHECK);
 }
 
 #[test]
@@ -76,7 +83,7 @@ fn a_tree_of_several_levels_is_read() {
     let levels = disk.sh("for i in 0 1 2 3; do xfs_db -r -c \"agf $i\" -c 'p bnolevel' disk; done");
     assert!(levels.contains("bnolevel = 2"), "{levels}");
     check_free(&disk);
-    disk.check_noise(CHECK);
+    disk.survives_noise(CHECK);
 }
 
 #[test]
