@@ -29,7 +29,7 @@ impl ReadAt for Image {
     }
 }
 
-impl ReadAt for [u8] {
+impl ReadAt for &[u8] {
     fn size(&self) -> u64 {
         self.len() as u64
     }
@@ -46,7 +46,7 @@ impl ReadAt for [u8] {
 
 impl ReadAt for Vec<u8> {
     fn size(&self) -> u64 {
-        self.as_slice().size()
+        self.len() as u64
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
