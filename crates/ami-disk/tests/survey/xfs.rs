@@ -120,30 +120,40 @@ fn one_whose_log_was_not_written_out_is_not_read() {
     }
 }
 
+/// The round ("cycle") that the log's first block was written in.
+fn round_of_log(disk: &Disk) -> u32 {
+    let bytes = std::fs::read(disk.path()).unwrap();
+    let number = |at: usize| u64::from(u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()));
+    let (start, bits) = (number(48) << 32 | number(52), bytes[124]);
+    let block = (start >> bits) * number(84) + (start & ((1 << bits) - 1));
+    let place = (block * number(4)) as usize;
+    // Behind the magic number of a record's header, which may begin there.
+    let at = if number(place) == 0xFEED_BABE {
+        place + 4
+    } else {
+        place
+    };
+    number(at) as u32
+}
+
 #[test]
 fn the_log_is_read_in_each_of_its_rounds() {
-    // The smallest log, written round and round; unmounted each time, it is clean.
     let disk = Disk::new("96M", "mkfs.xfs -q disk");
     let bytes = disk.free_bytes();
-    let mut cycles = std::collections::BTreeSet::new();
-    for round in 0..5 {
+    let mut rounds = std::collections::BTreeSet::new();
+    for _ in 0..5 {
         let _ = disk.mounted(
             "",
             "mkdir m/d; for j in $(seq 12); do for i in $(seq 400); do : > m/d/$i; done; sync -f m; rm -r m/d/*; done
             sync -f m; rmdir m/d; cp --sparse=always disk copy",
         );
-        assert!(disk.free_bytes() >= bytes / 2, "{round}");
-        let printed = disk.sh("xfs_logprint -t disk 2>&1 | head -20");
-        cycles.extend(
-            printed
-                .lines()
-                .find(|line| line.contains("cycle"))
-                .map(str::to_owned),
-        );
+        assert!(disk.free_bytes() >= bytes / 2);
+        let _ = rounds.insert(round_of_log(&disk));
         let _ = disk.sh("mv disk kept; mv copy disk");
-        assert!(matches!(disk.unread(), Unread::Dirty(_)), "{round}");
+        assert!(matches!(disk.unread(), Unread::Dirty(_)));
         let _ = disk.sh("mv kept disk");
     }
+    assert!(rounds.len() > 1, "{rounds:?}");
 }
 
 #[test]
