@@ -42,6 +42,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
+use ami_disk::gpt::Header;
 use uuid::Uuid;
 
 use crate::mbr;
@@ -61,9 +62,6 @@ pub(crate) const SECTORS_AT_END: u64 = ENTRY_SECTORS + 1;
 
 /// Sector sizes of disks.
 const SECTOR_SIZES: [u64; 2] = [SECTOR, 4096];
-
-/// The most bytes of entries that are read: 64 times as many as any partitioning program writes.
-const MOST_ENTRIES: u64 = 1 << 20;
 
 /// A partition of a new table.
 #[derive(Debug, Clone, Copy)]
@@ -153,41 +151,18 @@ pub(crate) fn read_first(disk: &mut (impl Read + Seek)) -> Option<Option<Uuid>> 
 
 /// Reads the table whose header is in that sector.
 fn read_at(disk: &mut (impl Read + Seek), sector: u64, own: u64) -> Option<Option<Uuid>> {
-    let mut bytes = |at: u64, length: u64| {
-        let mut bytes = vec![0; usize::try_from(length).ok()?];
-        let _ = disk.seek(SeekFrom::Start(at)).ok()?;
+    let mut bytes = |number: u64, length: usize| {
+        let mut bytes = vec![0; length];
+        let _ = disk
+            .seek(SeekFrom::Start(number.checked_mul(sector)?))
+            .ok()?;
         disk.read_exact(&mut bytes).ok()?;
         Some(bytes)
     };
-    let mut header = bytes(own.checked_mul(sector)?, sector)?;
-    let u32_at = |header: &[u8], at: usize| {
-        let bytes = header[at..].first_chunk().copied();
-        u64::from(u32::from_le_bytes(bytes.unwrap_or_default()))
-    };
-    let [revision, length, checksum, count, size, entries_checksum] =
-        [8, 12, 16, 80, 84, 88].map(|at| u32_at(&header, at));
-    let length = usize::try_from(length).ok()?;
-    if &header[..8] != MAGIC
-        || revision != u64::from(REVISION)
-        || !(HEADER..=header.len()).contains(&length)
-        || size < ENTRY as u64
-        || count == 0
-        || count * size > MOST_ENTRIES
-    {
-        return None;
-    }
-    header[16..20].fill(0);
-    if u64::from(crc32fast::hash(&header[..length])) != checksum {
-        return None;
-    }
-    let first_entry = u64::from_le_bytes(*header[72..].first_chunk()?);
-    let entries = bytes(first_entry.checked_mul(sector)?, count * size)?;
-    if u64::from(crc32fast::hash(&entries)) != entries_checksum {
-        return None;
-    }
-    let is_used = entries[..16] != [0; 16];
-    let id = Uuid::from_bytes_le(*entries[16..].first_chunk()?);
-    Some(is_used.then_some(id))
+    let header = Header::parse(&bytes(own, usize::try_from(sector).ok()?)?)?;
+    let entries = header.entries(&bytes(header.first_entry, header.entries_length())?)?;
+    let first = entries.iter().find(|entry| entry.number == 1);
+    Some(first.map(|entry| entry.id))
 }
 
 #[cfg(test)]
