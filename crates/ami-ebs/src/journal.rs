@@ -181,6 +181,21 @@ impl Journal {
         Ok((journal, other))
     }
 
+    /// The same, for another task; the lock is held until both are dropped.
+    pub(crate) fn again(&self) -> Result<Self, Error> {
+        let state = self.state();
+        Ok(Self {
+            file: self.file.try_clone().map_err(self.error("open"))?,
+            path: self.path.clone(),
+            subject: self.subject,
+            state: Mutex::new(State {
+                change: state.change,
+                head: state.head.clone(),
+                seal: state.seal,
+            }),
+        })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

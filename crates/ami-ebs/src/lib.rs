@@ -1,11 +1,14 @@
 //! EBS snapshots through the direct APIs.
 
 mod background;
+mod bitmap;
 mod block;
 mod buffers;
 mod controller;
+mod download;
 mod ebs;
 mod error;
+mod fetch;
 mod gate;
 mod journal;
 mod observer;
@@ -15,8 +18,10 @@ mod request;
 mod source;
 mod token;
 mod upload;
+mod verify;
 
 pub use block::{BLOCK_SIZE, Digest, LARGEST_VOLUME};
+pub use download::{Download, Downloaded, download};
 pub use ebs::Ebs;
 pub use error::{BoxError, Error};
 pub use journal::Journal;
@@ -25,3 +30,4 @@ pub use progress::{Counts, Progress};
 pub use source::{Disk, Source};
 pub use token::{Parameters, client_token};
 pub use upload::{Failure, Upload, Uploaded, VISIBLE_WITHIN, upload};
+pub use verify::verify;

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::background::{StopOnDrop, in_background, joined};
+use crate::background::{Crowd, StopOnDrop, in_background, joined};
 use crate::block::{self, Digest};
 use crate::ebs::Ebs;
 use crate::error::Error;
@@ -26,6 +25,12 @@ const MOST_GENERATIONS: u32 = 50;
 
 /// How long a new snapshot may be unknown to some of EBS's servers (coldsnap's issues 43 and 56).
 pub const VISIBLE_WITHIN: Duration = Duration::from_secs(120);
+
+/// EBS's reason for refusing blocks of a snapshot that is not pending, or has failed.
+const NOT_OPEN: &str = "INVALID_SNAPSHOT_ID";
+
+/// How many snapshots are written to in one call: one may be found unusable at its first block, and another time out.
+const MOST_ATTEMPTS: u32 = 3;
 
 /// How often the state of a snapshot is asked for that is being completed.
 const STATE_PAUSE: Duration = Duration::from_secs(2);
@@ -170,13 +175,23 @@ struct Begun {
     visible: Option<Instant>,
     /// It takes no more blocks: what it has can only be compared.
     is_closed: bool,
-    /// What becomes of it if it has other content.
-    fate: Fate,
+    /// It may be complete, and in use.
+    may_be_complete: bool,
+    /// A block was written.
+    was_open: Arc<AtomicBool>,
 }
 
 impl Begun {
     fn is_new(&self) -> bool {
         self.visible.is_some_and(|visible| Instant::now() < visible)
+    }
+
+    /// What becomes of it if it is not gone on with.
+    fn fate(&self) -> Fate {
+        match self.may_be_complete && !self.was_open.load(Ordering::Relaxed) {
+            true => Fate::Left,
+            false => Fate::Abandoned,
+        }
     }
 }
 
@@ -198,10 +213,12 @@ enum Fate {
 
 impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
     async fn run(&self, mut reading: Reading) -> Result<(String, u64), Error> {
+        let mut attempts = 0;
         for _ in 0..MOST_GENERATIONS {
             let Some(begun) = self.begin().await? else {
                 continue;
             };
+            attempts += 1;
             let rereadable = match &reading {
                 Reading::Disk(disk, free) => Some(Reading::Disk(disk.clone(), free.clone())),
                 Reading::Stream(_) => None,
@@ -211,13 +228,16 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
                 (Attempted::Done(count), _) => return Ok((begun.snapshot, count)),
                 (Attempted::Unusable(fate), again) => {
                     self.give_up(&begun.snapshot, fate)?;
+                    if attempts == MOST_ATTEMPTS {
+                        break;
+                    }
                     let snapshot = begun.snapshot;
                     reading = again.ok_or(Error::NotRead { snapshot })?;
                 }
             }
         }
         Err(Error::Generations {
-            generations: MOST_GENERATIONS,
+            generations: self.journal.head().generation,
         })
     }
 
@@ -278,10 +298,11 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
             snapshot,
             visible,
             is_closed,
-            fate: match state == Some(State::Completed) || head.stage == Stage::Complete {
-                true => Fate::Left,
-                false => Fate::Abandoned,
-            },
+            // One that the token has found may be of a run whose journal is lost.
+            may_be_complete: state == Some(State::Completed)
+                || head.stage == Stage::Complete
+                || !is_resumed,
+            was_open: Arc::default(),
         }))
     }
 
@@ -311,7 +332,7 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
         let count = match sent {
             Ok(count) => count,
             Err(Error::Vanished { .. }) => return Ok(Attempted::Unusable(Fate::Left)),
-            Err(Error::Closed { .. }) => return Ok(Attempted::Unusable(begun.fate)),
+            Err(Error::Closed { .. }) => return Ok(Attempted::Unusable(begun.fate())),
             Err(error) => return Err(error),
         };
         self.complete(begun, count).await?;
@@ -362,37 +383,15 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
             let snapshot = begun.snapshot.clone();
             return Err(Error::Closed { snapshot });
         }
-        // Alone, because the snapshot may not be known yet, or no longer.
+        // Alone, because the snapshot may not be known yet, or no longer, or take no more blocks.
         sender.send(first).await?;
-        let mut running = JoinSet::new();
-        let result = loop {
-            let has_room = running.len() < self.request.parallel.max(1);
-            tokio::select! {
-                biased;
-                Some(ended) = running.join_next() => match joined(ended).and_then(|sent| sent) {
-                    Ok(()) => {}
-                    Err(error) => break Err(error),
-                },
-                block = waiting.recv(), if has_room => match block {
-                    Some(block) => {
-                        let sender = sender.clone();
-                        let _ = running.spawn(async move { sender.send(block).await });
-                    }
-                    None => break Ok(()),
-                },
-            }
-        };
-        if result.is_err() {
-            running.shutdown().await;
-            return result;
+        begun.was_open.store(true, Ordering::Relaxed);
+        let mut crowd = Crowd::new(self.request.parallel);
+        while let Some(block) = crowd.beside(waiting.recv()).await? {
+            let sender = sender.clone();
+            crowd.add(async move { sender.send(block).await });
         }
-        while let Some(ended) = running.join_next().await {
-            if let Err(error) = joined(ended).and_then(|sent| sent) {
-                running.shutdown().await;
-                return Err(error);
-            }
-        }
-        Ok(())
+        crowd.finish().await
     }
 
     /// Completes the snapshot, which has so many blocks.
@@ -510,11 +509,15 @@ impl Sender {
             retries,
             is_new,
         );
-        put.await.map_err(|error| match error.is_not_found() {
-            true => Error::Vanished {
-                snapshot: snapshot.clone(),
-            },
-            false => error,
+        put.await.map_err(|error| {
+            let snapshot = snapshot.clone();
+            if error.is_not_found() {
+                Error::Vanished { snapshot }
+            } else if error.reason() == Some(NOT_OPEN) {
+                Error::Closed { snapshot }
+            } else {
+                error
+            }
         })?;
         self.journal.written(block.index, &block.digest)?;
         let _ = self.progress.done.fetch_add(1, Ordering::Relaxed);
