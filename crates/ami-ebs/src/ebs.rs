@@ -127,9 +127,9 @@ impl Ebs {
         F: Future<Output = Result<T, Refusal>>,
     {
         let (is_new, try_once) = (&is_new, &try_once);
-        let attempt = |_| async move {
+        let attempt = |tries| async move {
             let tried = try_once().await;
-            tried.map_err(|refusal| refusal.failed(operation, is_new()))
+            tried.map_err(|refusal| refusal.failed(operation, tries, is_new()))
         };
         let performing = self
             .0
@@ -161,7 +161,7 @@ impl Ebs {
                 Ok(_) => Outcome::Done,
                 Err(refusal) => refusal.outcome(),
             });
-            tried.map_err(|refusal| refusal.failed(operation, is_new()))
+            tried.map_err(|refusal| refusal.failed(operation, tries, is_new()))
         };
         let performing = self
             .0

@@ -28,6 +28,9 @@ const THROTTLING_CODES: [&str; 2] = ["RequestThrottledException", "ThrottlingExc
 const THROTTLING_STATUSES: [u16; 2] = [429, QUOTA];
 const QUOTA: u16 = 402;
 
+/// How often what comes may be wrong.
+const MOST_WRONG: u32 = 5;
+
 const NOT_FOUND: u16 = 404;
 
 /// Errors that name a reason besides their code.
@@ -96,10 +99,11 @@ impl Refusal {
         }
     }
 
-    /// What it means for the next try. `is_new`: the snapshot was started a moment ago, and not every server may know it.
-    pub(crate) fn verdict(&self, is_new: bool) -> Verdict {
+    /// What it means for the next try, after so many. `is_new`: the snapshot was started a moment ago, and not every server may know it.
+    pub(crate) fn verdict(&self, tries: u32, is_new: bool) -> Verdict {
         match self {
-            Self::Answer(_) => Verdict::Transient,
+            Self::Answer(_) if tries < MOST_WRONG => Verdict::Transient,
+            Self::Answer(_) => Verdict::Permanent,
             Self::Request { error, reason } => {
                 verdict(error, |error| own_verdict(error, reason.as_deref(), is_new))
             }
@@ -135,7 +139,7 @@ impl Refusal {
     }
 
     /// The same, for whoever tries again.
-    pub(crate) fn failed(self, operation: &str, is_new: bool) -> Failed<Error> {
+    pub(crate) fn failed(self, operation: &str, tries: u32, is_new: bool) -> Failed<Error> {
         let retry_after: Option<Duration> = match &self {
             Self::Request {
                 error: RequestError::Service(error),
@@ -144,7 +148,7 @@ impl Refusal {
             _ => None,
         };
         Failed {
-            verdict: self.verdict(is_new),
+            verdict: self.verdict(tries, is_new),
             retry_after,
             error: self.explain(operation),
         }
@@ -241,16 +245,16 @@ mod tests {
             ),
         ] {
             let refusal = refusal(code, status, Some(reason).filter(|r| !r.is_empty()), "no");
-            let judged = (refusal.verdict(false), refusal.outcome());
+            let judged = (refusal.verdict(1, false), refusal.outcome());
             assert_eq!(judged, (verdict, outcome), "{code} {reason}");
         }
         let message = "Failed to read block data";
         let unread = refusal("ValidationException", 400, None, message);
-        assert_eq!(unread.verdict(false), Transient);
+        assert_eq!(unread.verdict(1, false), Transient);
         let unknown = refusal("ResourceNotFoundException", 404, None, "no");
-        assert_eq!(unknown.verdict(true), NotDone);
+        assert_eq!(unknown.verdict(1, true), NotDone);
         assert_eq!(Refusal::late().outcome(), Outcome::Lost);
-        assert_eq!(Refusal::late().verdict(false), Transient);
+        assert_eq!(Refusal::late().verdict(1, false), Transient);
     }
 
     #[test]
