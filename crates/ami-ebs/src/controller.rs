@@ -53,11 +53,12 @@ const SMOOTHING: f64 = 0.05;
 /// For how long the quickest answer counts.
 const QUICKEST_FOR: Duration = Duration::from_secs(30);
 
-/// While answers take no longer than this many times the quickest, and so many seconds, more are in flight.
-const SLOWER: (f64, f64) = (2.0, 0.05);
+/// While answers take no longer than this many times the quickest, and so many seconds, more are in flight. A busy machine is slower for a
+/// moment, too.
+const SLOWER: (f64, f64) = (3.0, 0.25);
 
 /// From this on, fewer.
-const MUCH_SLOWER: (f64, f64) = (4.0, 0.2);
+const MUCH_SLOWER: (f64, f64) = (8.0, 1.0);
 
 /// From this part of lost requests on, the way itself is at fault.
 const LOST: f64 = 0.25;
@@ -240,6 +241,7 @@ impl Controller {
         let is_above = |(times, more): (f64, f64)| usual > times * quickest + more;
         if is_above(MUCH_SLOWER) {
             self.shrink(now, 0.9);
+            self.window = self.window.max(FIRST_WINDOW.min(self.most));
         } else if is_above(SLOWER) {
             self.doubling = false;
         } else if self.was_full {

@@ -72,7 +72,7 @@ pub async fn download(
         return Err(Error::Vanished { snapshot });
     }
     let progress = Arc::new(Progress::default());
-    let listing = Listing::begin(ebs, &request.snapshot, &progress).await?;
+    let listing = Listing::begin(ebs, &request.snapshot, 0, &progress).await?;
     let gib = listing.volume_size();
     let blocks = block::blocks_of(gib).ok_or(Error::VolumeSize { gib })?;
 

@@ -29,7 +29,7 @@ const FEW: Policy = Policy {
     tries: 12,
     attempt: Duration::from_secs(30),
     total: Duration::from_secs(600),
-    first_wait: Duration::from_millis(500),
+    first_wait: Duration::from_millis(200),
     longest_wait: Duration::from_secs(20),
 };
 

@@ -37,10 +37,11 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// Asks for the first page.
+    /// Asks for the first page of the blocks from `index` on.
     pub(crate) async fn begin(
         ebs: &Ebs,
         snapshot: &str,
+        index: u64,
         progress: &Arc<Progress>,
     ) -> Result<Self, Error> {
         let mut listing = Self {
@@ -48,8 +49,8 @@ impl Listing {
             snapshot: snapshot.to_owned(),
             progress: progress.clone(),
             first: None,
-            from: Some(From::Index(0)),
-            next: 0,
+            from: Some(From::Index(index)),
+            next: index,
             volume_size: 0,
             empty_pages: 0,
         };
@@ -198,13 +199,18 @@ impl Fetcher {
     }
 
     async fn new_token(&self, index: u64) -> Result<String, Error> {
-        let (from, retries) = (From::Index(index), &self.progress.retries);
-        let page = self.ebs.list_blocks(&self.snapshot, &from, retries).await?;
-        let found = page.blocks.into_iter().find(|(found, _)| *found == index);
-        let (_, token) = found.ok_or_else(|| Error::Answer {
+        let listing = Listing::begin(&self.ebs, &self.snapshot, index, &self.progress);
+        let mut listing = Box::pin(listing).await?;
+        while let Some(blocks) = listing.next().await? {
+            match blocks.into_iter().next() {
+                Some((first, token)) if first == index => return Ok(token),
+                Some(_) => break,
+                None => {}
+            }
+        }
+        Err(Error::Answer {
             operation: format!("ListSnapshotBlocks of {}", self.snapshot),
             reason: format!("block {index} is no longer in the list"),
-        })?;
-        Ok(token)
+        })
     }
 }

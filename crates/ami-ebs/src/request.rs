@@ -104,6 +104,10 @@ impl Refusal {
         match self {
             Self::Answer(_) if tries < MOST_WRONG => Verdict::Transient,
             Self::Answer(_) => Verdict::Permanent,
+            Self::Request {
+                error: RequestError::Unread(_),
+                ..
+            } if tries >= MOST_WRONG => Verdict::Permanent,
             Self::Request { error, reason } => {
                 verdict(error, |error| own_verdict(error, reason.as_deref(), is_new))
             }

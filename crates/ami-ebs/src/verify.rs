@@ -26,7 +26,7 @@ pub async fn verify(
     let journal = journal.again()?;
     let snapshot = journal.snapshot().unwrap_or_default();
     let progress = Arc::new(Progress::default());
-    let listing = Listing::begin(ebs, &snapshot, &progress).await?;
+    let listing = Listing::begin(ebs, &snapshot, 0, &progress).await?;
     let gib = listing.volume_size();
     if block::blocks_of(gib) != Some(journal.subject().blocks) {
         return Err(Error::VolumeSize { gib });

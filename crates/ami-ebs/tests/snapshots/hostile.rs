@@ -63,7 +63,7 @@ const PAGE: &str =
     r#"{"BlockSize":524288,"VolumeSize":1,"Blocks":[{"BlockIndex":0,"BlockToken":"t"}]}"#;
 
 /// The SHA-256 of a block of zeros.
-const ZEROS: &str = "B4VNL+8pegm6gWheZgwzLeNtXRjVRpJ9MNqtbX/aFUE=";
+const ZEROS: &str = "B4VNL+8pega6gWheZgwzLeNtXRjVRpJ9MNqtbX/aFUE=";
 
 fn block(length: &str, checksum: &str, bytes: usize) -> (String, Vec<u8>) {
     let headers = format!(

@@ -1,13 +1,14 @@
 //! What the tests share: disks that are made up, the double, and what it knows of snapshots.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ami_aws::{Aws, Identity};
 use ami_ebs::{
-    BLOCK_SIZE, BoxError, Disk, Ebs, Event, Failure, Observer, Parameters, Snapshots, Source,
-    State, Upload, Uploaded, VISIBLE_WITHIN, upload,
+    BLOCK_SIZE, BoxError, Disk, Ebs, Event, Failure, Observer, Parameters, Progress, Snapshots,
+    Source, State, Upload, Uploaded, VISIBLE_WITHIN, upload,
 };
 use ami_image::Extent;
 use ebs_server::{ACCESS_KEY, EbsServer, Reading, SECRET_KEY};
@@ -51,12 +52,28 @@ impl Made {
         begin.repeat(BLOCK / begin.len())
     }
 
-    /// All bytes, of a volume of one GiB.
-    pub fn volume(&self) -> Vec<u8> {
-        let mut bytes: Vec<u8> = self.blocks.iter().flat_map(|n| Self::block(*n)).collect();
-        bytes.truncate(usize::try_from(self.size()).unwrap());
-        bytes.resize(1 << 30, 0);
-        bytes
+    /// Whether a file is a volume of one GiB with these blocks, and zeros behind them.
+    pub fn is_in(&self, path: &Path) -> bool {
+        let file = std::fs::File::open(path).unwrap();
+        let mut found = vec![0; BLOCK];
+        let is_block = |(number, index): (&u64, u64)| {
+            file.read_exact_at(&mut found, index * BLOCK_SIZE).unwrap();
+            let mut block = Self::block(*number);
+            let length = BLOCK_SIZE.min(self.size() - index * BLOCK_SIZE);
+            block[usize::try_from(length).unwrap()..].fill(0);
+            found == block
+        };
+        let is_same = self.blocks.iter().zip(0..).all(is_block);
+        let end = self.blocks.len() as u64 * BLOCK_SIZE;
+        let behind = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(end));
+        is_same && behind.is_err() && file.metadata().unwrap().len() == 1 << 30
+    }
+
+    /// The same with blocks of zeros.
+    pub fn with_zeros(&self, blocks: std::ops::Range<usize>) -> Self {
+        let mut disk = self.clone();
+        disk.blocks[blocks].fill(0);
+        disk
     }
 
     pub fn source(&self, free: &[Extent]) -> Source {
@@ -183,25 +200,57 @@ pub async fn put(
     upload(&ebs, source, request, &Known(server), notes).await
 }
 
-/// Puts until so much time has passed; `None`: it was interrupted.
-pub async fn put_for(
+/// Puts until so many blocks were acknowledged; `None`: it was interrupted then.
+pub async fn put_some(
     server: &EbsServer,
     source: Source,
     request: &Upload,
-    time: Duration,
+    blocks: u64,
 ) -> Option<Result<Uploaded, Failure>> {
-    let notes = Notes::default();
-    let putting = put(server, source, request, &notes);
-    tokio::time::timeout(time, putting).await.ok()
+    let counter = Counter::default();
+    let ebs = ebs(&server.url()).await;
+    let known = Known(server);
+    let putting = upload(&ebs, source, request, &known, &counter);
+    tokio::select! {
+        biased;
+        done = putting => Some(done),
+        () = counter.reaches(blocks) => None,
+    }
 }
 
-/// The volume of a snapshot, whose unwritten blocks read as zeros.
-pub fn exported(server: &EbsServer, snapshot: &str, folder: &Path) -> Vec<u8> {
-    let path = folder.join("exported");
+/// Sees how far a transfer has come.
+#[derive(Default)]
+pub struct Counter(Mutex<Option<Arc<Progress>>>);
+
+impl Observer for Counter {
+    fn tell(&self, event: Event) {
+        if let Event::Begin { progress, .. } = event {
+            *self.0.lock().unwrap() = Some(progress);
+        }
+    }
+}
+
+impl Counter {
+    /// Waits until so many blocks were transferred.
+    pub async fn reaches(&self, blocks: u64) {
+        let has_come = || {
+            let progress = self.0.lock().unwrap();
+            progress
+                .as_ref()
+                .is_some_and(|progress| progress.counts().done >= blocks)
+        };
+        while !has_come() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Whether a snapshot is of this disk, if what was not written reads as zeros.
+pub fn has(server: &EbsServer, snapshot: &str, disk: &Made) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("exported");
     server.export(snapshot, &path, Reading::Zeros).unwrap();
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    bytes
+    disk.is_in(&path)
 }
 
 /// Waits until the double has completed a snapshot.
