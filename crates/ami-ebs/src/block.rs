@@ -21,6 +21,19 @@ pub const LARGEST_VOLUME: u64 = 65_536;
 /// A raw SHA-256.
 pub type Digest = [u8; 32];
 
+/// A block that is to be sent.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// Its index in the volume.
+    pub(crate) index: u64,
+    /// Its bytes.
+    pub(crate) data: Bytes,
+    /// Their SHA-256.
+    pub(crate) digest: Digest,
+    /// An earlier run may have sent it.
+    pub(crate) is_again: bool,
+}
+
 /// A block of zeros, once for all of them.
 static ZEROS: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![0; BLOCK]));
 

@@ -30,8 +30,8 @@ const MOST_DECREASE_AFTER_QUIET: f64 = 0.7;
 const LEAST_DECREASE: f64 = 0.98;
 
 /// How much the rate rises in a second, in parts of what is known to pass; and after how many seconds it begins to rise faster.
-const RISE: f64 = 0.01;
-const PATIENCE: f64 = 6.0;
+const RISE: f64 = 0.02;
+const PATIENCE: f64 = 4.0;
 
 /// The most that it rises in a second.
 const FASTEST_RISE: f64 = 0.5;
@@ -65,7 +65,7 @@ const LOST: f64 = 0.25;
 
 /// A deadline in parts of what answers usually take, and its bounds.
 const DEADLINE: f64 = 10.0;
-const SHORTEST_DEADLINE: Duration = Duration::from_secs(3);
+const SHORTEST_DEADLINE: Duration = Duration::from_secs(2);
 const FIRST_DEADLINE: Duration = Duration::from_secs(10);
 const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
 

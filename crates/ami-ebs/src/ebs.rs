@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ami_aws::{Aws, Ended, Policy, RequestError};
+use ami_aws::{Aws, Ended, Policy, RequestError, Verdict};
 use aws_sdk_ebs::Client;
 use aws_sdk_ebs::config::retry::RetryConfig;
 use aws_sdk_ebs::config::{
@@ -12,10 +12,9 @@ use aws_sdk_ebs::config::{
 };
 use aws_sdk_ebs::primitives::ByteStream;
 use aws_sdk_ebs::types::{ChecksumAggregationMethod, ChecksumAlgorithm, Tag};
-use bytes::Bytes;
 use tracing::debug;
 
-use crate::block::{self, BLOCK, BLOCK_SIZE, Digest};
+use crate::block::{self, BLOCK, BLOCK_SIZE, Block, Digest};
 use crate::buffers::{Buffer, Buffers};
 use crate::controller::Outcome;
 use crate::error::Error;
@@ -24,7 +23,7 @@ use crate::journal::is_id;
 use crate::request::Refusal;
 use crate::token::Parameters;
 
-/// How an operation is tried that carries no block. The service begins 10 of them in a second, and waits out quotas.
+/// How an operation is tried that carries no block: so often if EBS throttles, which begins 10 or 50 of them in a second.
 const FEW: Policy = Policy {
     tries: 12,
     attempt: Duration::from_secs(30),
@@ -32,6 +31,9 @@ const FEW: Policy = Policy {
     first_wait: Duration::from_millis(200),
     longest_wait: Duration::from_secs(20),
 };
+
+/// How often it is tried if something else is in the way.
+const FEW_TRIES: u32 = 6;
 
 /// The same of a block, whose tries have deadlines of their own: its end is the total deadline.
 const BLOCKS: Policy = Policy {
@@ -129,7 +131,14 @@ impl Ebs {
         let (is_new, try_once) = (&is_new, &try_once);
         let attempt = |tries| async move {
             let tried = try_once().await;
-            tried.map_err(|refusal| refusal.failed(operation, tries, is_new()))
+            tried.map_err(|refusal| {
+                let mut failed = refusal.failed(operation, tries, is_new());
+                let is_waited_out = is_new() || failed.error.is_throttling();
+                if tries >= FEW_TRIES && !is_waited_out {
+                    failed.verdict = Verdict::Permanent;
+                }
+                failed
+            })
         };
         let performing = self
             .0
@@ -223,15 +232,14 @@ impl Ebs {
     pub(crate) async fn put_block(
         &self,
         snapshot: &str,
-        index: u64,
-        data: &Bytes,
-        digest: &Digest,
+        block: &Block,
         gate: &Gate,
         retries: &AtomicU64,
         is_new: impl Fn() -> bool,
     ) -> Result<(), Error> {
+        let (index, data) = (block.index, &block.data);
         let operation = format!("PutSnapshotBlock of {snapshot}, block {index}");
-        let (number, checksum) = (number(index, &operation)?, block::base64(digest));
+        let (number, checksum) = (number(index, &operation)?, block::base64(&block.digest));
         let checksum = checksum.as_str();
         let send = || async move {
             let request = self

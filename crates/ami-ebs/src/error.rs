@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use ami_aws::{RequestError, ServiceError};
 use ami_files::FileError;
 
+use crate::request::is_throttling;
+
 /// Another library's error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -173,6 +175,11 @@ impl Error {
     /// Whether EBS says that the snapshot is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         self.service().is_some_and(|error| error.status == 404)
+    }
+
+    /// Whether EBS says that it was asked too often.
+    pub(crate) fn is_throttling(&self) -> bool {
+        self.service().is_some_and(is_throttling)
     }
 
     /// EBS's reason.

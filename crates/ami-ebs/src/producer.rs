@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
 use ami_pool::Pool;
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::block::{self, Digest};
+use crate::block::{self, Block};
 use crate::buffers::{Buffer, Buffers};
 use crate::error::Error;
 use crate::journal::{Journal, Record};
@@ -22,16 +21,6 @@ pub(crate) const WAITING: usize = 8;
 
 /// How many records of the journal are read at a time.
 const STRETCH: u64 = 4096;
-
-/// A block that is to be sent.
-#[derive(Debug)]
-pub(crate) struct Block {
-    pub(crate) index: u64,
-    pub(crate) data: Bytes,
-    pub(crate) digest: Digest,
-    /// An earlier run may have sent it.
-    pub(crate) is_again: bool,
-}
 
 /// Passes on what is to be sent, and at the end how many blocks the snapshot then has.
 pub(crate) struct Producer {

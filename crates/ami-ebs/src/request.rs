@@ -159,7 +159,8 @@ impl Refusal {
     }
 }
 
-fn is_throttling(error: &ServiceError) -> bool {
+/// Whether EBS was asked too often.
+pub(crate) fn is_throttling(error: &ServiceError) -> bool {
     THROTTLING_CODES.contains(&error.code.as_str()) || THROTTLING_STATUSES.contains(&error.status)
 }
 

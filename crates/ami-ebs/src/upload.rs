@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::background::{Crowd, StopOnDrop, in_background, joined};
-use crate::block::{self, Digest};
+use crate::block::{self, Block, Digest};
 use crate::ebs::Ebs;
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::journal::{Head, Journal, Record, Stage, Subject};
 use crate::observer::{Event, Observer, Snapshots, State};
-use crate::producer::{self, Block, Ended, Producer};
+use crate::producer::{self, Ended, Producer};
 use crate::progress::{Counts, Progress};
 use crate::source::{FreeSpace, Reading, Source, Stream};
 use crate::token::{Parameters, client_token};
@@ -500,15 +500,9 @@ impl Sender {
         self.journal.sending(block.index)?;
         let (snapshot, retries) = (&self.begun.snapshot, &self.progress.retries);
         let is_new = || self.begun.is_new();
-        let put = self.ebs.put_block(
-            snapshot,
-            block.index,
-            &block.data,
-            &block.digest,
-            &self.gate,
-            retries,
-            is_new,
-        );
+        let put = self
+            .ebs
+            .put_block(snapshot, &block, &self.gate, retries, is_new);
         put.await.map_err(|error| {
             let snapshot = snapshot.clone();
             if error.is_not_found() {

@@ -36,7 +36,6 @@ fn a_bucket_of_200_a_second_is_used_and_hardly_overrun_though_requests_fail() {
         .unwrap();
     let from = begin + Duration::from_secs(3);
     let share = log.throttled_share("PutSnapshotBlock", from);
-    println!("{share} {:?}", log.seconds("PutSnapshotBlock"));
     assert!(share <= 0.02, "{share} of the answers were throttled");
     // The last seconds have what was tried again.
     let until = from + Duration::from_secs(5);
