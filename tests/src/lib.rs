@@ -1,5 +1,6 @@
 //! What the end-to-end tests share. They run the release binaries (`make build`), some as root.
 
+pub mod boto;
 pub mod bundles;
 pub mod busy;
 pub mod errors;

@@ -8,6 +8,7 @@ mod conformance_lines;
 mod conformance_migrate;
 mod conformance_s3;
 mod dist;
+mod ebs_double;
 mod error_texts;
 mod failures;
 mod faults;
@@ -112,7 +113,12 @@ fn no_command_has_tests_that_nobody_runs() {
         })
         .collect();
     assert!(without.len() > 10, "{without:?}");
-    let others = ["bench/src", "tests/src/bin", "tests/s3-server/src"];
+    let others = [
+        "bench/src",
+        "tests/src/bin",
+        "tests/ebs-server/src",
+        "tests/s3-server/src",
+    ];
     let others = others.map(|folder| workspace.join(folder));
     for folder in without.iter().chain(&others) {
         assert_eq!(with_tests(folder), Vec::<PathBuf>::new());

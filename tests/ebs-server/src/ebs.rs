@@ -174,10 +174,9 @@ impl Start {
                 return Err(parameter("ClientToken must have 1 to 64 ASCII characters."));
             }
         }
-        if let Some(description) = &self.description {
-            if description.is_empty() || description.chars().count() > 255 {
-                return Err(parameter("Description must have 1 to 255 characters."));
-            }
+        let length = self.description.as_ref().map(|text| text.chars().count());
+        if length.is_some_and(|length| !(1..=255).contains(&length)) {
+            return Err(parameter("Description must have 1 to 255 characters."));
         }
         let encryption = self.encrypted.is_some() || self.kms_key_arn.is_some();
         if self.parent_snapshot_id.is_some() && encryption {
@@ -246,8 +245,7 @@ impl World {
         let token = token.map(|token| (caller.account.clone(), caller.region.clone(), token));
         if let Some(token) = &token {
             match things.start_tokens.get(token) {
-                // JSON's objects are sorted here, so the order of members makes no difference.
-                Some((request, answer)) if *request == value.to_string() => {
+                Some((request, answer)) if *request == value => {
                     return Ok(Answer::json(201, answer.clone()));
                 }
                 Some(_) => {
@@ -350,9 +348,7 @@ impl World {
         }
         let answer = answer.to_string();
         if let Some(token) = token {
-            let _ = things
-                .start_tokens
-                .insert(token, (value.to_string(), answer.clone()));
+            let _ = things.start_tokens.insert(token, (value, answer.clone()));
         }
         let place = (caller.region.clone(), id);
         let _ = things.snapshots.insert(place, Arc::new(snapshot));

@@ -86,7 +86,7 @@ pub struct EbsDevice {
     pub snapshot: Option<String>,
     /// Its size in GiB.
     pub size: u64,
-    /// `gp2` unless said.
+    /// `standard` unless said.
     pub kind: String,
     /// Its I/O operations a second.
     pub iops: Option<u64>,

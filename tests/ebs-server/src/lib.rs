@@ -168,6 +168,12 @@ impl EbsServer {
         });
     }
 
+    /// How many requests are still to fail by [`EbsServer::fail`].
+    pub fn still_to_fail(&self) -> usize {
+        let plan = self.world.faults.lock();
+        plan.ordered.iter().map(|ordered| ordered.count).sum()
+    }
+
     /// The requests so far.
     pub fn log(&self) -> Log {
         self.world.log.log()

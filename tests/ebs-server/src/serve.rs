@@ -223,7 +223,7 @@ fn perform(
                 }
                 (Some(Fault::Throttle), Route::Ebs(_)) => {
                     let is_account =
-                        number % 2 == 0 || !matches!(route, Route::Ebs(Call::Put { .. }));
+                        number.is_multiple_of(2) || !matches!(route, Route::Ebs(Call::Put { .. }));
                     let reasons = ["RESOURCE_LEVEL_THROTTLE", "ACCOUNT_THROTTLED"];
                     Err(Refused::throttled(reasons[usize::from(is_account)]))
                 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use hyper::http::request::Parts;
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use crate::buckets::{Buckets, Need};
 use crate::image::ImageRecord;
@@ -32,7 +33,7 @@ pub(crate) struct Things {
     /// By region and ID.
     pub(crate) images: BTreeMap<(String, String), ImageRecord>,
     /// StartSnapshot's client tokens, by account, region and token: the request, and its answer.
-    pub(crate) start_tokens: HashMap<(String, String, String), (String, String)>,
+    pub(crate) start_tokens: HashMap<(String, String, String), (Value, String)>,
     /// CopyImage's client tokens, by the same: the request, and the image.
     pub(crate) copy_tokens: HashMap<(String, String, String), (String, String)>,
     /// By access key.
