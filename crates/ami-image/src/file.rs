@@ -58,21 +58,9 @@ impl ImageSink for ImageFile {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Error> {
-        let mut offset = offset;
-        let mut rest = data;
-        while !rest.is_empty() {
-            let zeros = leading_zeros(rest, offset);
-            rest = &rest[zeros..];
-            offset += zeros as u64;
-            let length = leading_data(rest, offset);
-            self.file
-                .write_all_at(&rest[..length], offset)
-                .map_err(Error::io("write", &self.path))?;
-            rest = &rest[length..];
-            offset += length as u64;
-            self.write_behind.wrote(length as u64, offset);
-        }
-        Ok(())
+        let (file, behind) = (&self.file, &mut self.write_behind);
+        write_runs(file, offset, data, |length, end| behind.wrote(length, end))
+            .map_err(Error::io("write", &self.path))
     }
 
     /// Gives the file its mode and time and syncs it.
@@ -94,6 +82,35 @@ impl ImageSink for ImageFile {
         file.sync_all().map_err(Error::io("sync", &path))?;
         Ok(file)
     }
+}
+
+/// Writes data into a file that has a hole there; zeros stay a hole, in runs of the smallest unit of most file systems.
+///
+/// # Errors
+/// What the system says.
+pub fn write_sparse(file: &File, offset: u64, data: &[u8]) -> std::io::Result<()> {
+    write_runs(file, offset, data, |_, _| ())
+}
+
+/// Calls `wrote` with the length of each run of data, and where it ends.
+fn write_runs(
+    file: &File,
+    mut offset: u64,
+    data: &[u8],
+    mut wrote: impl FnMut(u64, u64),
+) -> std::io::Result<()> {
+    let mut rest = data;
+    while !rest.is_empty() {
+        let zeros = leading_zeros(rest, offset);
+        rest = &rest[zeros..];
+        offset += zeros as u64;
+        let length = leading_data(rest, offset);
+        file.write_all_at(&rest[..length], offset)?;
+        rest = &rest[length..];
+        offset += length as u64;
+        wrote(length as u64, offset);
+    }
+    Ok(())
 }
 
 /// `None` if no file can have such a time.

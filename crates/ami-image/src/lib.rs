@@ -4,7 +4,7 @@
 //!
 //! - [`Image`]: a file or block device that is read: its size, its [`Extent`]s of data, and whether it changed meanwhile.
 //! - [`ImageSink`]: where an image goes, a piece after the other. [`ImageFile`] is one: a file with holes, written behind;
-//!   [`Nowhere`] takes an image that is only to be checked.
+//!   [`Nowhere`] takes an image that is only to be checked. [`write_sparse`]: a piece of one, in any order.
 //! - `conformance`, with the feature of that name: the tests that every sink must pass.
 //!
 //! ```
@@ -36,6 +36,6 @@ mod sink;
 mod write_behind;
 
 pub use error::Error;
-pub use file::ImageFile;
+pub use file::{ImageFile, write_sparse};
 pub use image::{Extent, Image};
 pub use sink::{Description, ImageSink, Nowhere};

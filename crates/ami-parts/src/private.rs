@@ -260,7 +260,10 @@ fn is_own_file(name: &str) -> bool {
         let digits = name.strip_prefix(begin);
         digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    matches!(name, "image" | "manifest" | "key" | "certificate" | "new" | "backup")
+    matches!(
+        name,
+        "image" | "blocks" | "manifest" | "key" | "certificate" | "new" | "backup"
+    )
         || name == UNFINISHED
         || numbered("part.")
         || numbered("old.")

@@ -1,0 +1,267 @@
+//! A snapshot that becomes a sparse file.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use ami_parts::{Prepared, Staging, Waiting};
+use rustix::fs::FallocateFlags;
+use sha2::{Digest as _, Sha256};
+
+use crate::background::in_background;
+use crate::bitmap::Bitmap;
+use crate::block::{self, BLOCK_SIZE, Digest};
+use crate::buffers::{Buffer, Buffers};
+use crate::ebs::Ebs;
+use crate::error::Error;
+use crate::fetch::{Listing, Taker, fetch};
+use crate::journal::{Head, Journal, Record, Subject, is_id};
+use crate::observer::{Event, Observer};
+use crate::progress::{Counts, Progress};
+
+/// Names in the private folder.
+const IMAGE: &str = "image";
+const BLOCKS: &str = "blocks";
+
+/// After so many bytes the file is synced, so that the disk does not have all to do at the end.
+const STRETCH: u64 = 64 << 20;
+
+/// What is downloaded, and where to.
+#[derive(Debug, Clone)]
+pub struct Download {
+    /// The snapshot's ID.
+    pub snapshot: String,
+    /// The file.
+    pub file: PathBuf,
+    /// Whether a file of that name is replaced.
+    pub may_replace: bool,
+    /// The most requests in flight.
+    pub parallel: usize,
+}
+
+/// A snapshot that was downloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Downloaded {
+    /// The volume's size in bytes, and so the file's.
+    pub size: u64,
+    /// What was done for it.
+    pub counts: Counts,
+}
+
+/// Downloads a snapshot to a sparse file, or goes on with what an interrupted run has begun. The file takes its name when it is whole.
+///
+/// Each block's SHA-256 is compared with EBS's. Blocks that the snapshot does not have become zeros. In an encrypted volume such a block reads
+/// as noise, which nothing can know here: whoever relies on such bytes relies on chance.
+///
+/// What has come lies in a private folder beside the file; dropping the future leaves it there for the next call.
+///
+/// # Errors
+/// [`Error`].
+pub async fn download(
+    ebs: &Ebs,
+    request: &Download,
+    observer: &impl Observer,
+) -> Result<Downloaded, Error> {
+    let target = Target::of(&request.file)?;
+    target.check_free(request.may_replace)?;
+    if !is_id(&request.snapshot) {
+        let snapshot = request.snapshot.clone();
+        return Err(Error::Vanished { snapshot });
+    }
+    let progress = Arc::new(Progress::default());
+    let listing = Listing::begin(ebs, &request.snapshot, 0, &progress).await?;
+    let gib = listing.volume_size();
+    let blocks = block::blocks_of(gib).ok_or(Error::VolumeSize { gib })?;
+
+    let (place, id) = (target.clone(), identity(ebs, &request.snapshot));
+    let (snapshot, counted) = (request.snapshot.clone(), progress.clone());
+    let prepare = move |stopped: &AtomicBool| {
+        Landing::prepare(&place, &snapshot, id, blocks, &counted, stopped)
+    };
+    let landing = Arc::new(in_background(prepare).await??);
+    observer.tell(Event::Begin {
+        blocks,
+        progress: progress.clone(),
+    });
+    let fetched = fetch(listing, request.parallel, landing.clone()).await;
+    observer.tell(Event::End);
+    fetched?;
+    // Not in the background: a story that is dropped must not leave it half done.
+    let landing = Arc::into_inner(landing).ok_or(Error::Interrupted)?;
+    landing.publish(&target, request.may_replace)?;
+    Ok(Downloaded {
+        size: blocks * BLOCK_SIZE,
+        counts: progress.counts(),
+    })
+}
+
+/// By this the private folder is found again.
+fn identity(ebs: &Ebs, snapshot: &str) -> Digest {
+    Sha256::digest(format!("{}\0{snapshot}", ebs.region())).into()
+}
+
+/// Where the file goes.
+#[derive(Debug, Clone)]
+struct Target {
+    folder: PathBuf,
+    name: String,
+}
+
+impl Target {
+    fn of(path: &Path) -> Result<Self, Error> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| Error::NoName {
+            path: path.to_owned(),
+        })?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        Ok(Self {
+            folder: folder.unwrap_or(Path::new(".")).to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    fn check_free(&self, may_replace: bool) -> Result<(), Error> {
+        let path = self.folder.join(&self.name);
+        match may_replace || path.symlink_metadata().is_err() {
+            true => Ok(()),
+            false => Err(ami_parts::Error::Exists { path }.into()),
+        }
+    }
+}
+
+/// A file that is being filled.
+struct Landing {
+    staging: Staging,
+    file: File,
+    path: PathBuf,
+    journal: Journal,
+    kept: Bitmap,
+    /// There may be something where nothing is noted.
+    was_begun: bool,
+    progress: Arc<Progress>,
+    written: AtomicU64,
+}
+
+impl Landing {
+    fn prepare(
+        target: &Target,
+        snapshot: &str,
+        id: Digest,
+        blocks: u64,
+        progress: &Arc<Progress>,
+        stopped: &AtomicBool,
+    ) -> Result<Self, Error> {
+        let prepared = Prepared::kept(&target.folder, &hex::encode(id))?;
+        let prepared = prepared.ok_or_else(|| Error::Rival {
+            folder: target.folder.clone(),
+        })?;
+        let staging = prepared.make(Waiting::silent())?;
+        let subject = Subject {
+            source: id,
+            parameters: Digest::default(),
+            blocks,
+        };
+        let (journal, _) = Journal::open(&staging.own_path(BLOCKS), subject)?;
+        let path = staging.own_path(IMAGE);
+        let was_begun = journal.snapshot().is_some() && path.symlink_metadata().is_ok();
+        let file = if was_begun {
+            let opened = File::options().read(true).write(true).open(&path);
+            opened.map_err(Error::io("open", &path))?
+        } else {
+            staging.discard(IMAGE)?;
+            journal.begin(Head {
+                snapshot: Some(snapshot.to_owned()),
+                ..Head::of_generation(0)
+            })?;
+            staging.create(IMAGE, 0o666)?
+        };
+        let size = blocks * BLOCK_SIZE;
+        file.set_len(size)
+            .map_err(Error::io("make room for", &path))?;
+        let mut landing = Self {
+            staging,
+            file,
+            path,
+            journal,
+            kept: Bitmap::new(blocks),
+            was_begun,
+            progress: progress.clone(),
+            written: AtomicU64::new(0),
+        };
+        landing.find_again(stopped)?;
+        Ok(landing)
+    }
+
+    /// Finds what an earlier run has written, and only what the disk has.
+    fn find_again(&mut self, stopped: &AtomicBool) -> Result<(), Error> {
+        let mut kept = std::mem::take(&mut self.kept);
+        let mut buffer = Buffers::default().take();
+        self.journal.each(0, |index, record| {
+            if stopped.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let read = self.file.read_exact_at(buffer.as_mut(), index * BLOCK_SIZE);
+            read.map_err(Error::io("read", &self.path))?;
+            if record == Record::Written(block::digest(buffer.as_ref())) {
+                kept.set(index, true);
+            }
+            Ok(())
+        })?;
+        self.kept = kept;
+        Ok(())
+    }
+
+    fn write(&self, index: u64, data: &Buffer) -> io::Result<()> {
+        let offset = index * BLOCK_SIZE;
+        if self.was_begun {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            if rustix::fs::fallocate(&self.file, flags, offset, BLOCK_SIZE).is_err() {
+                return self.file.write_all_at(data.as_ref(), offset);
+            }
+        }
+        ami_image::write_sparse(&self.file, offset, data.as_ref())?;
+        let before = self.written.fetch_add(BLOCK_SIZE, Ordering::Relaxed);
+        if before / STRETCH != (before + BLOCK_SIZE) / STRETCH {
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    fn publish(self, target: &Target, may_replace: bool) -> Result<(), Error> {
+        self.file
+            .sync_all()
+            .map_err(Error::io("sync", &self.path))?;
+        let named = match may_replace {
+            true => self.staging.replace(IMAGE, &target.name),
+            false => self.staging.give_name(IMAGE, &target.name),
+        };
+        let _ = named?;
+        self.journal.remove()?;
+        self.staging.remove();
+        Ok(())
+    }
+}
+
+impl Taker for Landing {
+    fn wants(&self, index: u64) -> Result<bool, Error> {
+        let is_kept = self.kept.has(index);
+        if is_kept {
+            let _ = self.progress.kept.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(!is_kept)
+    }
+
+    fn take(&self, index: u64, data: &Buffer, digest: &Digest) -> Result<(), Error> {
+        if *digest == block::digest_of_zeros() {
+            let _ = self.progress.zeros.fetch_add(1, Ordering::Relaxed);
+        }
+        self.write(index, data)
+            .map_err(Error::io("write", &self.path))?;
+        self.journal.written(index, digest)
+    }
+}

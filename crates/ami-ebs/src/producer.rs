@@ -1,0 +1,175 @@
+//! Which blocks are to be sent: the source is read once, in order, hashed on all cores, and compared with the journal.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
+
+use ami_pool::Pool;
+use tokio::sync::mpsc;
+
+use crate::block::{self, Block};
+use crate::buffers::{Buffer, Buffers};
+use crate::error::Error;
+use crate::journal::{Journal, Record};
+use crate::progress::Progress;
+use crate::source::{Kind, Reading};
+
+/// How many blocks are read, then hashed, at a time for each thread, and how many may wait to be sent.
+const BATCH: usize = 4;
+pub(crate) const WAITING: usize = 8;
+
+/// How many records of the journal are read at a time.
+const STRETCH: u64 = 4096;
+
+/// Passes on what is to be sent, and at the end how many blocks the snapshot then has.
+pub(crate) struct Producer {
+    pub(crate) reading: Reading,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) blocks: mpsc::Sender<Block>,
+    /// Raised when nobody waits for blocks any more.
+    pub(crate) stopped: Arc<AtomicBool>,
+    /// The volume's size.
+    pub(crate) gib: u64,
+}
+
+/// Why there are no more blocks.
+pub(crate) enum Ended {
+    /// All were passed on; the snapshot has so many then.
+    Whole(u64),
+    /// Nobody wants them any more.
+    Stopped,
+}
+
+enum Payload {
+    Data(Buffer),
+    Zeros,
+}
+
+/// A block that was read, or need not be.
+struct Read {
+    index: u64,
+    record: Record,
+    payload: Payload,
+}
+
+impl Producer {
+    /// Gives the source back, so that it can be read again.
+    pub(crate) fn run(mut self) -> (Reading, Result<Ended, Error>) {
+        let result = self.produce();
+        (self.reading, result)
+    }
+
+    fn produce(&mut self) -> Result<Ended, Error> {
+        let threads = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let (pool, buffers) = (Pool::new(threads), Buffers::default());
+        let most = self.journal.subject().blocks;
+        let blocks = self.reading.blocks(most);
+        let batch = BATCH * pool.threads().get();
+        let mut reads = Vec::with_capacity(batch);
+        let (mut count, mut end) = (0, blocks);
+        let mut first = 0;
+        'all: while first < blocks {
+            let stretch = STRETCH.min(blocks - first);
+            let records = self.journal.read(first, stretch as usize)?;
+            for (record, index) in records.into_iter().zip(first..) {
+                if self.stopped.load(Ordering::Relaxed) {
+                    return Ok(Ended::Stopped);
+                }
+                let payload = match self.reading.kind(index) {
+                    Kind::Free if record == Record::None => {
+                        let _ = self.progress.free.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    }
+                    // EBS has, or may have, what was there: it becomes zeros.
+                    Kind::Free | Kind::Hole => Payload::Zeros,
+                    Kind::Data => {
+                        let mut buffer = buffers.take();
+                        if !self.reading.read(index, buffer.as_mut())? {
+                            end = index;
+                            break 'all;
+                        }
+                        Payload::Data(buffer)
+                    }
+                };
+                reads.push(Read {
+                    index,
+                    record,
+                    payload,
+                });
+                count += 1;
+                if reads.len() >= batch && !self.pass_on(&pool, &mut reads)? {
+                    return Ok(Ended::Stopped);
+                }
+            }
+            first += stretch;
+        }
+        if !self.pass_on(&pool, &mut reads)? {
+            return Ok(Ended::Stopped);
+        }
+        self.reading.finish(self.gib)?;
+        self.behind_the_end(end, &pool, &mut reads, &mut count)
+    }
+
+    /// An earlier run has written blocks where the source has none any more.
+    fn behind_the_end(
+        &self,
+        end: u64,
+        pool: &Pool,
+        reads: &mut Vec<Read>,
+        count: &mut u64,
+    ) -> Result<Ended, Error> {
+        let mut is_wanted = true;
+        self.journal.each(end, |index, record| {
+            *count += 1;
+            reads.push(Read {
+                index,
+                record,
+                payload: Payload::Zeros,
+            });
+            is_wanted = is_wanted && self.pass_on(pool, reads)?;
+            Ok(())
+        })?;
+        Ok(match is_wanted {
+            true => Ended::Whole(*count),
+            false => Ended::Stopped,
+        })
+    }
+
+    /// Hashes the blocks, and passes on those that the snapshot does not have. `false`: nobody wants them.
+    fn pass_on(&self, pool: &Pool, reads: &mut Vec<Read>) -> Result<bool, Error> {
+        let hash = |read: &Read| match &read.payload {
+            Payload::Data(buffer) if !block::is_zeros(buffer.as_ref()) => {
+                Some(block::digest(buffer.as_ref()))
+            }
+            _ => None,
+        };
+        let Some(digests) = pool.map(reads, &self.stopped, hash) else {
+            return Ok(false);
+        };
+        for (read, digest) in reads.drain(..).zip(digests) {
+            let (data, digest) = match (read.payload, digest) {
+                (Payload::Data(buffer), Some(digest)) => (buffer.into_bytes(), digest),
+                _ => {
+                    let _ = self.progress.zeros.fetch_add(1, Ordering::Relaxed);
+                    (block::zeros(), block::digest_of_zeros())
+                }
+            };
+            if read.record == Record::Written(digest) {
+                let _ = self.progress.kept.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let block = Block {
+                index: read.index,
+                data,
+                digest,
+                is_again: read.record != Record::None,
+            };
+            if self.blocks.blocking_send(block).is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
