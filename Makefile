@@ -17,7 +17,7 @@ RELEASE  = $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release
 endif
 
 COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-upload-bundle ec2-download-bundle ec2-unbundle ec2-verify-bundle \
-           ec2-delete-bundle ec2-migrate-manifest ec2-migrate-bundle ec2-create-signing-cert ec2-ami-tools-version
+           ec2-delete-bundle ec2-migrate-manifest ec2-migrate-bundle ec2-create-signing-cert ec2-ami-tools-version ec2-ami
 # What the demonstration runs.
 DEMO     = ec2-bundle-vol ec2-upload-bundle ec2-download-bundle ec2-verify-bundle ec2-unbundle ec2-delete-bundle s3-server
 VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)

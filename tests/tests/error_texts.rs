@@ -104,6 +104,11 @@ fn errors_of_create_signing_cert() {
 }
 
 #[test]
+fn errors_of_ami() {
+    assert_errors_of("ec2-ami");
+}
+
+#[test]
 fn errors_that_all_commands_share() {
     assert_errors_of("all-commands");
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use end_to_end::{folder, run, shell};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "ec2-bundle-vol",
     "ec2-bundle-image",
     "ec2-upload-bundle",
@@ -18,7 +18,12 @@ const COMMANDS: [&str; 11] = [
     "ec2-migrate-bundle",
     "ec2-create-signing-cert",
     "ec2-ami-tools-version",
+    "ec2-ami",
 ];
+
+/// The command with verbs, and those.
+const WITH_VERBS: &str = "ec2-ami";
+const VERBS: [&str; 5] = ["create", "fetch", "register", "delete", "clean"];
 
 fn printed(command: &str, arguments: &[&str]) -> String {
     let result = run(command, arguments);
@@ -28,6 +33,19 @@ fn printed(command: &str, arguments: &[&str]) -> String {
         "{command} {arguments:?}"
     );
     result.stdout
+}
+
+/// What `--help` and `-h` print; of a command with verbs, those of each verb follow.
+fn help_of(command: &str) -> String {
+    let verbs: &[&str] = if command == WITH_VERBS { &VERBS } else { &[] };
+    let verbs = verbs.iter().map(|&verb| vec![verb]);
+    let texts = std::iter::once(Vec::new()).chain(verbs).map(|words| {
+        let with = |option| printed(command, &[&words[..], &[option]].concat());
+        let help = with("--help");
+        assert_eq!(with("-h"), help);
+        help
+    });
+    texts.collect::<Vec<String>>().join("\n")
 }
 
 /// The long options in a text.
@@ -44,7 +62,7 @@ fn help_is_what_it_was() {
     for command in COMMANDS.iter().filter(|name| !name.ends_with("version")) {
         let path = folder.join(format!("{command}.txt"));
         let expected = fs::read_to_string(&path).unwrap_or_default();
-        let help = printed(command, &["--help"]);
+        let help = help_of(command);
         assert!(
             help == expected,
             "{} is not what {command} --help prints, which is:\n{help}",
@@ -54,7 +72,6 @@ fn help_is_what_it_was() {
             help.lines().all(|line| line.chars().count() <= 100),
             "{command}"
         );
-        assert_eq!(printed(command, &["-h"]), help);
     }
 }
 
@@ -97,7 +114,7 @@ fn help_manual_man_page_and_completions_agree() {
             options(&printed(command, &["--manual"])),
             "{command}"
         );
-        let help = options(&printed(command, &["--help"]));
+        let help = options(&help_of(command));
         assert!(help.is_subset(&of_man), "{command}");
         assert!(
             of_man.contains("--debug") && of_man.contains("--json"),
@@ -108,17 +125,18 @@ fn help_manual_man_page_and_completions_agree() {
 
 #[test]
 fn versions_are_the_older_suites_then_ours() {
-    for command in COMMANDS {
+    let own = format!(
+        "EC2 AMI tools in Rust, version {}\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(printed(WITH_VERBS, &["--version"]), own);
+    for command in COMMANDS.iter().filter(|name| **name != WITH_VERBS) {
         let text = printed(command, &["--version"]);
-        let first = match command {
+        let first = match *command {
             "ec2-ami-tools-version" => "1.5.7 20071010".to_owned(),
             _ => format!("{command} 1.5.7 20071010"),
         };
-        let second = format!(
-            "EC2 AMI tools in Rust, version {}",
-            env!("CARGO_PKG_VERSION")
-        );
-        assert_eq!(text, format!("{first}\n{second}\n"));
+        assert_eq!(text, format!("{first}\n{own}"));
     }
     assert_eq!(run("ec2-ami-tools-version", &["--nonsense"]).code, 0);
     assert_eq!(run("ec2-unbundle", &["--dump", "pdf"]).code, 1);

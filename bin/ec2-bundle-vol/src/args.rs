@@ -6,7 +6,7 @@ use ami_cli::markers::{LiftsMandatory, New, Shape};
 use ami_cli::{
     BundleOptions, CompressionOptions, Definition, IdentityIfNeeded, RunningOptions, values,
 };
-use ami_volume::PartitionType;
+use ami_volume_cli::{ImageOptions, SelectionOptions};
 use clap::ArgAction::SetTrue;
 
 use crate::advice::advise;
@@ -120,39 +120,13 @@ pub struct Arguments {
     /// The volume: the folder where it is mounted
     #[arg(short = 'v', long, value_name = "DIR", default_value = "/", value_parser = values::existing_folder, help_heading = VOLUME)]
     pub volume: PathBuf,
-    /// Also copy mounts of other than local file systems
-    #[arg(short = 'a', long, action = SetTrue, help_heading = VOLUME)]
-    pub all: bool,
-    /// Leave out what matches one of these patterns
-    #[arg(short = 'e', long, value_name = "P1,P2,…", add = Shape::TextOrNothing, help_heading = VOLUME)]
-    pub exclude: Option<String>,
-    /// Copy what matches one of these, even if it would be left out
-    #[arg(short = 'i', long, value_name = "P1,P2,…", add = Shape::TextOrNothing, help_heading = VOLUME)]
-    pub include: Option<String>,
-    /// Copy files that look like secrets or leftovers too
-    #[arg(long, action = SetTrue, help_heading = VOLUME)]
-    pub no_filter: bool,
-    /// Run programs of the volume where this machine lacks them
-    #[arg(long, action = SetTrue, add = New, help_heading = VOLUME)]
-    pub use_volume_tools: bool,
+    #[command(flatten)]
+    pub selection: SelectionOptions,
     /// The image's size in MB
     #[arg(short = 's', long, value_name = "MB", default_value = "10240", allow_negative_numbers = true, add = Shape::Integer, help_heading = IMAGE)]
     pub size: i64,
-    /// mbr, gpt or none [default: as the volume's disk]
-    #[arg(short = 'P', long, value_name = "TYPE", value_parser = partition, add = Shape::OneOf(&["gpt", "mbr", "none"]), help_heading = IMAGE)]
-    pub partition: Option<PartitionType>,
-    /// Replace the image's /etc/fstab by this file
-    #[arg(long, value_name = "FILE", value_parser = values::existing_file, help_heading = IMAGE)]
-    pub fstab: Option<PathBuf>,
-    /// Replace the image's /etc/fstab by one for EC2
-    #[arg(long, action = SetTrue, help_heading = IMAGE)]
-    pub generate_fstab: bool,
-    /// Replace the image's boot configuration by this file
-    #[arg(long, value_name = "FILE", value_parser = values::existing_file, help_heading = IMAGE)]
-    pub grub_config: Option<PathBuf>,
-    /// Run this program, with the image's mount point as its argument, before the image is closed
-    #[arg(short = 'S', long, value_name = "FILE", value_parser = values::executable_file, help_heading = IMAGE)]
-    pub script: Option<PathBuf>,
+    #[command(flatten)]
+    pub image: ImageOptions,
     /// Make the image only, no bundle
     #[arg(long, action = SetTrue, add = LiftsMandatory, help_heading = IMAGE)]
     pub clone_only: bool,
@@ -174,13 +148,4 @@ pub struct Arguments {
     pub compression: CompressionOptions,
     #[command(flatten)]
     pub running: RunningOptions,
-}
-
-/// Parses a value that the option's shape has already checked.
-fn partition(text: &str) -> Result<PartitionType, String> {
-    match text {
-        "gpt" => Ok(PartitionType::Gpt),
-        "mbr" => Ok(PartitionType::Mbr),
-        _ => Ok(PartitionType::None),
-    }
 }

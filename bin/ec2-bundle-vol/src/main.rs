@@ -11,10 +11,10 @@ mod request;
 use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use ami_cli::{BundleReport, Bundling, Context, Failure, OrExit, Progress, Source, exit};
-use ami_volume::{Error, Event, Made, Making, Plan};
+use ami_cli::{BundleReport, Bundling, Context, Failure, OrExit, Source, exit};
+use ami_volume::{Error, Event, Made, Plan};
 
 use crate::args::{Arguments, DEFINITION};
 use crate::request::ImageRequest;
@@ -64,7 +64,9 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
         .staging(&arguments.bundle.destination)
         .or_exit(exit::BUNDLING)?;
     let staged = staging.path().join(STAGED);
-    let made = make(&plan, &staged, context)?;
+    let tell = |event: &Event<'_>| report::tell(event, context);
+    let made = ami_volume_cli::make(&plan, &staged, context, tell)
+        .map_err(|error| imaging(error, context))?;
     report::say_made(&made, &shown, context)?;
     let name = image
         .file_name()
@@ -95,32 +97,6 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
         .to_owned();
     finish(&plan, &made, bundled, &arguments, &image, context)
         .map_err(|failure| failure.after(&complete))
-}
-
-fn make(plan: &Plan, staged: &Path, context: &Context) -> Result<Made, Failure> {
-    let progress = Progress::files(context, plan.contents.data, plan.contents.entries);
-    let files = AtomicU64::new(0);
-    let made = ami_volume::make(
-        plan,
-        staged,
-        &Making {
-            progress: &|entries, bytes| {
-                if entries > 0 {
-                    progress.set_files(files.fetch_add(entries, Ordering::Relaxed) + entries);
-                }
-                progress.add(bytes);
-            },
-            event: &|event| {
-                if matches!(event, Event::Copied) {
-                    progress.clear();
-                }
-                progress.suspend(|| report::tell(&event, context));
-            },
-            interrupted: context.interrupted(),
-        },
-    );
-    drop(progress);
-    made.map_err(|error| imaging(error, context))
 }
 
 fn finish(

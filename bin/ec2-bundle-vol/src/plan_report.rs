@@ -6,7 +6,7 @@ use ami_cli::{Context, Failure, counted, shown_path};
 use ami_volume::{Loader, Origin, PartitionType, Plan};
 use serde::Serialize;
 
-use crate::report::secrets;
+use ami_volume_cli::warnings::secrets;
 
 /// What would be done, and every problem with it, for `--dry-run --json`.
 #[derive(Debug, Serialize)]

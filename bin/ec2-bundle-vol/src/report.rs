@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use ami_cli::{BundleReport, Context, Failure, counted, shown_path};
-use ami_volume::{Contents, Event, Loader, Made, PartitionType, Plan};
+use ami_cli::{BundleReport, Context, Failure};
+use ami_volume::{Event, Loader, Made, PartitionType, Plan};
+use ami_volume_cli::warnings::{filtered, made_incompletely, other_file_system, secrets};
 use serde::Serialize;
 
 use crate::request::Shown;
-
-/// The most paths in one message.
-const MOST_NAMES: usize = 20;
 
 /// What was made, for `--json`.
 #[derive(Debug, Serialize)]
@@ -93,21 +91,8 @@ pub fn say_beginning(plan: &Plan, shown: &Shown, context: &Context) -> Result<()
             plan.source.display()
         ))?;
     }
-    if !plan.has_superblock {
-        let why = if matches!(
-            plan.fs_type.as_str(),
-            "ext2" | "ext3" | "ext4" | "xfs" | "btrfs"
-        ) {
-            "The volume's device cannot be read"
-        } else {
-            "The volume's file system is not one that can be made again"
-        };
-        context.warn(&format!(
-            "{why} ({} on {}): the image gets a new {}, without its label and UUID.",
-            plan.fs_type,
-            plan.source.display(),
-            plan.twin.name
-        ));
+    if let Some(line) = other_file_system(plan) {
+        context.warn(&line);
     }
     for line in filtered(&plan.contents, &plan.packaged) {
         context.warn(&line);
@@ -151,96 +136,12 @@ pub fn tell(event: &Event<'_>, context: &Context) {
 
 /// Status lines and warnings when the image is complete.
 pub fn say_made(made: &Made, shown: &Shown, context: &Context) -> Result<(), Failure> {
-    let copied = &made.copied;
-    for (paths, one, more) in [
-        (
-            &copied.vanished,
-            "file vanished before it could be copied",
-            "files vanished before they could be copied",
-        ),
-        (
-            &copied.changed,
-            "file changed while it was copied: the image may have a mixture of old and new",
-            "files changed while they were copied: the image may have a mixture of old and new",
-        ),
-        (
-            &copied.without_attributes,
-            "file has extended attributes that the image's file system does not take, or more than can be listed",
-            "files have extended attributes that the image's file system does not take, or more than can be listed",
-        ),
-        (
-            &copied.unfit,
-            "file was left out, because the image's file system cannot hold such a file (its size, its name or its number of links)",
-            "files were left out, because the image's file system cannot hold such files (their size, their names or their number of links)",
-        ),
-        (
-            &copied.held,
-            "file was left out, because another process held a lease on it all the time",
-            "files were left out, because other processes held leases on them all the time",
-        ),
-    ] {
-        if !paths.is_empty() {
-            let names = paths.iter().map(|path| shown_path(path));
-            let count = counted(paths.len(), one, more);
-            context.warn(&format!("{count}: {}", named(names)));
-        }
+    for warning in made_incompletely(made) {
+        context.warn(&warning);
     }
     for warning in &made.warnings {
         context.warn(warning);
     }
     context.say(&format!("Image file created: {}", shown.image.display()))?;
     context.say("Volume cloning done.")
-}
-
-/// A message about the private key, if it is on the volume.
-pub fn secrets(contents: &Contents) -> Option<String> {
-    let names = contents.secrets.iter().map(|path| shown_path(path));
-    (names.len() > 0).then(|| {
-        format!(
-            "Left out the private key, which is never copied into an image: {}",
-            named(names)
-        )
-    })
-}
-
-/// Messages about the files that the filter of secrets and leftovers left out.
-fn filtered(contents: &Contents, packaged: &[(PathBuf, String)]) -> Vec<String> {
-    let count = contents.filtered.len();
-    if count == 0 {
-        return Vec::new();
-    }
-    let mut lines = vec![format!(
-        "Left out {} (--dry-run lists them; --include brings back, --no-filter keeps all).",
-        counted(
-            count,
-            "file that looks like a secret or leftover",
-            "files that look like secrets or leftovers"
-        )
-    )];
-    if !packaged.is_empty() {
-        let owned = packaged
-            .iter()
-            .map(|(path, package)| format!("{} ({package})", shown_path(path)));
-        lines.push(format!(
-            "WARNING: {}: {}",
-            counted(
-                packaged.len(),
-                "of them belongs to an installed package, which may need it",
-                "of them belong to installed packages, which may need them"
-            ),
-            named(owned)
-        ));
-    }
-    lines
-}
-
-/// A list in a message: the first names, and how many more there are.
-fn named(names: impl ExactSizeIterator<Item = String>) -> String {
-    let more = names.len().saturating_sub(MOST_NAMES);
-    let shown = names.take(MOST_NAMES).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        format!("{shown} and {more} more")
-    } else {
-        shown
-    }
 }

@@ -1,6 +1,6 @@
 //! Turns the arguments into the imager's request.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ami_bundle::LARGEST_IMAGE;
 use ami_cli::{Failure, OrExit, exit};
@@ -46,9 +46,7 @@ enum RequestError {
 impl ImageRequest {
     /// Checks the command line: its options against each other.
     pub fn new(arguments: &Arguments) -> Result<Self, Failure> {
-        if arguments.fstab.is_some() && arguments.generate_fstab {
-            return Err(Failure::not_both("fstab", "generate-fstab"));
-        }
+        let fstab = arguments.image.fstab(false)?;
         let prefix = arguments.bundle.prefix.as_deref().unwrap_or(PREFIX);
         if prefix == "." || prefix == ".." || prefix.starts_with(".ec2-ami-tools") {
             return Err(Failure::usage(format!(
@@ -56,14 +54,7 @@ impl ImageRequest {
             )));
         }
         let volume = &arguments.volume;
-        let [excludes, includes] = [&arguments.exclude, &arguments.include].map(|given| {
-            let patterns = given.as_deref().unwrap_or_default().split(',');
-            let patterns = patterns.filter(|pattern| !pattern.is_empty());
-            patterns.map(str::to_owned).collect::<Vec<_>>()
-        });
-        let idle = idle_patterns("exclude", &excludes, volume);
-        let idle = idle.chain(idle_patterns("include", &includes, volume));
-        let idle_patterns = idle.collect();
+        let idle_patterns = arguments.selection.idle_patterns(volume);
         let destination = arguments.bundle.destination.clone();
         let image = destination.join(prefix);
         let own = ami_parts::replaced_files(&destination, prefix).or_exit(exit::BUNDLING)?;
@@ -79,19 +70,15 @@ impl ImageRequest {
         let request = Request {
             volume: volume.clone(),
             size: size << 20,
-            partition: arguments.partition,
-            all: arguments.all,
-            excludes,
-            includes,
-            filter: !arguments.no_filter,
-            fstab: match &arguments.fstab {
-                Some(path) => Fstab::File(path.clone()),
-                None if arguments.generate_fstab => Fstab::Generate { is_i386: false },
-                None => Fstab::Keep,
-            },
-            grub_config: arguments.grub_config.clone(),
-            script: arguments.script.clone(),
-            use_volume_tools: arguments.use_volume_tools,
+            partition: arguments.image.partition,
+            all: arguments.selection.all,
+            excludes: arguments.selection.excludes(),
+            includes: arguments.selection.includes(),
+            filter: !arguments.selection.no_filter,
+            fstab,
+            grub_config: arguments.image.grub_config.clone(),
+            script: arguments.image.script.clone(),
+            use_volume_tools: arguments.selection.use_volume_tools,
             secrets: arguments.identity.privatekey.iter().cloned().collect(),
             private: Staging::paths_begin(&destination),
             destination,
@@ -151,29 +138,4 @@ impl ImageRequest {
         }
         (self.shown, request)
     }
-}
-
-/// The patterns that match nothing on the volume.
-fn idle_patterns<'a>(
-    option: &'a str,
-    patterns: &'a [String],
-    volume: &'a Path,
-) -> impl Iterator<Item = Failure> + 'a {
-    let root = glob::Pattern::escape(&volume.to_string_lossy());
-    let separator = if root.ends_with('/') { "" } else { "/" };
-    patterns.iter().filter_map(move |pattern| {
-        let below = pattern.trim_start_matches('/');
-        let path = volume.join(below);
-        let matches = match glob::glob(&format!("{root}{separator}{below}")) {
-            Ok(mut paths) => path.symlink_metadata().is_ok() || paths.next().is_some(),
-            // The filter may understand patterns that glob does not.
-            Err(_) => true,
-        };
-        (!matches).then(|| {
-            Failure::usage(format!(
-                "--{option} has invalid value '{}': File or directory does not exist.",
-                path.display()
-            ))
-        })
-    })
 }

@@ -1,5 +1,6 @@
 //! Credentials: given by the caller, or found by the SDK's chain.
 
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::credential_feature::AwsCredentialFeature;
@@ -9,6 +10,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tracing::debug;
 use zeroize::Zeroizing;
 
+use crate::APP_NAME;
 use crate::error::Error;
 use crate::http::AroundProxies;
 use crate::service_error::root_cause;
@@ -31,6 +33,22 @@ pub enum Identity {
         /// The profile to use instead of the environment's.
         profile: Option<String>,
     },
+    /// A role that somebody assumes, perhaps one of another account.
+    Role {
+        /// Who assumes it.
+        assumed_by: Box<Self>,
+        /// The role.
+        role: Role,
+    },
+}
+
+/// A role, as STS knows it (STS API reference, "AssumeRole").
+#[derive(Clone)]
+pub struct Role {
+    /// Its ARN.
+    pub arn: String,
+    /// What the role's owner has agreed upon with whoever assumes it. It is nothing that others need to see.
+    pub external_id: Option<Zeroizing<String>>,
 }
 
 impl Identity {
@@ -39,6 +57,7 @@ impl Identity {
         match self {
             Self::Given { .. } => None,
             Self::Chain { profile } => profile.as_deref(),
+            Self::Role { assumed_by, .. } => assumed_by.profile(),
         }
     }
 }
@@ -48,6 +67,7 @@ impl std::fmt::Debug for Identity {
         f.write_str(match self {
             Self::Given { .. } => "given credentials",
             Self::Chain { .. } => "chain of credentials",
+            Self::Role { .. } => "a role",
         })
     }
 }
@@ -86,42 +106,74 @@ pub(crate) async fn resolve(
             });
         }
         Identity::Chain { profile } => profile,
+        Identity::Role { assumed_by, role } => return of_role(assumed_by, role, http).await,
     };
     let configuration = load(profile.as_deref(), http).await;
     let provider = configuration
         .credentials_provider()
         .ok_or(Error::NoCredentials)?;
-    let can_be_renewed = match provider.provide_credentials().await {
-        Ok(found) => {
-            debug!("credentials: {}", source(&found));
-            found.expiry().is_some()
-        }
-        Err(CredentialsError::CredentialsNotLoaded(why)) => {
-            debug!("no credentials: {why:?}");
-            return Err(Error::NoCredentials);
-        }
-        Err(error) => {
-            return Err(match ami_imds::refusal(&error) {
-                Some(status @ 400..500) => {
-                    debug!(
-                        "no credentials: the instance metadata service answers with status {status}"
-                    );
-                    Error::NoCredentials
-                }
-                Some(status) => Error::Credentials {
-                    reason: format!("the instance metadata service answers with status {status}"),
-                },
-                None => Error::Credentials {
-                    reason: root_cause(&error),
-                },
-            });
-        }
-    };
+    let found = provide(&provider).await?;
+    debug!("credentials: {}", source(&found));
     Ok(Resolved {
         region: configuration.region().map(|region| region.to_string()),
         provider,
-        can_be_renewed,
+        can_be_renewed: found.expiry().is_some(),
     })
+}
+
+/// The role's credentials, which STS gives to whoever may assume it. They are asked for at once, and again before they expire.
+async fn of_role(
+    assumed_by: &Identity,
+    role: &Role,
+    http: &SharedHttpClient,
+) -> Result<Resolved, Error> {
+    let base = Box::pin(resolve(assumed_by, http)).await?;
+    let configuration = load(assumed_by.profile(), http).await;
+    let region = base
+        .region
+        .clone()
+        .unwrap_or_else(|| DEFAULT_REGION.to_owned());
+    let mut assuming = AssumeRoleProvider::builder(&role.arn)
+        .session_name(APP_NAME)
+        .region(Region::new(region))
+        .configure(&configuration);
+    if let Some(id) = &role.external_id {
+        assuming = assuming.external_id(id.as_str());
+    }
+    let provider = assuming.build_from_provider(base.provider).await;
+    let provider = SharedCredentialsProvider::new(provider);
+    let _ = provide(&provider).await?;
+    debug!("credentials: of the role {}", role.arn);
+    Ok(Resolved {
+        provider,
+        region: base.region,
+        can_be_renewed: true,
+    })
+}
+
+/// The credentials of a provider.
+async fn provide(provider: &SharedCredentialsProvider) -> Result<Credentials, Error> {
+    match provider.provide_credentials().await {
+        Ok(found) => Ok(found),
+        Err(CredentialsError::CredentialsNotLoaded(why)) => {
+            debug!("no credentials: {why:?}");
+            Err(Error::NoCredentials)
+        }
+        Err(error) => Err(match ami_imds::refusal(&error) {
+            Some(status @ 400..500) => {
+                debug!(
+                    "no credentials: the instance metadata service answers with status {status}"
+                );
+                Error::NoCredentials
+            }
+            Some(status) => Error::Credentials {
+                reason: format!("the instance metadata service answers with status {status}"),
+            },
+            None => Error::Credentials {
+                reason: root_cause(&error),
+            },
+        }),
+    }
 }
 
 async fn load(profile: Option<&str>, http: &SharedHttpClient) -> SdkConfig {

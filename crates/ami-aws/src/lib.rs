@@ -1,4 +1,4 @@
-//! What every request to AWS needs: credentials, HTTP, regions, endpoints, retries, and the meaning of errors. S3 and EC2 use it.
+//! What every request to AWS needs: credentials, HTTP, regions, endpoints, retries, and the meaning of errors. S3, EBS and EC2 use it.
 //!
 //! - [`Aws::open`]: finds the credentials of an [`Identity`]; the services' clients are built on it.
 //! - [`Aws::perform`] with a [`Policy`]: the only place that retries.
@@ -23,7 +23,7 @@ mod verdict;
 
 pub use ami_region::{DEFAULT_REGION, Partition, is_region};
 pub use aws::Aws;
-pub use credentials::Identity;
+pub use credentials::{Identity, Role};
 pub use document::{DocumentError, document};
 pub use endpoint::{ConfiguredEndpoint, EndpointKind, EndpointSettings};
 pub use error::Error;

@@ -105,7 +105,7 @@ pub(crate) fn takes_value(argument: &Arg) -> bool {
     argument.get_action().takes_values()
 }
 
-fn capitalised(text: &str) -> String {
+pub(crate) fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|c| c.to_ascii_uppercase());
     first.into_iter().chain(characters).collect()

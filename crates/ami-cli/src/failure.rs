@@ -157,18 +157,21 @@ impl Failure {
         }
     }
 
-    /// What is printed on standard error: nothing, or whole lines.
-    pub(crate) fn text(&self, definition: &Definition) -> String {
+    /// What is printed on standard error: nothing, or whole lines. `called` are the words with which help is asked for.
+    pub(crate) fn text(&self, definition: &Definition, called: &str) -> String {
         let command = definition.name;
         let advised = |error| advised_line(error, definition.advise);
         match &self.message {
             Message::Usage(error) => {
-                format!("{}\nTry '{command} --help'\n", advised(error.as_ref()))
+                format!("{}\nTry '{called} --help'\n", advised(error.as_ref()))
             }
             Message::Error(error) => format!("ERROR: {}\n", advised(error.as_ref())),
             Message::Plain(text) => format!("{}\n", visible(text)),
             Message::All(problems) => {
-                let texts: Vec<String> = problems.iter().map(|one| one.text(definition)).collect();
+                let texts: Vec<String> = problems
+                    .iter()
+                    .map(|one| one.text(definition, called))
+                    .collect();
                 texts.concat()
             }
             Message::Interrupted => format!("{command} interrupted.\n"),
@@ -271,7 +274,7 @@ mod tests {
         let failure = Failure::all(problems).unwrap_err();
         assert_eq!(failure.code, 254);
         assert_eq!(
-            failure.text(&DEFINITION),
+            failure.text(&DEFINITION, DEFINITION.name),
             "ERROR: cannot read a: entity not found; look for it\\n\n--b is wrong\nTry 'ec2-x --help'\n"
         );
     }
@@ -279,7 +282,7 @@ mod tests {
     #[test]
     fn the_first_advice_of_the_chain_follows_the_facts() {
         let outer = |kind: std::io::ErrorKind| Outer("it".to_owned(), kind.into());
-        let text = |failure: Failure| failure.text(&DEFINITION);
+        let text = |failure: Failure| failure.text(&DEFINITION, DEFINITION.name);
         let missing = || outer(std::io::ErrorKind::NotFound);
         let facts = "cannot read it: entity not found; look for it\\n";
         assert_eq!(
@@ -303,7 +306,7 @@ mod tests {
 
     #[test]
     fn each_kind_is_told_in_its_way() {
-        let told = |failure: Failure| (failure.code, failure.text(&DEFINITION));
+        let told = |failure: Failure| (failure.code, failure.text(&DEFINITION, DEFINITION.name));
         assert_eq!(
             told(Failure::usage("missing mandatory parameter: --cert")),
             (

@@ -2,7 +2,8 @@
 //!
 //! Not here: the work itself (`ami-bundle`, `ami-manifest`, `ami-parts`), and each command's own flow (`bin/`).
 //!
-//! - [`Definition`]: a command's definition. [`markers`]: attributes of options. [`run()`]: the beginning and end of every `main`.
+//! - [`Definition`]: a command's definition. [`markers`]: attributes of options. [`run()`], [`run_verbs`]: the beginning and end of every
+//!   `main`.
 //! - [`IdentityOptions`], [`IdentityIfNeeded`], [`BundleOptions`], [`RunningOptions`], [`CompressionOptions`]: groups of options.
 //! - [`Context`]: status lines, questions, interruption. [`Progress`]: a bar on a terminal.
 //! - [`Failure`], [`OrExit`], [`exit`]: how a command fails. [`advice`]: what to do about errors of libraries.
@@ -31,6 +32,7 @@ mod run;
 mod story;
 mod sweeper;
 pub mod values;
+mod verbs;
 
 pub use architecture::check_architecture;
 pub use bundling::{BundleReport, Bundling, InstanceMetadata, Source};
@@ -46,3 +48,4 @@ pub use progress::Progress;
 pub use prompt::Answer;
 pub use run::{COMPATIBLE_VERSION, OWN_VERSION, run, run_without_arguments};
 pub use story::Story;
+pub use verbs::run_verbs;

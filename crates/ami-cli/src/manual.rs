@@ -91,19 +91,23 @@ fn blocks<'a>(definition: &'a Definition, command: &'a Command) -> Vec<Block<'a>
             Piece::Strong(definition.name.to_owned()),
             Piece::Plain(format!(" {}", definition.usage)),
         ]),
-        Block::Heading("DESCRIPTION"),
     ];
+    for verb in command.get_subcommands() {
+        blocks.push(synopsis(verb));
+    }
+    blocks.push(Block::Heading("DESCRIPTION"));
     let paragraph = |text: &&str| Block::Paragraph(vec![Piece::Plain((*text).to_owned())]);
     blocks.extend(definition.description.iter().map(paragraph));
-    blocks.push(Block::Heading("OPTIONS"));
-    let mut heading = None;
-    for argument in arguments_by_heading(command) {
-        if argument.get_help_heading() != heading {
-            heading = argument.get_help_heading();
-            blocks.extend(heading.map(Block::SubHeading));
-        }
-        blocks.push(option_entry(argument));
+    for verb in command.get_subcommands() {
+        blocks.push(Block::Heading(verb.get_name()));
+        blocks.push(synopsis(verb));
+        let about = verb.get_about().map(ToString::to_string);
+        let about = about.unwrap_or_default() + ".";
+        blocks.push(Block::Paragraph(vec![Piece::Plain(about)]));
+        blocks.extend(options(verb));
     }
+    blocks.push(Block::Heading("OPTIONS"));
+    blocks.extend(options(command));
     let entry = |(term, meaning): &(&str, &str)| {
         Block::Entry(
             vec![Piece::Strong((*term).to_owned())],
@@ -128,6 +132,27 @@ fn blocks<'a>(definition: &'a Definition, command: &'a Command) -> Vec<Block<'a>
     blocks
 }
 
+/// How a verb is used, as its help says it.
+fn synopsis(verb: &Command) -> Block<'static> {
+    let usage = verb.clone().render_usage().to_string();
+    let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage);
+    Block::Paragraph(vec![Piece::Strong(usage.trim().to_owned())])
+}
+
+/// The options of a command or a verb, with their headings.
+fn options(command: &Command) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut heading = None;
+    for argument in arguments_by_heading(command) {
+        if argument.get_help_heading() != heading {
+            heading = argument.get_help_heading();
+            blocks.extend(heading.map(Block::SubHeading));
+        }
+        blocks.push(option_entry(argument));
+    }
+    blocks
+}
+
 /// The options in the order of the help: by heading, in the order in which the headings first appear.
 fn arguments_by_heading(command: &Command) -> Vec<&Arg> {
     let mut arguments: Vec<&Arg> = command.get_arguments().collect();
@@ -145,7 +170,10 @@ fn option_entry(argument: &Arg) -> Block<'static> {
     if let Some(long) = argument.get_long() {
         term.push(Piece::Strong(format!("--{long}")));
     }
-    if takes_value(argument) {
+    if argument.is_positional() {
+        let names = argument.get_value_names().unwrap_or_default();
+        term.extend(names.iter().map(|name| Piece::Variable(name.to_string())));
+    } else if takes_value(argument) {
         for name in argument.get_value_names().unwrap_or_default() {
             term.push(Piece::Plain(" ".to_owned()));
             term.push(Piece::Variable(name.to_string()));

@@ -37,7 +37,8 @@ pub fn run<O: Args>(
     story: impl FnOnce(O, &Context) -> Result<(), Failure>,
 ) -> ExitCode {
     let stop_at_word = std::env::var_os("POSIXLY_CORRECT").is_some();
-    finish(definition, definition.command::<O>(), |arguments| {
+    let called = |_: &[OsString]| definition.name.to_owned();
+    finish(definition, definition.command::<O>(), called, |arguments| {
         parse(definition, arguments, stop_at_word)
             .and_then(|parsed| answer(definition, parsed, story))
     })
@@ -49,7 +50,8 @@ pub fn run_without_arguments(
     story: impl FnOnce(&Context) -> Result<(), Failure>,
 ) -> ExitCode {
     let command = definition.command::<NoOptions>();
-    finish(definition, command, |_| {
+    let called = |_: &[OsString]| definition.name.to_owned();
+    finish(definition, command, called, |_| {
         story(&Context::new(definition, true, false, Arc::default()))
     })
 }
@@ -58,9 +60,11 @@ pub fn run_without_arguments(
 #[derive(Args)]
 struct NoOptions {}
 
-fn finish(
+/// What every process does around its work. `called` gives the words with which help for these arguments is asked for.
+pub(crate) fn finish(
     definition: &Definition,
     command: Command,
+    called: impl FnOnce(&[OsString]) -> String,
     act: impl FnOnce(Vec<OsString>) -> Result<(), Failure>,
 ) -> ExitCode {
     process::prepare();
@@ -72,6 +76,7 @@ fn finish(
         sweeper::wait_and_sweep(&arguments);
         return ExitCode::SUCCESS;
     }
+    let called = called(&arguments);
     let outcome = if arguments.first().is_some_and(|first| first == DUMP) {
         let format = arguments.drain(..).nth(1).unwrap_or_default();
         dump(definition, command, &format)
@@ -82,7 +87,7 @@ fn finish(
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // If this fails, there is still the exit code.
-            let _ = std::io::stderr().write_all(failure.text(definition).as_bytes());
+            let _ = std::io::stderr().write_all(failure.text(definition, &called).as_bytes());
             ExitCode::from(failure.code)
         }
     }
@@ -151,7 +156,7 @@ fn dump(definition: &Definition, mut command: Command, format: &OsString) -> Res
 }
 
 /// Logs only this suite's own messages: libraries log too much, and possibly secrets.
-fn log_to_stderr() {
+pub(crate) fn log_to_stderr() {
     let own = ["ami_", "ec2_"].map(|begin| (begin, LevelFilter::DEBUG));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| LogLines)

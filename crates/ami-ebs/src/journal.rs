@@ -181,6 +181,18 @@ impl Journal {
         Ok((journal, other))
     }
 
+    /// The snapshot that the journal at `path` is of, whether or not a run uses it. `None`: no snapshot was started, or it is no journal.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn snapshot_at(path: &Path) -> Result<Option<String>, Error> {
+        let file = ami_files::open_regular(path).map_err(Error::io("open", path))?;
+        match read_heads(&file).map_err(Error::io("read", path))? {
+            Found::Head(_, _, head) => Ok(head.snapshot),
+            Found::Nothing | Found::Foreign => Ok(None),
+        }
+    }
+
     /// The same, for another task; the lock is held until both are dropped.
     pub(crate) fn again(&self) -> Result<Self, Error> {
         let state = self.state();

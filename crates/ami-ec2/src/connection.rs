@@ -6,10 +6,11 @@ use std::time::Duration;
 use ami_aws::{Aws, DEFAULT_REGION, Identity, Partition, RequestError};
 use tracing::debug;
 
-use crate::actions::{DescribeImages, DescribeRegions, Filter, Image};
+use crate::actions::images::{DescribeImages, Image};
+use crate::actions::regions::DescribeRegions;
 use crate::endpoint;
 use crate::error::Error;
-use crate::query::Client;
+use crate::query::{Action, Client, Filter};
 
 /// The images of an answer, which the client limits in bytes too.
 const PAGE: u32 = 200;
@@ -22,8 +23,6 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// The most regions: all are asked at once.
 const MOST_REGIONS: usize = 200;
-
-const LOOKING: &str = "Failed to look up images";
 
 /// A region that EC2 does not name, and where it is asked: `REGION@URL`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +78,17 @@ impl Ec2 {
         })
     }
 
-    fn client<'a>(&'a self, region: &'a str) -> Client<'a> {
+    /// EC2 for somebody who is known already. `server` is asked in place of AWS, or of the one that the environment or the profile names.
+    pub fn of(aws: Aws, server: Option<String>) -> Self {
+        let server = server.or_else(|| aws.endpoint("EC2").map(|endpoint| endpoint.url));
+        Self {
+            aws,
+            server,
+            additional: None,
+        }
+    }
+
+    pub(crate) fn client<'a>(&'a self, region: &'a str) -> Client<'a> {
         let of_region = self
             .additional
             .as_ref()
@@ -101,7 +110,7 @@ impl Ec2 {
         let region = first.or(self.aws.region()).unwrap_or(DEFAULT_REGION);
         debug!(region, "EC2: asking for regions");
         let answer = self.client(region).perform(&DescribeRegions).await;
-        let answer = answer.map_err(|error| Error::of("Failed to list regions", region, error))?;
+        let answer = answer.map_err(|error| Error::of(DescribeRegions::FAILED, region, error))?;
         let regions = answer.region_info.into_iter();
         let names = regions
             .filter_map(|region| region.region_name)
@@ -114,7 +123,7 @@ impl Ec2 {
         regions.sort();
         regions.dedup();
         if regions.len() > MOST_REGIONS {
-            return Err(endless("Failed to list regions", region));
+            return Err(endless(DescribeRegions::FAILED, region));
         }
         Ok(regions)
     }
@@ -146,7 +155,7 @@ impl Ec2 {
         ids: Vec<String>,
     ) -> Result<Vec<Image>, Error> {
         let described = tokio::time::timeout(LONGEST, self.pages(region, owners, ids)).await;
-        described.unwrap_or_else(|_| Err(endless(LOOKING, region)))
+        described.unwrap_or_else(|_| Err(endless(DescribeImages::FAILED, region)))
     }
 
     async fn pages(
@@ -160,7 +169,7 @@ impl Ec2 {
         let mut action = DescribeImages {
             owners,
             filters: vec![Filter {
-                name: "image-id",
+                name: "image-id".to_owned(),
                 values: ids,
             }],
             include_deprecated: true,
@@ -170,14 +179,14 @@ impl Ec2 {
         let mut images = Vec::new();
         for _ in 0..MOST_PAGES {
             let page = client.perform(&action).await;
-            let page = page.map_err(|error| Error::of(LOOKING, region, error))?;
+            let page = page.map_err(|error| Error::of(DescribeImages::FAILED, region, error))?;
             images.extend(page.images_set);
             action.next_token = page.next_token.filter(|token| !token.is_empty());
             if action.next_token.is_none() {
                 return Ok(images);
             }
         }
-        Err(endless(LOOKING, region))
+        Err(endless(DescribeImages::FAILED, region))
     }
 }
 

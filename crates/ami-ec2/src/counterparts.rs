@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use crate::actions::Image;
+use crate::actions::images::Image;
 use crate::connection::Ec2;
 use crate::error::Error;
 
@@ -167,6 +167,7 @@ mod tests {
             image_owner_id: Some(owner.to_owned()),
             image_owner_alias: alias.map(str::to_owned),
             image_type: Some(kind.to_owned()),
+            ..Image::default()
         }
     }
 

@@ -1,8 +1,8 @@
-//! Why a kernel or RAM disk could not be looked up.
+//! Why EC2 did not do what it was asked.
 
 use ami_aws::RequestError;
 
-/// Why something could not be looked up.
+/// Why EC2 did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -23,6 +23,12 @@ pub enum Error {
         region: String,
         /// Those that there are.
         known: String,
+    },
+    /// It is no name of a region.
+    #[error("{region:?} is not the name of a region, such as eu-west-1")]
+    NoRegion {
+        /// What was asked for.
+        region: String,
     },
     /// No region has a kernel or RAM disk of this ID.
     #[error("'{id}' not found in any region")]

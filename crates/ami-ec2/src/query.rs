@@ -46,9 +46,12 @@ const VERSION: &str = "2016-11-15";
 const SIGNING_NAME: &str = "ec2";
 
 /// An action, its parameters, and what it answers.
-pub(crate) trait Action: Send + Sync {
+pub trait Action: Send + Sync {
     /// Its name.
     const NAME: &'static str;
+
+    /// What is said when it fails, as the beginning of a line.
+    const FAILED: &'static str;
 
     /// Whether it does no harm to perform it twice: where an answer is lost, it may have been performed. So it is with all that only
     /// reads, and with what has a client token.
@@ -63,9 +66,24 @@ pub(crate) trait Action: Send + Sync {
 
 /// The items of a list in an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Items<T> {
+pub struct Items<T> {
     #[serde(rename = "item", default = "Vec::new")]
     items: Vec<T>,
+}
+
+impl<T> Items<T> {
+    /// The items, in their order.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.items.iter()
+    }
+}
+
+impl<T, const COUNT: usize> From<[T; COUNT]> for Items<T> {
+    fn from(items: [T; COUNT]) -> Self {
+        Self {
+            items: items.into(),
+        }
+    }
 }
 
 impl<T> Default for Items<T> {
@@ -94,6 +112,40 @@ pub(crate) fn list<'a>(
         .collect()
 }
 
+/// A filter of a listing.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// What is compared, such as `image-id`.
+    pub(crate) name: String,
+    /// One of these must fit; `*` stands for any text.
+    pub(crate) values: Vec<String>,
+}
+
+impl Filter {
+    /// A filter with one value.
+    pub(crate) fn new(name: &str, value: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            values: vec![value.to_owned()],
+        }
+    }
+}
+
+/// The parameters of a listing's filters.
+pub(crate) fn filters(filters: &[Filter]) -> Vec<(String, String)> {
+    let mut parameters = Vec::new();
+    for (filter, number) in filters.iter().zip(1..) {
+        let name = format!("Filter.{number}");
+        parameters.push((format!("{name}.Name"), filter.name.clone()));
+        parameters.extend(list(&format!("{name}.Value"), &filter.values));
+    }
+    parameters
+}
+
+/// The answer of an action that says only that it was performed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Done {}
+
 /// A refusal.
 #[derive(Debug)]
 struct Refusal(ErrorMetadata);
@@ -121,6 +173,20 @@ const POLICY: Policy = Policy {
     longest_wait: Duration::from_secs(20),
 };
 
+/// Whether credentials allow an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Permission {
+    /// They do.
+    Granted,
+    /// They do not.
+    Denied {
+        /// The action's name.
+        action: &'static str,
+        /// What EC2 says.
+        message: String,
+    },
+}
+
 /// One region's EC2.
 pub(crate) struct Client<'a> {
     /// Credentials, HTTP and retries.
@@ -137,9 +203,36 @@ impl Client<'_> {
     /// # Errors
     /// EC2's refusal; no answer.
     pub(crate) async fn perform<A: Action>(&self, action: &A) -> Result<A::Answer, RequestError> {
-        let (operation, body) = (&self.operation::<A>(), &body_of(action));
+        self.send::<A>(&body_of(action.parameters(), A::NAME)).await
+    }
+
+    /// Asks whether these credentials are allowed to perform an action, which is not performed (EC2 API reference, "Common query
+    /// parameters": DryRun).
+    ///
+    /// # Errors
+    /// EC2 refuses for another reason; no answer.
+    pub(crate) async fn try_dry<A: Action>(&self, action: &A) -> Result<Permission, RequestError> {
+        let mut parameters = action.parameters();
+        parameters.push(("DryRun".to_owned(), "true".to_owned()));
+        match self.send::<A>(&body_of(parameters, A::NAME)).await {
+            Ok(_) => Ok(Permission::Granted),
+            Err(RequestError::Service(error)) if error.code == "DryRunOperation" => {
+                Ok(Permission::Granted)
+            }
+            Err(RequestError::Service(error)) if error.code == "UnauthorizedOperation" => {
+                Ok(Permission::Denied {
+                    action: A::NAME,
+                    message: error.message,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn send<A: Action>(&self, body: &str) -> Result<A::Answer, RequestError> {
+        let operation = &self.operation::<A>();
         let attempt = |_| async move {
-            let answer = operation.invoke(body.clone()).await;
+            let answer = operation.invoke(body.to_owned()).await;
             answer.map_err(|error| failed::<A>(error.into()))
         };
         let retrying = |error: &RequestError, _| debug!("{}: {error}", A::NAME);
@@ -227,12 +320,12 @@ fn failed<A: Action>(error: RequestError) -> Failed<RequestError> {
     }
 }
 
-fn body_of<A: Action>(action: &A) -> String {
+fn body_of(parameters: Vec<(String, String)>, name: &str) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     let _ = form
-        .append_pair("Action", A::NAME)
+        .append_pair("Action", name)
         .append_pair("Version", VERSION)
-        .extend_pairs(action.parameters());
+        .extend_pairs(parameters);
     form.finish()
 }
 
@@ -286,6 +379,8 @@ mod tests {
     impl Action for Example {
         const NAME: &'static str = "DescribeExamples";
 
+        const FAILED: &'static str = "Failed to look up examples";
+
         const IS_REPEATABLE: bool = true;
 
         type Answer = Answer;
@@ -304,7 +399,7 @@ mod tests {
     #[test]
     fn an_action_becomes_a_form() {
         assert_eq!(
-            body_of(&Example),
+            body_of(Example.parameters(), Example::NAME),
             "Action=DescribeExamples&Version=2016-11-15&Owner.1=1&Owner.2=a+b%26c%3D%C3%BC"
         );
     }
@@ -315,6 +410,8 @@ mod tests {
 
         impl Action for Make {
             const NAME: &'static str = "MakeExample";
+
+            const FAILED: &'static str = "Failed to make an example";
 
             const IS_REPEATABLE: bool = false;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ami_aws::Identity;
+use ami_aws::{Identity, Role};
 use ami_cli::markers::New;
 use ami_cli::{Context, Failure};
 use clap::Args;
@@ -51,7 +51,7 @@ pub struct CredentialOptions {
 
 impl CredentialOptions {
     /// The chosen profile, if any.
-    pub(crate) fn profile(&self) -> Option<&str> {
+    pub fn profile(&self) -> Option<&str> {
         self.profile.as_deref()
     }
 
@@ -96,5 +96,83 @@ impl CredentialOptions {
             secret_key: secret_key.clone(),
             token: token.filter(|token| !token.is_empty()),
         })
+    }
+}
+
+/// The credentials for AWS, and the role that they assume, perhaps in another account.
+#[derive(Debug, Clone, Args)]
+pub struct AccountOptions {
+    /// Whose credentials.
+    #[command(flatten)]
+    pub credentials: CredentialOptions,
+    /// Assume this role first, perhaps one of another account
+    #[arg(long, value_name = "ARN", value_parser = role, help_heading = CREDENTIALS)]
+    assume_role: Option<String>,
+    /// The external ID that the role's owner asks for
+    #[arg(long, value_name = "ID", requires = "assume_role", help_heading = CREDENTIALS)]
+    external_id: Option<Secret>,
+}
+
+/// IAM user guide, "IAM ARNs".
+fn role(text: &str) -> Result<String, String> {
+    let mut parts = text.splitn(6, ':');
+    let mut part = || parts.next().unwrap_or_default();
+    let is_role = part() == "arn" && !part().is_empty() && part() == "iam";
+    let is_global = part().is_empty();
+    let is_account = part().len() == 12;
+    match is_role && is_global && is_account && part().starts_with("role/") {
+        true => Ok(text.to_owned()),
+        false => Err("a role's ARN is needed: arn:aws:iam::ACCOUNT:role/NAME".to_owned()),
+    }
+}
+
+impl AccountOptions {
+    /// The role that is assumed, if any.
+    pub fn role(&self) -> Option<&str> {
+        self.assume_role.as_deref()
+    }
+
+    /// Who asks.
+    ///
+    /// # Errors
+    /// Half of a pair of keys, or what cannot go together.
+    pub fn identity(&self, context: &Context) -> Result<Identity, Failure> {
+        let identity = self.credentials.identity(context)?;
+        let Some(arn) = &self.assume_role else {
+            return Ok(identity);
+        };
+        let external_id = self.external_id.as_ref();
+        Ok(Identity::Role {
+            assumed_by: Box::new(identity),
+            role: Role {
+                arn: arn.clone(),
+                external_id: external_id.map(|Secret(id)| id.clone()),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_has_an_arn() {
+        for text in [
+            "arn:aws:iam::123456789012:role/a",
+            "arn:aws-cn:iam::123456789012:role/path/to:it",
+        ] {
+            assert_eq!(role(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "",
+            "a",
+            "arn:aws:iam::123456789012:user/a",
+            "arn:aws:iam:eu-west-1:123456789012:role/a",
+            "arn:aws:iam::12345678901:role/a",
+            "arn:aws:sts::123456789012:role/a",
+        ] {
+            assert!(role(text).is_err(), "{text}");
+        }
     }
 }

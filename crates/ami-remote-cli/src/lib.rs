@@ -1,7 +1,8 @@
 //! What the commands that use AWS share: options, waiting, status lines, exit codes.
 //!
-//! - [`CredentialOptions`], [`S3Options`], [`PlaceOptions`], [`MigrationOptions`]: groups of options.
+//! - [`CredentialOptions`], [`AccountOptions`], [`S3Options`], [`PlaceOptions`], [`MigrationOptions`]: groups of options.
 //! - [`run`]: runs a story of `ami-transfer` until it ends or the user interrupts it. Its [`Reporter`] prints what happens.
+//! - [`block_on`], [`ticking`]: the runtime in which stories of other crates wait.
 //! - `lines.rs` has the status lines and warnings; `outcome.rs` the exit codes of errors; [`advice()`] what to do about them.
 //!
 //! Not here: what the commands do (`ami-transfer`), and what only one of them has (`bin/`).
@@ -17,8 +18,9 @@ mod s3;
 mod wait;
 
 pub use advice::advice;
-pub use credentials::{CredentialOptions, Secret};
+pub use credentials::{AccountOptions, CredentialOptions, Secret};
 pub use migration::MigrationOptions;
 pub use place::PlaceOptions;
 pub use reporter::{Reporter, run};
 pub use s3::S3Options;
+pub use wait::{block_on, ticking};

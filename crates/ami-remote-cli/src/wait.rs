@@ -2,6 +2,7 @@
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -43,6 +44,19 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
     // Does not wait for blocking tasks.
     runtime.shutdown_background();
     result
+}
+
+/// Waits for `work`, and calls `tick` every now and then meanwhile.
+pub async fn ticking<T>(work: impl Future<Output = T>, tick: impl Fn()) -> T {
+    let mut work = pin!(work);
+    let mut interval = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut work => return result,
+            _ = interval.tick() => tick(),
+        }
+    }
 }
 
 /// A runtime with workers on all cores or, if the system does not give that many threads, on this thread alone. Either way there is one

@@ -224,11 +224,9 @@ pub fn mounted_from(device: &Path) -> Result<Vec<PathBuf>, Error> {
 
 fn mount_of<'m>(path: &Path, mounts: &'m Mounts) -> Result<&'m Mount, Error> {
     let real = fs::canonicalize(path).map_err(Error::io("read", path))?;
-    mounts.of(&real).ok_or_else(|| Error::Io {
-        operation: "find the mount of",
-        path: real,
-        source: std::io::ErrorKind::NotFound.into(),
-    })
+    let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+    let mount = mounts.of(&real).ok_or(missing);
+    mount.map_err(Error::io("find the mount of", &real))
 }
 
 /// What of this run is on a file system.

@@ -176,11 +176,8 @@ impl Snapshots {
     /// Deletes them.
     pub(crate) fn delete(mut self) -> Result<(), Error> {
         self.is_deleted = true;
-        delete(&self.holder, &self.name).map_err(|source| Error::Io {
-            operation: "delete the snapshots in",
-            path: PathBuf::from(&self.name),
-            source,
-        })
+        let deleted = delete(&self.holder, &self.name);
+        deleted.map_err(Error::io("delete the snapshots in", Path::new(&self.name)))
     }
 }
 

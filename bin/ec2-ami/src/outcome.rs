@@ -1,0 +1,141 @@
+//! The exit code of an error.
+
+use std::error::Error as StdError;
+use std::path::Path;
+
+use ami_cli::{Failure, shown_path};
+use ami_lifecycle::{Error, Fate, Format};
+
+use crate::exit;
+use crate::shell::quoted;
+
+/// How the command ends whose story failed.
+pub fn failure(error: Error) -> Failure {
+    match error {
+        Error::Interrupted => Failure::interrupted(),
+        Error::Declined => Failure::new(exit::DECLINED, error),
+        Error::Aws(ami_aws::Error::NoCredentials)
+        | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => {
+            Failure::usage("there are no credentials in the environment, in a profile or of a role")
+        }
+        error => Failure::new(code(&error), error),
+    }
+}
+
+fn code(error: &Error) -> u8 {
+    match error {
+        Error::Ec2(ami_ec2::Error::NoRegion { .. }) => exit::USAGE,
+        Error::TpmWithoutUefi { .. } => exit::USAGE,
+        Error::Upload { source, .. } => code_of_ebs(source),
+        Error::Ebs(error) => code_of_ebs(error),
+        Error::Image(_)
+        | Error::Survey { .. }
+        | Error::Format { .. }
+        | Error::Mounted { .. }
+        | Error::Empty { .. }
+        | Error::TooLarge { .. }
+        | Error::NoArchitecture
+        | Error::NoRootSnapshot { .. }
+        | Error::Exists { .. }
+        | Error::Manifest { .. }
+        | Error::Device { .. }
+        | Error::NoImage { .. }
+        | Error::NoSnapshot { .. }
+        | Error::Protected { .. }
+        | Error::NameTaken { .. } => exit::SOURCE,
+        Error::Aws(_)
+        | Error::Ec2(_)
+        | Error::S3(_)
+        | Error::ImageFailed { .. }
+        | Error::SnapshotFailed { .. }
+        | Error::Late { .. }
+        | Error::Denied { .. } => exit::SERVICE,
+        _ => exit::OTHER,
+    }
+}
+
+fn code_of_ebs(error: &ami_ebs::Error) -> u8 {
+    use ami_ebs::Error as E;
+    match error {
+        E::Source { .. }
+        | E::Changed(_)
+        | E::Length { .. }
+        | E::TooLong { .. }
+        | E::Vanished { .. }
+        | E::VolumeSize { .. } => exit::SOURCE,
+        E::Request { .. }
+        | E::Answer { .. }
+        | E::Generations { .. }
+        | E::Differs { .. }
+        | E::State { .. } => exit::SERVICE,
+        _ => exit::OTHER,
+    }
+}
+
+/// What to do about an error. See [`ami_cli::Advise`].
+pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
+    let own = ami_cli::advice::as_a::<Error>(error);
+    let of_own = own.and_then(|error| match error {
+        Error::Format { path, format } => Some(of_format(path, *format)),
+        Error::Mounted { .. } => {
+            Some("unmount it, or remount it read-only (mount -o remount,ro)".to_owned())
+        }
+        Error::TooLarge { .. } => Some("give a larger --size".to_owned()),
+        Error::NoArchitecture => Some("give it with --arch".to_owned()),
+        Error::TpmWithoutUefi { .. } => Some("give --boot-mode uefi".to_owned()),
+        Error::Exists { .. } => Some("choose another name, or give --replace".to_owned()),
+        Error::Upload {
+            fate: Fate::Resumable,
+            snapshot: Some(_),
+            ..
+        } => Some("the same command goes on with it; ec2-ami clean deletes it".to_owned()),
+        Error::Upload {
+            fate: Fate::Left, ..
+        } => Some("ec2-ami clean deletes it".to_owned()),
+        Error::NameTaken { .. } => Some("choose another --name".to_owned()),
+        Error::Protected { image, region, .. } => Some(format!(
+            "disable that first: aws ec2 disable-image-deregistration-protection --region {region} --image-id {image}"
+        )),
+        Error::NoImage { .. } | Error::NoSnapshot { .. } => {
+            Some("give its region with --region".to_owned())
+        }
+        Error::Late { .. } => Some("run the same command again to wait longer".to_owned()),
+        Error::Denied { .. } => {
+            Some("docs/iam.md has the policies that each verb needs".to_owned())
+        }
+        Error::Manifest { source, .. } => ami_cli::advice::of_manifests(source),
+        Error::Ec2(error) => of_ec2(error).map(str::to_owned),
+        Error::S3(error) => ami_remote_cli::advice(error, None),
+        _ => None,
+    });
+    let of_volume = || match ami_cli::advice::as_a::<ami_volume::Error>(error) {
+        Some(ami_volume::Error::Space { .. }) => {
+            Some("free some, or let TMPDIR name a folder with more".to_owned())
+        }
+        _ => ami_volume_cli::advice(error),
+    };
+    of_own.or_else(of_volume)
+}
+
+fn of_format(path: &Path, format: Format) -> String {
+    let path = quoted(&shown_path(path));
+    match format.is_compressed() {
+        true => format!("decompress it first: {format} -dc {path} > disk.raw"),
+        false => format!("convert it first: qemu-img convert -f {format} -O raw {path} disk.raw"),
+    }
+}
+
+/// EC2 API reference, "Error codes".
+fn of_ec2(error: &ami_ec2::Error) -> Option<&'static str> {
+    Some(match error.code() {
+        Some("UnauthorizedOperation") => {
+            "these credentials do not allow it: docs/iam.md has the policies that each verb needs"
+        }
+        Some("AuthFailure" | "SignatureDoesNotMatch") => "check the credentials",
+        Some("RequestExpired") => "get new temporary credentials, and check this machine's clock",
+        Some("OptInRequired") => "enable the region for this account",
+        Some("RequestLimitExceeded") => "try again later",
+        Some(_) => return None,
+        None => "check the network, the region and --endpoint-url",
+    })
+}

@@ -1,0 +1,162 @@
+//! Values of options: how they are read, and why one is refused.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use ami_cli::{Failure, shown_path};
+use ami_ec2::{BlockDevice, BlockDeviceMapping, EbsBlockDevice, Tag};
+
+/// AMIs' names (EC2 API reference, "RegisterImage").
+pub fn image_name(text: &str) -> Result<String, String> {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
+    if (3..=128).contains(&text.len()) && text.chars().all(is_fit) {
+        return Ok(text.to_owned());
+    }
+    Err("3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _ are needed".to_owned())
+}
+
+/// A description of an AMI or snapshot (EC2 API reference, "RegisterImage").
+pub fn description(text: &str) -> Result<String, String> {
+    match text.chars().count() <= 255 {
+        true => Ok(text.to_owned()),
+        false => Err("at most 255 characters are taken".to_owned()),
+    }
+}
+
+/// `KEY=VALUE` (EC2 user guide, "Tag restrictions").
+pub fn tag(text: &str) -> Result<Tag, String> {
+    let (key, value) = text.split_once('=').ok_or("KEY=VALUE is needed")?;
+    if key.is_empty() || key.chars().count() > 127 || value.chars().count() > 255 {
+        return Err("a key has 1 to 127 characters, a value at most 255".to_owned());
+    }
+    if key.to_ascii_lowercase().starts_with("aws:") || key == ami_lifecycle::SOURCE_TAG {
+        return Err(format!("the key {key} is reserved"));
+    }
+    Ok(Tag::new(key, value))
+}
+
+/// An ID that begins with this, a hyphen, and hex digits.
+fn id(text: &str, begin: &str) -> Result<String, String> {
+    let number = text
+        .strip_prefix(begin)
+        .and_then(|rest| rest.strip_prefix('-'));
+    let is_hex = |number: &str| {
+        (8..=17).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    match number.is_some_and(is_hex) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "an ID is needed, such as {begin}-0123456789abcdef0"
+        )),
+    }
+}
+
+/// An AMI's ID.
+pub fn image(text: &str) -> Result<String, String> {
+    id(text, "ami")
+}
+
+/// A kernel's ID.
+pub fn kernel(text: &str) -> Result<String, String> {
+    id(text, "aki")
+}
+
+/// A RAM disk's ID.
+pub fn ramdisk(text: &str) -> Result<String, String> {
+    id(text, "ari")
+}
+
+/// A snapshot's ID.
+pub fn snapshot(text: &str) -> Result<String, String> {
+    id(text, "snap")
+}
+
+/// The ID of a snapshot or an AMI.
+pub fn snapshot_or_image(text: &str) -> Result<String, String> {
+    let other = |_| "an ID is needed, such as snap-0123456789abcdef0 or ami-0123456789abcdef0";
+    Ok(snapshot(text).or_else(|_| image(text)).map_err(other)?)
+}
+
+/// The ARN of a KMS key (EBS API reference, "StartSnapshot": KmsKeyArn).
+pub fn kms_key(text: &str) -> Result<String, String> {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    match parts[..] {
+        ["arn", _, "kms", region, account, key]
+            if !region.is_empty() && !account.is_empty() && key.starts_with("key/") =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("a key's ARN is needed: arn:aws:kms:REGION:ACCOUNT:key/ID".to_owned()),
+    }
+}
+
+/// The most bytes of UEFI's variables (EC2 API reference, "RegisterImage": UefiData).
+const MOST_UEFI_DATA: usize = 65_536;
+
+/// A file of text in base64.
+pub fn base64_file(path: &Path) -> Result<String, Failure> {
+    let refused =
+        |reason: String| Failure::usage(format!("{} cannot be used: {reason}", shown_path(path)));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| refused(error.to_string()))?;
+    let most = MOST_UEFI_DATA as u64 + 1;
+    let read = file.take(most).read_to_end(&mut bytes);
+    let _ = read.map_err(|error| refused(error.to_string()))?;
+    bytes.retain(|byte| !byte.is_ascii_whitespace());
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    if bytes.is_empty() || bytes.len() > MOST_UEFI_DATA || !bytes.iter().all(is_base64) {
+        return Err(refused("it is not up to 64 KiB of base64".to_owned()));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The name of a device, such as `/dev/sdb`.
+pub fn device(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("/dev/").unwrap_or_default();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric();
+    match !name.is_empty() && name.len() < 32 && name.bytes().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("a device is needed, such as /dev/sdb".to_owned()),
+    }
+}
+
+/// `DEVICE=WHAT`: `ephemeral0`, `none`, or `[SNAPSHOT][:[GIB][:[TYPE][:keep]]]`, as EC2's older command-line tools had it.
+pub fn mapping(text: &str) -> Result<BlockDeviceMapping, String> {
+    const FORM: &str = "DEVICE=ephemeralN, DEVICE=none or DEVICE=[SNAPSHOT]:[GIB]:[TYPE][:keep] is needed, as in /dev/sdb=:100:gp3";
+    let (name, what) = text.split_once('=').ok_or(FORM)?;
+    let device_name = device(name)?;
+    let number = what.strip_prefix("ephemeral");
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let kind = if what == "none" {
+        BlockDevice::None
+    } else if number.is_some_and(is_number) {
+        BlockDevice::InstanceStore(what.to_owned())
+    } else {
+        let mut parts = what.split(':');
+        let mut part = || parts.next().filter(|part| !part.is_empty());
+        let snapshot_id = part().map(snapshot).transpose()?;
+        let size = part().map(|text| text.parse().ok().filter(|size| *size > 0));
+        let volume_size = match size {
+            Some(None) => return Err(FORM.to_owned()),
+            size => size.flatten(),
+        };
+        let volume_type = part().map(str::to_owned);
+        let keeps = match part() {
+            None => false,
+            Some("keep") => true,
+            Some(_) => return Err(FORM.to_owned()),
+        };
+        if parts.next().is_some() || (snapshot_id.is_none() && volume_size.is_none()) {
+            return Err(FORM.to_owned());
+        }
+        BlockDevice::Ebs(EbsBlockDevice {
+            snapshot_id,
+            volume_size,
+            volume_type,
+            delete_on_termination: Some(!keeps),
+            ..EbsBlockDevice::default()
+        })
+    };
+    Ok(BlockDeviceMapping { device_name, kind })
+}

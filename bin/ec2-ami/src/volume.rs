@@ -1,0 +1,135 @@
+//! A mounted volume as FROM: the imager makes a disk of it first, as ec2-bundle-vol does.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use ami_cli::{Context, Failure, OrExit};
+use ami_parts::Staging;
+use ami_volume::{Error, Event, Plan, Request, Survey};
+use ami_volume_cli::{ImageOptions, SelectionOptions, warnings};
+
+use crate::exit;
+
+/// The disk's name in the private folder: one of those that are cleared away with it.
+const STAGED: &str = "image";
+
+/// The disk's size where none is given, in GiB. Space that is free in it is not sent, and costs nothing.
+pub const SIZE: u64 = 10;
+
+/// Where the disk lies meanwhile, unless TMPDIR says: /tmp is in memory on many machines.
+const TEMPORARY: &str = "/var/tmp";
+
+#[derive(Debug, thiserror::Error)]
+#[error("only root can make an image of a volume")]
+struct NotRoot;
+
+/// What is asked of the imager.
+pub struct Volume {
+    request: Request,
+    idle_patterns: Vec<Failure>,
+}
+
+impl Volume {
+    /// A volume whose disk has so many GiB.
+    pub fn new(
+        folder: &Path,
+        gib: u64,
+        architecture: Option<&str>,
+        selection: &SelectionOptions,
+        image: &ImageOptions,
+    ) -> Result<Self, Failure> {
+        let temporary = std::env::var_os("TMPDIR").map(PathBuf::from);
+        let temporary = temporary.filter(|folder| folder.is_absolute());
+        let destination = temporary.unwrap_or_else(|| TEMPORARY.into());
+        let cores = std::thread::available_parallelism();
+        let private = Staging::paths_begin(&destination);
+        Ok(Self {
+            idle_patterns: selection.idle_patterns(folder),
+            request: Request {
+                volume: folder.to_owned(),
+                size: gib << 30,
+                partition: image.partition,
+                all: selection.all,
+                excludes: selection.excludes(),
+                includes: selection.includes(),
+                filter: !selection.no_filter,
+                fstab: image.fstab(architecture == Some("i386"))?,
+                grub_config: image.grub_config.clone(),
+                script: image.script.clone(),
+                use_volume_tools: selection.use_volume_tools,
+                secrets: Vec::new(),
+                image: private.join(STAGED),
+                own: Vec::new(),
+                private,
+                destination,
+                is_bundled: false,
+                check_space: true,
+                threads: cores.unwrap_or(NonZeroUsize::MIN),
+            },
+        })
+    }
+
+    /// Everything that would end [`Self::make`]; and how much would be copied, in bytes.
+    pub fn problems(mut self, context: &Context) -> Result<(Option<u64>, Vec<Failure>), Failure> {
+        let mut problems = std::mem::take(&mut self.idle_patterns);
+        let survey = Survey::new(self.request, context.interrupted());
+        let survey = survey.map_err(|error| failed(error, context))?;
+        let found = survey.problems.into_iter();
+        problems.extend(found.map(|error| failed(error, context)));
+        let data = survey.plan.map(|plan| plan.contents.data);
+        Ok((data, problems))
+    }
+
+    /// Makes the disk. It goes with the private folder.
+    pub fn make(mut self, context: &Context) -> Result<(Staging, PathBuf), Failure> {
+        if let Some(problem) = self.idle_patterns.drain(..).next() {
+            return Err(problem);
+        }
+        if !rustix::process::geteuid().is_root() {
+            return Err(Failure::new(exit::SOURCE, NotRoot));
+        }
+        let note = |line: &str| {
+            if !context.is_json() {
+                context.warn(line);
+            }
+        };
+        let destination = self.request.destination.clone();
+        let folder = self.request.volume.clone();
+        let plan = Plan::new(self.request, context.interrupted());
+        let plan = plan.map_err(|error| failed(error, context))?;
+        note(&format!("Copying {} to a disk ...", folder.display()));
+        let before = [
+            warnings::other_file_system(&plan),
+            warnings::secrets(&plan.contents),
+        ];
+        let filtered = warnings::filtered(&plan.contents, &plan.packaged);
+        for line in before.into_iter().flatten().chain(filtered) {
+            note(&line);
+        }
+        let staging = context.staging(&destination).or_exit(exit::OTHER)?;
+        let staged = staging.path().join(STAGED);
+        let tell = |event: &Event<'_>| {
+            if let Event::ScriptOutput(text) = event {
+                for line in String::from_utf8_lossy(text).lines() {
+                    context.warn(line);
+                }
+            }
+        };
+        let made = ami_volume_cli::make(&plan, &staged, context, tell);
+        let made = made.map_err(|error| failed(error, context))?;
+        let incompletely = warnings::made_incompletely(&made);
+        for line in incompletely.iter().chain(&made.warnings) {
+            note(line);
+        }
+        Ok((staging, staged))
+    }
+}
+
+fn failed(error: Error, context: &Context) -> Failure {
+    // Ctrl-C also ends the program that is run at the time, which is an error of its own.
+    if matches!(error, Error::Interrupted) || context.interrupted().load(Ordering::Relaxed) {
+        return Failure::interrupted();
+    }
+    Failure::new(exit::SOURCE, error)
+}

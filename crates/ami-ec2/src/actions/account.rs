@@ -1,0 +1,32 @@
+//! Settings of an account in a region.
+
+use serde::Deserialize;
+
+use crate::query::Action;
+
+/// `GetEbsEncryptionByDefault`: whether every new snapshot and volume is encrypted.
+#[derive(Debug, Clone, Copy)]
+pub struct GetEbsEncryptionByDefault;
+
+impl Action for GetEbsEncryptionByDefault {
+    const NAME: &'static str = "GetEbsEncryptionByDefault";
+
+    const FAILED: &'static str = "Failed to look up encryption by default";
+
+    const IS_REPEATABLE: bool = true;
+
+    type Answer = GetEbsEncryptionByDefaultAnswer;
+
+    fn parameters(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+/// What `GetEbsEncryptionByDefault` answers.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetEbsEncryptionByDefaultAnswer {
+    /// Whether it is.
+    #[serde(default)]
+    pub ebs_encryption_by_default: bool,
+}

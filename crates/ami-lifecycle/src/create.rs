@@ -1,0 +1,571 @@
+//! A disk image, a device, a stream or a snapshot becomes an EBS-backed AMI.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ami_ebs::{BLOCK_SIZE, LARGEST_VOLUME};
+use ami_ec2::{
+    BlockDevice, BlockDeviceMapping, EbsBlockDevice, GetEbsEncryptionByDefault, Image, Regional,
+    RegisterImage, Tag,
+};
+use serde::Serialize;
+
+use crate::access::{Access, Link};
+use crate::delete::denied;
+use crate::distribution::{Copied, Distribution, SOURCE_TAG, Unfinished, distribute};
+use crate::error::Error;
+use crate::observer::{Event, Observer};
+use crate::registering::{find, register_once};
+use crate::source::{Disk, Origin, Warning, of_snapshot, unique};
+use crate::upload::{Writing, write};
+use crate::waiting::{unless_interrupted, until_available, until_completed};
+
+/// How long a snapshot may take from its last block to its completion, and an AMI to be available.
+const LONGEST_COMPLETION: Duration = Duration::from_secs(2 * 3600);
+const LONGEST_REGISTRATION: Duration = Duration::from_secs(3600);
+
+/// Where a run notes which blocks are written.
+#[derive(Debug, Clone)]
+pub enum Journal {
+    /// In a file of this folder, named after source and region. The folder is made if it is missing.
+    In(PathBuf),
+    /// In this file.
+    At(PathBuf),
+}
+
+/// The root volume of instances.
+#[derive(Debug, Clone, Default)]
+pub struct RootVolume {
+    /// `gp3`, `io2` …
+    pub volume_type: Option<String>,
+    /// Operations a second.
+    pub iops: Option<u64>,
+    /// MiB a second.
+    pub throughput: Option<u64>,
+}
+
+/// What is made, and how. What is not given is looked up in the source, or left to EC2.
+#[derive(Debug)]
+pub struct Create {
+    /// How AWS is reached.
+    pub access: Access,
+    /// What it is made of.
+    pub origin: Origin,
+    /// The AMI's name; `None`: only the snapshot is made.
+    pub name: Option<String>,
+    /// What it is, for people.
+    pub description: Option<String>,
+    /// `i386`, `x86_64` or `arm64`.
+    pub architecture: Option<String>,
+    /// The volume's size in GiB; `None` for the smallest that holds the source. A stream needs it.
+    pub size: Option<u64>,
+    /// The root volume of instances.
+    pub root: RootVolume,
+    /// The name of the root device.
+    pub root_device: String,
+    /// Further devices.
+    pub devices: Vec<BlockDeviceMapping>,
+    /// Whether the snapshot is encrypted; otherwise as the account's settings say.
+    pub encrypted: bool,
+    /// The ARN of the KMS key for that.
+    pub kms_key: Option<String>,
+    /// `legacy-bios`, `uefi` or `uefi-preferred`.
+    pub boot_mode: Option<String>,
+    /// `hvm` or `paravirtual`.
+    pub virtualization: String,
+    /// Whether the image has the driver `ena`; `None`: all but paravirtual and 32-bit ones do.
+    pub ena: Option<bool>,
+    /// Whether instances answer only to version 2 of the metadata service.
+    pub imds_v2_only: bool,
+    /// Whether instances get a TPM.
+    pub tpm: bool,
+    /// The variables of UEFI, in base64.
+    pub uefi_data: Option<String>,
+    /// Tags of the snapshot and the AMI.
+    pub tags: Vec<Tag>,
+    /// What follows.
+    pub distribution: Distribution,
+    /// Whether every block is read back and compared.
+    pub verify: bool,
+    /// The most requests in flight.
+    pub parallel: usize,
+    /// Where the run notes which blocks are written.
+    pub journal: Journal,
+}
+
+/// What is made, and what is in the way.
+#[derive(Debug)]
+pub struct CreatePlan {
+    /// The region.
+    pub region: String,
+    /// The volume's size in GiB.
+    pub volume_size: Option<u64>,
+    /// How many blocks of 512 KiB the source has.
+    pub blocks: Option<u64>,
+    /// How many of them are left out, because file systems call them free.
+    pub free: Option<u64>,
+    /// Whether the snapshot will be encrypted.
+    pub encrypted: Option<bool>,
+    /// The AMI, as EC2 will be asked for it, but for its snapshot.
+    pub image: Option<RegisterImage>,
+    /// The AMI that is there already, if an earlier run has made it.
+    pub existing: Option<String>,
+    /// What is worth knowing.
+    pub warnings: Vec<Warning>,
+    /// Why it cannot be done.
+    pub problems: Vec<Error>,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Created {
+    /// The snapshot.
+    pub snapshot: String,
+    /// The AMI.
+    pub image: Option<String>,
+    /// Its region.
+    pub region: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its architecture.
+    pub architecture: Option<String>,
+    /// What was sent; `None` of a snapshot that was there.
+    pub sent: Option<Sent>,
+    /// The copies.
+    pub copies: Vec<Copied>,
+    /// What of the rest failed.
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// How many blocks of 512 KiB were sent, and not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Sent {
+    /// Sent by this run.
+    pub sent: u64,
+    /// Of the snapshot's: zeros in space that is in use.
+    pub zeros: u64,
+    /// Left out: file systems call them free.
+    pub free: u64,
+    /// Sent again, because it was not known whether they had arrived.
+    pub again: u64,
+    /// There from an interrupted run.
+    pub kept: u64,
+}
+
+/// The source, as far as it is known before anything is sent.
+struct Known {
+    disk: Option<Disk>,
+    architecture: Option<String>,
+    boot_mode: Option<String>,
+    volume_size: u64,
+    warnings: Vec<Warning>,
+}
+
+impl Known {
+    fn new(request: &Create, interrupted: &AtomicBool) -> Result<Self, Error> {
+        let disk = match &request.origin {
+            Origin::Disk { path, .. } => Some(Disk::open(path, interrupted)?),
+            Origin::Stream(_) | Origin::Snapshot(_) => None,
+        };
+        let survey = disk.as_ref().map(|disk| &disk.survey);
+        let found = survey.and_then(|survey| survey.architecture);
+        let architecture = request.architecture.clone();
+        let architecture = architecture.or_else(|| found.map(|found| found.to_string()));
+        let boot = survey.map(|survey| survey.boot).unwrap_or_default();
+        let boot_mode = match (boot.bios, boot.uefi) {
+            // Instances of this architecture have no BIOS.
+            (_, true) if architecture.as_deref() == Some("arm64") => Some("uefi"),
+            (true, true) => Some("uefi-preferred"),
+            (false, true) => Some("uefi"),
+            (true, false) => Some("legacy-bios"),
+            (false, false) => None,
+        };
+        // PV-GRUB reads the menu itself.
+        let is_hvm = request.virtualization == "hvm";
+        let boot_mode = boot_mode.filter(|_| is_hvm).map(str::to_owned);
+        let mut warnings = disk.as_ref().map(Disk::warnings).unwrap_or_default();
+        if !is_hvm || request.name.is_none() {
+            warnings.retain(|warning| *warning != Warning::NoBootLoader);
+        }
+        let least = disk.as_ref().map(Disk::gib);
+        let volume_size = match (request.size, least) {
+            (Some(given), Some(least)) if given < least => {
+                return Err(Error::TooLarge { least, given });
+            }
+            (Some(given), _) => given,
+            (None, Some(least)) => least,
+            // A snapshot knows its own; a stream has been given one.
+            (None, None) => 0,
+        };
+        if volume_size > LARGEST_VOLUME {
+            let (least, given) = (volume_size, LARGEST_VOLUME);
+            return Err(Error::TooLarge { least, given });
+        }
+        Ok(Self {
+            disk,
+            architecture,
+            boot_mode: request.boot_mode.clone().or(boot_mode),
+            volume_size,
+            warnings,
+        })
+    }
+
+    /// What EC2 is asked for.
+    fn image(&self, request: &Create, name: &str, snapshot: Option<&str>) -> RegisterImage {
+        let size = (self.volume_size > 0).then_some(self.volume_size);
+        let root = EbsBlockDevice {
+            snapshot_id: snapshot.map(str::to_owned),
+            volume_size: size,
+            volume_type: request.root.volume_type.clone(),
+            iops: request.root.iops,
+            throughput: request.root.throughput,
+            delete_on_termination: Some(true),
+            encrypted: None,
+        };
+        let mut devices = vec![BlockDeviceMapping {
+            device_name: request.root_device.clone(),
+            kind: BlockDevice::Ebs(root),
+        }];
+        devices.extend(request.devices.iter().cloned());
+        let is_i386 = self.architecture.as_deref() == Some("i386");
+        let has_ena = request.virtualization == "hvm" && !is_i386;
+        let version_2 = || "v2.0".to_owned();
+        RegisterImage {
+            name: name.to_owned(),
+            description: request.description.clone(),
+            architecture: self.architecture.clone(),
+            virtualization_type: Some(request.virtualization.clone()),
+            root_device_name: Some(request.root_device.clone()),
+            block_device_mappings: devices,
+            ena_support: Some(request.ena.unwrap_or(has_ena)),
+            boot_mode: self.boot_mode.clone(),
+            uefi_data: request.uefi_data.clone(),
+            tpm_support: request.tpm.then(version_2),
+            imds_support: request.imds_v2_only.then(version_2),
+            ..RegisterImage::default()
+        }
+    }
+
+    /// What an AMI of it lacks.
+    fn problems(&self, request: &Create) -> Vec<Error> {
+        let mut problems = Vec::new();
+        if request.name.is_some() && self.architecture.is_none() {
+            problems.push(Error::NoArchitecture);
+        }
+        if request.tpm && self.boot_mode.as_deref() != Some("uefi") {
+            let boot_mode = self.boot_mode.clone();
+            problems.push(Error::TpmWithoutUefi { boot_mode });
+        }
+        problems
+    }
+}
+
+/// What tells AMIs of this source from others.
+struct Ours {
+    /// The digest of its identity, as in our tag.
+    source: String,
+    /// Whether an interrupted run may have made the AMI.
+    is_begun: bool,
+}
+
+impl Ours {
+    async fn new(
+        request: &Create,
+        known: &Known,
+        ec2: &Regional<'_>,
+    ) -> Result<(Self, [u8; 32]), Error> {
+        let identity = match (&request.origin, &known.disk) {
+            (Origin::Snapshot(id), _) => {
+                let snapshot = ec2.snapshot(id).await?;
+                let tag = snapshot.as_ref().and_then(|snapshot| {
+                    snapshot.tags().get(SOURCE_TAG).copied().map(str::to_owned)
+                });
+                let identity = of_snapshot(id);
+                let source = tag.unwrap_or_else(|| hex::encode(identity));
+                let is_begun = true;
+                return Ok((Self { source, is_begun }, identity));
+            }
+            (Origin::Disk { stays: true, .. }, Some(disk)) => disk.identity(),
+            _ => unique(),
+        };
+        let source = hex::encode(identity);
+        let journal = request.journal.path(&source, ec2.region());
+        Ok((
+            Self {
+                source,
+                is_begun: journal.exists(),
+            },
+            identity,
+        ))
+    }
+
+    /// Whether an AMI may be that of an interrupted run; which snapshot it has is found out later.
+    fn may_be(&self, image: &Image, origin: &Origin) -> bool {
+        match origin {
+            Origin::Snapshot(id) => image.root_snapshot() == Some(id),
+            _ => self.is_begun && image.tags().get(SOURCE_TAG) == Some(&self.source.as_str()),
+        }
+    }
+}
+
+impl Journal {
+    /// The file for a source in a region.
+    pub(crate) fn path(&self, source: &str, region: &str) -> PathBuf {
+        match self {
+            Self::In(folder) => folder.join(format!("{source}.{region}.journal")),
+            Self::At(file) => file.clone(),
+        }
+    }
+}
+
+/// Looks up what [`create`] would do, and whether it would be allowed to.
+///
+/// # Errors
+/// AWS cannot be asked; an interruption. What else is in the way is in the plan.
+pub async fn plan_create(request: &Create, interrupted: &AtomicBool) -> Result<CreatePlan, Error> {
+    let known = Known::new(request, interrupted);
+    if let Err(Error::Interrupted) = known {
+        return Err(Error::Interrupted);
+    }
+    unless_interrupted(interrupted, async {
+        let link = Link::open(&request.access).await?;
+        let mut plan = CreatePlan {
+            region: link.region.clone(),
+            volume_size: None,
+            blocks: None,
+            free: None,
+            encrypted: None,
+            image: None,
+            existing: None,
+            warnings: Vec::new(),
+            problems: Vec::new(),
+        };
+        match known {
+            Ok(known) => plan.look(request, known, &link.here()?).await?,
+            Err(error) => {
+                plan.problems.push(error);
+                plan.look_at_name(request, |_| false, &link.here()?).await?;
+            }
+        }
+        for copy in &request.distribution.copies {
+            let asked = link.there(&copy.region)?;
+            let name = request.name.as_deref().unwrap_or_default();
+            plan.problems
+                .extend(asked.images_named(name).await.err().map(Error::from));
+        }
+        Ok(plan)
+    })
+    .await
+}
+
+impl CreatePlan {
+    async fn look(
+        &mut self,
+        request: &Create,
+        mut known: Known,
+        ec2: &Regional<'_>,
+    ) -> Result<(), Error> {
+        self.warnings = std::mem::take(&mut known.warnings);
+        let blocks = known.disk.as_ref().map(Disk::blocks);
+        (self.blocks, self.free) = (blocks.map(|(all, _)| all), blocks.map(|(_, free)| free));
+        if let Origin::Snapshot(id) = &request.origin {
+            match ec2.snapshot(id).await? {
+                Some(snapshot) => {
+                    known.volume_size = request.size.or(snapshot.volume_size).unwrap_or_default();
+                    self.encrypted = Some(snapshot.encrypted);
+                }
+                None => self.problems.push(Error::NoSnapshot {
+                    snapshot: id.clone(),
+                    region: ec2.region().to_owned(),
+                }),
+            }
+        } else {
+            let asked = ec2.perform(&GetEbsEncryptionByDefault).await;
+            self.encrypted = match asked {
+                Ok(answer) => Some(answer.ebs_encryption_by_default || request.encrypted),
+                // It only says what would be.
+                Err(_) => request.encrypted.then_some(true),
+            };
+        }
+        self.volume_size = (known.volume_size > 0).then_some(known.volume_size);
+        let (ours, _) = Ours::new(request, &known, ec2).await?;
+        let may_be = |image: &Image| ours.may_be(image, &request.origin);
+        self.look_at_name(request, may_be, ec2).await?;
+        if self.existing.is_none() {
+            self.problems.extend(known.problems(request));
+        }
+        if let Some(name) = &request.name {
+            let snapshot = match &request.origin {
+                Origin::Snapshot(id) => Some(id.as_str()),
+                _ => None,
+            };
+            let image = known.image(request, name, snapshot);
+            // Other refusals are of what it does not have yet.
+            let is_permission = |error: &Error| match error {
+                Error::Ec2(error) => error.code().is_none(),
+                _ => true,
+            };
+            let allowed = denied(ec2, ec2.allows(&image).await);
+            self.problems.extend(allowed.filter(is_permission));
+            self.image = Some(image);
+        }
+        Ok(())
+    }
+
+    async fn look_at_name(
+        &mut self,
+        request: &Create,
+        may_be: impl Fn(&Image) -> bool,
+        ec2: &Regional<'_>,
+    ) -> Result<(), Error> {
+        let Some(name) = &request.name else {
+            return Ok(());
+        };
+        match find(ec2, name, &may_be).await {
+            Ok(existing) => self.existing = existing,
+            Err(error @ Error::NameTaken { .. }) => self.problems.push(error),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Makes a snapshot of a source, and an AMI of the snapshot; copies and offers it. What an interrupted run has done of it is found, and not
+/// done again.
+///
+/// # Errors
+/// The AMI is not made: [`Error::Upload`] says what has become of the snapshot. What fails after the AMI is made is in [`Created`].
+pub async fn create(
+    request: Create,
+    observer: &impl Observer,
+    interrupted: &AtomicBool,
+) -> Result<Created, Error> {
+    let known = Known::new(&request, interrupted)?;
+    for warning in &known.warnings {
+        observer.tell(Event::Warning(warning));
+    }
+    let begin = async {
+        let link = Link::open(&request.access).await?;
+        let ec2 = link.here()?;
+        let (ours, identity) = Ours::new(&request, &known, &ec2).await?;
+        let may_be = |image: &Image| ours.may_be(image, &request.origin);
+        let existing = match &request.name {
+            Some(name) => find(&ec2, name, &may_be).await?,
+            None => None,
+        };
+        if existing.is_none()
+            && let Some(problem) = known.problems(&request).into_iter().next()
+        {
+            return Err(problem);
+        }
+        Ok((link, ours, identity))
+    };
+    let (link, ours, identity) = unless_interrupted(interrupted, begin).await?;
+    let ec2 = link.here()?;
+    let mut tags = request.tags.clone();
+    tags.push(Tag::new(SOURCE_TAG, &ours.source));
+
+    let (origin, rest) = request.split();
+    let request = &rest;
+    let mut image = match &request.name {
+        Some(name) => Some(known.image(request, name, None)),
+        None => None,
+    };
+    let (snapshot, written) = match origin {
+        Origin::Snapshot(id) => (id, None),
+        origin => {
+            let writing = Writing {
+                link: &link,
+                request,
+                tags: &tags,
+                identity,
+                journal: request.journal.path(&ours.source, &link.region),
+                volume_size: known.volume_size,
+                stays: matches!(origin, Origin::Disk { stays: true, .. }),
+            };
+            let written = write(&writing, origin, known.disk, observer, interrupted).await?;
+            (written.snapshot.clone(), Some(written))
+        }
+    };
+    let completed = until_completed(&ec2, &snapshot, LONGEST_COMPLETION, observer);
+    let _ = unless_interrupted(interrupted, completed).await?;
+    if let Some(written) = &written
+        && request.verify
+    {
+        written
+            .verify(&link, request, observer, interrupted)
+            .await?;
+    }
+    let mut created = Created {
+        snapshot: snapshot.clone(),
+        image: None,
+        region: link.region.clone(),
+        name: request.name.clone(),
+        architecture: known.architecture.clone(),
+        sent: written.as_ref().map(|written| written.sent),
+        copies: Vec::new(),
+        unfinished: Vec::new(),
+    };
+    if let Some(image) = &mut image {
+        for device in &mut image.block_device_mappings[..1] {
+            if let BlockDevice::Ebs(root) = &mut device.kind {
+                root.snapshot_id = Some(snapshot.clone());
+            }
+        }
+        image.tags.clone_from(&tags);
+        let is_ours = |image: &Image| image.root_snapshot() == Some(&snapshot);
+        let registering = async {
+            let registered = register_once(&ec2, image, is_ours).await?;
+            observer.tell(Event::Image {
+                id: &registered.id,
+                region: &link.region,
+                is_new: registered.is_new,
+            });
+            until_available(&ec2, &registered.id, LONGEST_REGISTRATION, observer).await
+        };
+        let available = unless_interrupted(interrupted, registering).await?;
+        let distribution = &request.distribution;
+        let distributed = distribute(
+            &link,
+            &available,
+            &tags,
+            distribution,
+            observer,
+            interrupted,
+        )
+        .await?;
+        created.architecture = available.architecture.or(created.architecture);
+        created.image = available.image_id;
+        created.copies = distributed.copies;
+        created.unfinished = distributed.unfinished;
+    }
+    if let Some(written) = written {
+        written.forget()?;
+    }
+    Ok(created)
+}
+
+impl Create {
+    /// The source, which is used up, and the rest.
+    fn split(self) -> (Origin, Self) {
+        let gone = Origin::Snapshot(String::new());
+        let mut rest = self;
+        let origin = std::mem::replace(&mut rest.origin, gone);
+        (origin, rest)
+    }
+
+    /// What the snapshot is called in lists.
+    pub(crate) fn snapshot_description(&self) -> String {
+        match (&self.description, &self.name) {
+            (Some(description), _) => description.clone(),
+            (None, Some(name)) => format!("{name}, made by ec2-ami"),
+            (None, None) => "Made by ec2-ami".to_owned(),
+        }
+    }
+}
+
+/// Blocks as bytes.
+pub fn bytes_of(blocks: u64) -> u64 {
+    blocks.saturating_mul(BLOCK_SIZE)
+}

@@ -1,0 +1,110 @@
+//! Whether a block device is mounted so that it can be written to.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{major, minor};
+
+/// How deep devices lie upon each other at most: partitions, RAID, LUKS, LVM.
+const DEEPEST: usize = 8;
+
+/// The folder that a block device, or something on it, is mounted on so that it can be written to. `None` for anything else.
+pub(crate) fn mounted_for_writing(path: &Path) -> Option<PathBuf> {
+    let metadata = fs::metadata(path).ok()?;
+    if !metadata.file_type().is_block_device() {
+        return None;
+    }
+    let mut devices = BTreeSet::new();
+    add_with_users(&number(metadata.rdev()), DEEPEST, &mut devices);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| {
+        let mount = Mount::parse(line)?;
+        let is_on = devices.contains(mount.device)
+            // btrfs shows devices of its own.
+            || fs::metadata(mount.source).is_ok_and(|source| {
+                source.file_type().is_block_device() && devices.contains(&number(source.rdev()))
+            });
+        (is_on && mount.is_writable).then(|| PathBuf::from(mount.folder))
+    })
+}
+
+fn number(device: u64) -> String {
+    format!("{}:{}", major(device), minor(device))
+}
+
+/// A device, its partitions, and what is made of them (kernel, Documentation/ABI/testing/sysfs-block).
+fn add_with_users(device: &str, deepest: usize, devices: &mut BTreeSet<String>) {
+    if deepest == 0 || !devices.insert(device.to_owned()) {
+        return;
+    }
+    let folder = Path::new("/sys/dev/block").join(device);
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let holders = entries(&folder.join("holders"));
+    let partitions = entries(&folder).filter(|entry| entry.path().join("partition").is_file());
+    for user in holders.chain(partitions) {
+        if let Ok(number) = fs::read_to_string(user.path().join("dev")) {
+            add_with_users(number.trim(), deepest - 1, devices);
+        }
+    }
+}
+
+/// A line of mountinfo (proc(5)).
+#[derive(Debug, PartialEq, Eq)]
+struct Mount<'a> {
+    /// `MAJOR:MINOR`.
+    device: &'a str,
+    folder: &'a str,
+    source: &'a str,
+    /// Whether the file system is, whatever this one mount is.
+    is_writable: bool,
+}
+
+impl<'a> Mount<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut mount = mount.split(' ');
+        let device = mount.nth(2)?;
+        let folder = mount.nth(1)?;
+        let mut file_system = file_system.split(' ');
+        let source = file_system.nth(1)?;
+        let is_writable = file_system.next()?.split(',').any(|option| option == "rw");
+        Some(Self {
+            device,
+            folder,
+            source,
+            is_writable,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_writable_if_its_file_system_is() {
+        let line =
+            "36 35 98:0 /mnt1 /mnt/a ro,noatime master:1 - ext4 /dev/root rw,errors=continue";
+        let mount = Mount::parse(line).unwrap();
+        let expected = Mount {
+            device: "98:0",
+            folder: "/mnt/a",
+            source: "/dev/root",
+            is_writable: true,
+        };
+        assert_eq!(mount, expected);
+        assert!(
+            !Mount::parse(&line.replace("rw,", "ro,"))
+                .unwrap()
+                .is_writable
+        );
+        assert_eq!(Mount::parse("36 35 98:0 /mnt1"), None);
+    }
+
+    #[test]
+    fn a_plain_file_is_not_mounted() {
+        assert_eq!(mounted_for_writing(Path::new("/proc/self/exe")), None);
+    }
+}

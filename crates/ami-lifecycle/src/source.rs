@@ -1,0 +1,209 @@
+//! What an AMI is made of, opened and surveyed.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ami_disk::{Allocation, FileSystem, Survey, Unread, survey};
+use ami_image::Image;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Error;
+use crate::format::Format;
+use crate::mounted::mounted_for_writing;
+
+/// A volume's size has whole GiB.
+const GIB: u64 = 1 << 30;
+
+/// The length of the header, and of the trailer, by which a format is known.
+const SECTOR: u64 = 512;
+
+/// What an AMI is made of.
+pub enum Origin {
+    /// A snapshot that is there.
+    Snapshot(String),
+    /// A disk image or a block device.
+    Disk {
+        /// Its path.
+        path: PathBuf,
+        /// Whether it stays, so that an interrupted run can be gone on with.
+        stays: bool,
+    },
+    /// A stream, which is read once, and of which nothing is known before.
+    Stream(Box<dyn Read + Send>),
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Snapshot(id) => write!(f, "Snapshot({id})"),
+            Self::Disk { path, .. } => write!(f, "Disk({})", path.display()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// A disk that was opened.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) image: Arc<Image>,
+    pub(crate) survey: Survey,
+}
+
+/// What is worth knowing and no reason to stop.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    /// All of a file system is sent.
+    #[error(
+        "all of {} is sent, free space too: {reason}",
+        .partition.map_or("the disk".to_owned(), |number| format!("partition {number}"))
+    )]
+    AllSent {
+        /// The partition.
+        partition: Option<u32>,
+        /// Why its free space is not known.
+        reason: Unread,
+    },
+    /// Nothing is found that an instance starts with.
+    #[error("no boot loader was found: an instance may not start")]
+    NoBootLoader,
+}
+
+impl Disk {
+    /// Opens and surveys a disk.
+    ///
+    /// # Errors
+    /// [`Error::Format`], [`Error::Mounted`], [`Error::Empty`], [`Error::Image`], [`Error::Survey`].
+    pub(crate) fn open(path: &Path, interrupted: &AtomicBool) -> Result<Self, Error> {
+        let image = Image::open(path)?;
+        let path = path.to_owned();
+        if image.size() == 0 {
+            return Err(Error::Empty { path });
+        }
+        if let Some(format) = format(&image)? {
+            return Err(Error::Format { path, format });
+        }
+        if let Some(folder) = mounted_for_writing(&path) {
+            return Err(Error::Mounted { path, folder });
+        }
+        let survey = survey(&image, interrupted).map_err(|error| match error {
+            ami_disk::Error::Interrupted => Error::Interrupted,
+            source => Error::Survey { path, source },
+        })?;
+        let image = Arc::new(image);
+        Ok(Self { image, survey })
+    }
+
+    /// The size of a volume that holds it, in GiB.
+    pub(crate) fn gib(&self) -> u64 {
+        self.image.size().div_ceil(GIB)
+    }
+
+    /// What identifies it on this machine, whatever it holds. Another machine's is another one, also if that is a copy of this machine.
+    pub(crate) fn identity(&self) -> [u8; 32] {
+        let path = self.image.path();
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let metadata = fs::metadata(&path).ok();
+        let numbers = metadata.map_or([0; 3], |found| [found.dev(), found.ino(), found.rdev()]);
+        let mut fields = Fields::default();
+        for file in MACHINE {
+            fields.add(&fs::read(file).unwrap_or_default());
+        }
+        fields.add(rustix::system::uname().nodename().to_bytes());
+        fields.add(path.as_os_str().as_bytes());
+        for number in numbers {
+            fields.add(&number.to_be_bytes());
+        }
+        fields.finish()
+    }
+
+    /// What is worth knowing of it.
+    pub(crate) fn warnings(&self) -> Vec<Warning> {
+        let volumes = self.survey.volumes.iter();
+        let mut warnings: Vec<Warning> = volumes
+            .filter_map(|volume| match (&volume.kind, &volume.allocation) {
+                (
+                    Some(FileSystem::Ext | FileSystem::Xfs | FileSystem::Btrfs),
+                    Allocation::Unread(reason),
+                ) => Some(Warning::AllSent {
+                    partition: volume.partition,
+                    reason: reason.clone(),
+                }),
+                _ => None,
+            })
+            .collect();
+        let boot = self.survey.boot;
+        if !boot.bios && !boot.uefi {
+            warnings.push(Warning::NoBootLoader);
+        }
+        warnings
+    }
+
+    /// How many blocks there are up to its end, and how many of them are left out.
+    pub(crate) fn blocks(&self) -> (u64, u64) {
+        let block = ami_ebs::BLOCK_SIZE;
+        let free = self.survey.free.iter().map(|extent| {
+            let begin = extent.offset.div_ceil(block);
+            let end = extent.offset.saturating_add(extent.length) / block;
+            end.saturating_sub(begin)
+        });
+        (self.image.size().div_ceil(block), free.sum())
+    }
+}
+
+/// What tells machines apart: systemd's ID (machine-id(5)), and the firmware's, which on EC2 is the instance's.
+const MACHINE: [&str; 3] = [
+    "/etc/machine-id",
+    "/sys/class/dmi/id/product_uuid",
+    "/sys/class/dmi/id/board_asset_tag",
+];
+
+/// What identifies a source of which there is no second: nothing goes on with it.
+pub(crate) fn unique() -> [u8; 32] {
+    let now = std::time::SystemTime::now();
+    let now = now.duration_since(std::time::UNIX_EPOCH);
+    let mut fields = Fields::default();
+    fields.add(&now.map_or(0, |now| now.as_nanos()).to_be_bytes());
+    fields.add(&std::process::id().to_be_bytes());
+    fields.add(&fs::read("/proc/sys/kernel/random/uuid").unwrap_or_default());
+    fields.finish()
+}
+
+/// What identifies a snapshot that somebody else made.
+pub(crate) fn of_snapshot(id: &str) -> [u8; 32] {
+    let mut fields = Fields::default();
+    fields.add(id.as_bytes());
+    fields.finish()
+}
+
+/// Fields with their lengths, so that no two lists of fields have the same bytes.
+#[derive(Default)]
+struct Fields(Sha256);
+
+impl Fields {
+    fn add(&mut self, field: &[u8]) {
+        self.0.update((field.len() as u64).to_be_bytes());
+        self.0.update(field);
+    }
+
+    fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+fn format(image: &Image) -> Result<Option<Format>, Error> {
+    let read = |offset: u64, length: u64| -> Result<Vec<u8>, Error> {
+        let length = length.min(image.size() - offset);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        image.read(offset, &mut bytes)?;
+        Ok(bytes)
+    };
+    let first = read(0, SECTOR)?;
+    let last = read(image.size().saturating_sub(SECTOR), SECTOR)?;
+    Ok(Format::of(&first, &last))
+}

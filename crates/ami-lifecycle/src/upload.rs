@@ -1,0 +1,277 @@
+//! The snapshot of a source is written, or gone on with.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+
+use ami_ebs::{BoxError, Ebs, Parameters, Source, State, Upload, Uploaded, upload, verify};
+use ami_ec2::{Regional, Tag};
+use tracing::debug;
+
+use crate::access::Link;
+use crate::create::{Create, Sent};
+use crate::delete::delete_snapshot;
+use crate::error::Error;
+use crate::observer::{Event, Observer};
+use crate::source::{Disk, Origin};
+use crate::waiting::unless_interrupted;
+
+/// What is needed to write a snapshot.
+pub(crate) struct Writing<'a> {
+    pub(crate) link: &'a Link,
+    pub(crate) request: &'a Create,
+    pub(crate) tags: &'a [Tag],
+    pub(crate) identity: [u8; 32],
+    pub(crate) journal: PathBuf,
+    /// In GiB.
+    pub(crate) volume_size: u64,
+    /// Whether a later run can go on with it.
+    pub(crate) stays: bool,
+}
+
+/// A snapshot that is written, and becomes complete.
+pub(crate) struct Written {
+    pub(crate) snapshot: String,
+    pub(crate) sent: Sent,
+    uploaded: Uploaded,
+}
+
+impl Written {
+    /// Reads every block back and compares it with what was sent.
+    pub(crate) async fn verify(
+        &self,
+        link: &Link,
+        request: &Create,
+        observer: &impl Observer,
+        interrupted: &AtomicBool,
+    ) -> Result<(), Error> {
+        let server = request.access.server.as_deref();
+        let ebs = Ebs::new(&link.aws, &link.region, server);
+        observer.tell(Event::Verifying { id: &self.snapshot });
+        let relay = Relay::new(observer, &link.region);
+        let verifying = async {
+            let verified = verify(&ebs, &self.uploaded.journal, request.parallel, &relay).await;
+            verified.map_err(Error::Ebs)
+        };
+        let _ = unless_interrupted(interrupted, verifying).await?;
+        Ok(())
+    }
+
+    /// Nothing is left to do: the journal goes.
+    pub(crate) fn forget(self) -> Result<(), Error> {
+        self.uploaded.journal.remove().map_err(Error::Ebs)
+    }
+}
+
+/// Writes the source's snapshot. One that cannot be gone on with is deleted.
+pub(crate) async fn write(
+    writing: &Writing<'_>,
+    origin: Origin,
+    disk: Option<Disk>,
+    observer: &impl Observer,
+    interrupted: &AtomicBool,
+) -> Result<Written, Error> {
+    let source = match (origin, disk) {
+        (Origin::Stream(reader), _) => Source::Stream {
+            reader,
+            length: None,
+        },
+        (_, Some(disk)) => Source::Disk {
+            disk: disk.image,
+            free: disk.survey.free,
+        },
+        (origin, None) => unreachable!("a disk is opened before it is written: {origin:?}"),
+    };
+    if let Some(folder) = writing.journal.parent() {
+        make_private(folder)?;
+    }
+    let Writing { link, request, .. } = writing;
+    let ec2 = link.here()?;
+    let ebs = Ebs::new(&link.aws, &link.region, request.access.server.as_deref());
+    let tags = writing.tags.iter();
+    let settings = Upload {
+        parameters: Parameters {
+            volume_size: writing.volume_size,
+            description: Some(request.snapshot_description()),
+            tags: tags
+                .map(|tag| (tag.key.clone(), tag.value.clone()))
+                .collect(),
+            encrypted: (request.encrypted || request.kms_key.is_some()).then_some(true),
+            kms_key_arn: request.kms_key.clone(),
+            timeout: None,
+        },
+        source: writing.identity,
+        journal: writing.journal.clone(),
+        parallel: request.parallel,
+        visible_within: ami_ebs::VISIBLE_WITHIN,
+    };
+    let relay = Relay::new(observer, &link.region);
+    let states = States(&ec2);
+    let uploading = async { Ok(upload(&ebs, source, &settings, &states, &relay).await) };
+    let ended = unless_interrupted(interrupted, uploading).await;
+    let result = match ended {
+        Ok(Ok(uploaded)) => Ok(uploaded),
+        Ok(Err(failure)) => {
+            let can_resume = failure.can_resume && writing.stays;
+            let snapshot = failure.snapshot.filter(|_| !can_resume);
+            let is_deleted = relay.delete(&ec2, snapshot).await;
+            Err(Error::Upload {
+                snapshot: relay.begun(),
+                fate: match (can_resume, is_deleted) {
+                    (true, _) => Fate::Resumable,
+                    (false, true) => Fate::Deleted,
+                    (false, false) => Fate::Left,
+                },
+                source: failure.error,
+            })
+        }
+        Err(error) if writing.stays => return Err(error),
+        Err(error) => {
+            let _ = relay.delete(&ec2, relay.begun()).await;
+            Err(error)
+        }
+    };
+    if result.is_err() && !writing.stays {
+        // Nothing goes on with it, and the next run has another.
+        let _ = std::fs::remove_file(&writing.journal);
+    }
+    let uploaded = result?;
+    let _ = relay.delete(&ec2, None).await;
+    let counts = uploaded.counts;
+    Ok(Written {
+        snapshot: uploaded.snapshot.clone(),
+        sent: Sent {
+            sent: counts.done,
+            zeros: counts.zeros,
+            free: counts.free,
+            again: counts.again,
+            kept: counts.kept,
+        },
+        uploaded,
+    })
+}
+
+/// What has become of a snapshot that is not complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fate {
+    /// The same story goes on with it.
+    Resumable,
+    /// It is deleted.
+    Deleted,
+    /// It should have been deleted, and could not be.
+    Left,
+}
+
+/// Makes a folder for this user alone, with those above it.
+fn make_private(folder: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| Error::Folder {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+/// Tells the story's observer what the upload tells.
+pub(crate) struct Relay<'a, O> {
+    observer: &'a O,
+    region: &'a str,
+    begun: Mutex<Option<String>>,
+    /// Snapshots that are to be deleted.
+    abandoned: Mutex<Vec<String>>,
+}
+
+impl<'a, O: Observer> Relay<'a, O> {
+    pub(crate) fn new(observer: &'a O, region: &'a str) -> Self {
+        Self {
+            observer,
+            region,
+            begun: Mutex::default(),
+            abandoned: Mutex::default(),
+        }
+    }
+
+    fn begun(&self) -> Option<String> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.clone()
+    }
+
+    /// Deletes what is not gone on with. What cannot be deleted, `clean` finds. Gives whether all of it is gone.
+    async fn delete(&self, ec2: &Regional<'_>, and: Option<String>) -> bool {
+        let mut abandoned = {
+            let mut abandoned = self
+                .abandoned
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *abandoned)
+        };
+        abandoned.extend(and);
+        abandoned.sort();
+        abandoned.dedup();
+        let mut is_all = true;
+        for id in abandoned {
+            match delete_snapshot(ec2, &id).await {
+                Ok(true) => self.observer.tell(Event::Deleted { id: &id }),
+                Ok(false) => is_all = false,
+                Err(error) => {
+                    debug!("{id} stays: {error}");
+                    is_all = false;
+                }
+            }
+        }
+        is_all
+    }
+}
+
+impl<O: Observer> ami_ebs::Observer for Relay<'_, O> {
+    fn tell(&self, event: ami_ebs::Event) {
+        match event {
+            ami_ebs::Event::Snapshot {
+                snapshot,
+                is_resumed,
+            } => {
+                self.observer.tell(Event::Snapshot {
+                    id: &snapshot,
+                    region: self.region,
+                    is_resumed,
+                });
+                let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+                *begun = Some(snapshot);
+            }
+            ami_ebs::Event::Abandoned { snapshot } => {
+                self.observer.tell(Event::Abandoned { id: &snapshot });
+                let abandoned = &self.abandoned;
+                let mut abandoned = abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+                abandoned.push(snapshot);
+            }
+            ami_ebs::Event::Begin { blocks, progress } => {
+                self.observer.tell(Event::Begin {
+                    blocks,
+                    progress: &progress,
+                });
+            }
+            ami_ebs::Event::End => self.observer.tell(Event::End),
+            _ => {}
+        }
+    }
+}
+
+/// What EC2 knows of snapshots.
+struct States<'a>(&'a Regional<'a>);
+
+impl ami_ebs::Snapshots for States<'_> {
+    async fn state(&self, snapshot: &str) -> Result<Option<State>, BoxError> {
+        let found = self.0.snapshot(snapshot).await?;
+        let status = found.and_then(|found| found.status);
+        Ok(status.map(|status| match &*status {
+            "pending" => State::Pending,
+            "completed" => State::Completed,
+            _ => State::Error,
+        }))
+    }
+}

@@ -1,0 +1,109 @@
+//! The double of EBS and EC2, disks that are small and whole, and `ec2-ami` with them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub use ebs_server::{ACCESS_KEY, EbsServer, Fault, Reading, SECRET_KEY, Settings};
+use tempfile::TempDir;
+
+use crate::{Outcome, command, folder, outcome, shell_with_path};
+
+/// A double, a home folder of the user's, and a folder for the test's files.
+pub struct Scene {
+    /// The double.
+    pub server: EbsServer,
+    home: TempDir,
+    /// The test's files.
+    pub work: TempDir,
+}
+
+/// The region of most tests.
+pub const REGION: &str = "us-east-1";
+
+impl Scene {
+    /// A double with AWS's behaviour.
+    pub fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// A double with these settings.
+    pub fn with(settings: Settings) -> Self {
+        Self {
+            server: EbsServer::start(settings),
+            home: folder(),
+            work: folder(),
+        }
+    }
+
+    /// A path in the test's folder.
+    pub fn path(&self, name: &str) -> String {
+        self.work.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The folder of the journals.
+    pub fn journals(&self) -> PathBuf {
+        self.home.path().join(".local/state/ec2-ami")
+    }
+
+    /// `ec2-ami`, with the keys in its environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command("ec2-ami", arguments);
+        let _ = command
+            .env("HOME", self.home.path())
+            .env_remove("XDG_STATE_HOME")
+            .env("AWS_ENDPOINT_URL", self.server.url())
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .current_dir(self.work.path());
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        outcome(&mut self.command(arguments))
+    }
+
+    /// Runs it; it must succeed.
+    pub fn ok(&self, arguments: &[&str]) -> Outcome {
+        let result = self.run(arguments);
+        assert_eq!(result.code, 0, "{arguments:?}: {result:?}");
+        result
+    }
+
+    /// Runs it; it must end with this code.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> Outcome {
+        let result = self.run(arguments);
+        assert_eq!(result.code, code, "{arguments:?}: {result:?}");
+        result
+    }
+
+    /// Makes a disk, and gives its path.
+    pub fn disk(&self, name: &str) -> String {
+        partitioned(&self.work.path().join(name));
+        self.path(name)
+    }
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A disk of 48 MiB that looks as if it starts on a BIOS: a partition table, GRUB's name in the boot sector, and an ext4 with a program
+/// for x86_64, a file of noise and one of written zeros.
+pub fn partitioned(disk: &Path) {
+    let script = format!(
+        "disk='{disk}'; root=$(mktemp -d); trap 'rm -rf \"$root\"' EXIT
+         mkdir -p \"$root/bin\" \"$root/boot\"; cp /bin/true \"$root/bin/sh\"; cp /bin/true \"$root/bin/true\"
+         head -c 3000000 /dev/urandom > \"$root/noise\"; head -c 2000000 /dev/zero > \"$root/zeros\"
+         truncate -s 48M \"$disk\"
+         echo 'start=2048, type=83, bootable' | sfdisk --quiet \"$disk\"
+         printf 'GRUB' | dd of=\"$disk\" bs=1 seek=384 conv=notrunc status=none
+         printf '\\353\\143' | dd of=\"$disk\" bs=1 seek=0 conv=notrunc status=none
+         mke2fs -q -t ext4 -E offset=1048576 -d \"$root\" \"$disk\" 47104k",
+        disk = disk.display()
+    );
+    let _ = shell_with_path(&script, Path::new("/"));
+}
