@@ -9,6 +9,7 @@ mod conformance_migrate;
 mod conformance_s3;
 mod dist;
 mod ebs_double;
+mod ebs_double_refusals;
 mod ec2_ami;
 mod error_texts;
 mod failures;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ami_aws::{RequestError, ServiceError};
 use ami_files::FileError;
 
-use crate::request::is_throttling;
+use crate::request::{has_no_snapshot, is_throttling};
 
 /// Another library's error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -174,7 +174,8 @@ impl Error {
 
     /// Whether EBS says that the snapshot is not there.
     pub(crate) fn is_not_found(&self) -> bool {
-        self.service().is_some_and(|error| error.status == 404)
+        let is_it = |error: &ServiceError| has_no_snapshot(error, self.reason());
+        self.service().is_some_and(is_it)
     }
 
     /// Whether EBS says that it was asked too often.

@@ -26,18 +26,16 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use ami_files::{Identity, identity};
-use rustix::fs::{CWD, FlockOperation, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::block::Digest;
 use crate::error::Error;
+use crate::locked::open_locked;
 
 /// The format and its version.
 const MAGIC: [u8; 8] = *b"ebs-jrn1";
@@ -51,10 +49,6 @@ const LONGEST_ID: usize = 64;
 
 /// How many records are read at once.
 const STRETCH: usize = 16_384;
-
-/// How long another run's lock is waited for: what holds it can outlive the run for a moment.
-const LOCK_TRIES: u32 = 100;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the records are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -477,56 +471,6 @@ fn parse(seal: u32, index: u64, bytes: &[u8]) -> Record {
         // What is torn was about to become something else.
         _ => Record::Sending,
     }
-}
-
-fn open_locked(path: &Path) -> Result<File, Error> {
-    for _ in 0..LOCK_TRIES {
-        let file = match ami_files::open_regular_at(CWD, path, OFlags::RDWR | OFlags::NOFOLLOW) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match File::options()
-                    .read(true)
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)
-                {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                    made => made.map_err(Error::io("create", path))?,
-                }
-            }
-            opened => opened.map_err(Error::io("open", path))?,
-        };
-        let metadata = file.metadata().map_err(Error::io("read", path))?;
-        let foreign = if metadata.uid() != rustix::process::geteuid().as_raw() {
-            Some("it belongs to somebody else")
-        } else if metadata.mode() & 0o077 != 0 {
-            Some("others may read or write it")
-        } else if metadata.nlink() > 1 {
-            Some("it has another name")
-        } else {
-            None
-        };
-        if let Some(reason) = foreign {
-            let path = path.to_owned();
-            return Err(Error::Foreign { path, reason });
-        }
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                std::thread::sleep(LOCK_PAUSE);
-                continue;
-            }
-            Err(error) => return Err(Error::io("lock", path)(error.into())),
-        }
-        // The run that had the lock may have removed it.
-        let opened: Identity = (metadata.dev(), metadata.ino());
-        if identity(path) == Some(opened) {
-            return Ok(file);
-        }
-    }
-    Err(Error::Busy {
-        path: path.to_owned(),
-    })
 }
 
 #[cfg(test)]

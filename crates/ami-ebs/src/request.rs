@@ -33,6 +33,9 @@ const MOST_WRONG: u32 = 5;
 
 const NOT_FOUND: u16 = 404;
 
+/// The reason of it that is meant here: keys and grants can be unknown, too.
+const NO_SNAPSHOT: &str = "SNAPSHOT_NOT_FOUND";
+
 /// Errors that name a reason besides their code.
 pub(crate) trait Reason {
     /// EBS's reason.
@@ -164,12 +167,17 @@ pub(crate) fn is_throttling(error: &ServiceError) -> bool {
     THROTTLING_CODES.contains(&error.code.as_str()) || THROTTLING_STATUSES.contains(&error.status)
 }
 
+/// Whether EBS does not know the snapshot.
+pub(crate) fn has_no_snapshot(error: &ServiceError, reason: Option<&str>) -> bool {
+    error.status == NOT_FOUND && reason.is_none_or(|reason| reason == NO_SNAPSHOT)
+}
+
 fn own_verdict(error: &ServiceError, reason: Option<&str>, is_new: bool) -> Option<Verdict> {
     let passes = reason.is_some_and(|reason| PASSING_REASONS.contains(&reason))
         || error.message.contains(PASSING_MESSAGE);
     if passes {
         Some(Verdict::Transient)
-    } else if is_throttling(error) || (is_new && error.status == NOT_FOUND) {
+    } else if is_throttling(error) || (is_new && has_no_snapshot(error, reason)) {
         Some(Verdict::NotDone)
     } else {
         None
@@ -258,6 +266,13 @@ mod tests {
         assert_eq!(unread.verdict(1, false), Transient);
         let unknown = refusal("ResourceNotFoundException", 404, None, "no");
         assert_eq!(unknown.verdict(1, true), NotDone);
+        let grant = refusal(
+            "ResourceNotFoundException",
+            404,
+            Some("GRANT_NOT_FOUND"),
+            "no",
+        );
+        assert_eq!(grant.verdict(1, true), Permanent);
         assert_eq!(Refusal::late().outcome(), Outcome::Lost);
         assert_eq!(Refusal::late().verdict(1, false), Transient);
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use crate::journal::{Head, Journal, Record, Stage, Subject};
 use crate::observer::{Event, Observer, Snapshots, State};
 use crate::producer::{self, Ended, Producer};
 use crate::progress::{Counts, Progress};
+use crate::sender::{Begun, Fate, Sender};
 use crate::source::{FreeSpace, Reading, Source, Stream};
 use crate::token::{Parameters, client_token};
 
@@ -25,9 +26,6 @@ const MOST_GENERATIONS: u32 = 50;
 
 /// How long a new snapshot may be unknown to some of EBS's servers (coldsnap's issues 43 and 56).
 pub const VISIBLE_WITHIN: Duration = Duration::from_secs(120);
-
-/// EBS's reason for refusing blocks of a snapshot that is not pending, or has failed.
-const NOT_OPEN: &str = "INVALID_SNAPSHOT_ID";
 
 /// How many snapshots are written to in one call: one may be found unusable at its first block, and another time out.
 const MOST_ATTEMPTS: u32 = 3;
@@ -167,48 +165,11 @@ struct Writing<'a, S, O> {
     blocks: u64,
 }
 
-/// The snapshot that is written.
-#[derive(Debug, Clone)]
-struct Begun {
-    snapshot: String,
-    /// Until then it may be unknown to some servers.
-    visible: Option<Instant>,
-    /// It takes no more blocks: what it has can only be compared.
-    is_closed: bool,
-    /// It may be complete, and in use.
-    may_be_complete: bool,
-    /// A block was written.
-    was_open: Arc<AtomicBool>,
-}
-
-impl Begun {
-    fn is_new(&self) -> bool {
-        self.visible.is_some_and(|visible| Instant::now() < visible)
-    }
-
-    /// What becomes of it if it is not gone on with.
-    fn fate(&self) -> Fate {
-        match self.may_be_complete && !self.was_open.load(Ordering::Relaxed) {
-            true => Fate::Left,
-            false => Fate::Abandoned,
-        }
-    }
-}
-
 /// How an attempt ended to write one generation's snapshot.
 enum Attempted {
     Done(u64),
     /// It is gone, or closed with other content: another generation is begun.
     Unusable(Fate),
-}
-
-/// What becomes of a snapshot that is not gone on with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// It should be deleted.
-    Abandoned,
-    /// It is not there, or it is complete and may be in use.
-    Left,
 }
 
 impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
@@ -483,42 +444,6 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
             snapshot: head.snapshot,
             can_resume: !is_final,
         }
-    }
-}
-
-/// Sends blocks, many at once.
-struct Sender {
-    ebs: Ebs,
-    begun: Begun,
-    gate: Gate,
-    journal: Arc<Journal>,
-    progress: Arc<Progress>,
-}
-
-impl Sender {
-    async fn send(&self, block: Block) -> Result<(), Error> {
-        self.journal.sending(block.index)?;
-        let (snapshot, retries) = (&self.begun.snapshot, &self.progress.retries);
-        let is_new = || self.begun.is_new();
-        let put = self
-            .ebs
-            .put_block(snapshot, &block, &self.gate, retries, is_new);
-        put.await.map_err(|error| {
-            let snapshot = snapshot.clone();
-            if error.is_not_found() {
-                Error::Vanished { snapshot }
-            } else if error.reason() == Some(NOT_OPEN) {
-                Error::Closed { snapshot }
-            } else {
-                error
-            }
-        })?;
-        self.journal.written(block.index, &block.digest)?;
-        let _ = self.progress.done.fetch_add(1, Ordering::Relaxed);
-        if block.is_again {
-            let _ = self.progress.again.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
     }
 }
 

@@ -8,11 +8,14 @@ use ami_ebs::{Download, Error, download, upload, verify};
 
 use crate::rig::*;
 
-/// What is asked for, and the answer: headers with their ends of lines, and the body.
-type Answers = dyn Fn(&str) -> (String, Vec<u8>) + Send + Sync;
+/// A status, headers with their ends of lines, and the body.
+type Answer = (u16, String, Vec<u8>);
+
+/// Answers the first line of a request.
+type Answers = dyn Fn(&str) -> Answer + Send + Sync;
 
 /// A server that answers with what it is told to; it ends with the process.
-fn serve(answers: impl Fn(&str) -> (String, Vec<u8>) + Send + Sync + 'static) -> String {
+fn serve(answers: impl Fn(&str) -> Answer + Send + Sync + 'static) -> String {
     let answers: Arc<Answers> = Arc::new(answers);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -46,17 +49,17 @@ fn answer(socket: &mut BufReader<std::net::TcpStream>, answers: &Answers) -> Opt
     let length = length.map_or(0, |length| length.trim().parse().unwrap());
     let mut body = vec![0; length];
     socket.read_exact(&mut body).ok()?;
-    let (headers, body) = answers(&lines[0]);
+    let (status, headers, body) = answers(&lines[0]);
     let head = format!(
-        "HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n",
+        "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\n\r\n",
         body.len()
     );
     socket.get_mut().write_all(head.as_bytes()).ok()?;
     socket.get_mut().write_all(&body).ok()
 }
 
-fn json(text: &str) -> (String, Vec<u8>) {
-    (String::new(), text.as_bytes().to_vec())
+fn json(text: &str) -> Answer {
+    (200, String::new(), text.as_bytes().to_vec())
 }
 
 const PAGE: &str =
@@ -65,11 +68,11 @@ const PAGE: &str =
 /// The SHA-256 of a block of zeros.
 const ZEROS: &str = "B4VNL+8pega6gWheZgwzLeNtXRjVRpJ9MNqtbX/aFUE=";
 
-fn block(length: &str, checksum: &str, bytes: usize) -> (String, Vec<u8>) {
+fn block(length: &str, checksum: &str, bytes: usize) -> Answer {
     let headers = format!(
         "x-amz-Data-Length: {length}\r\nx-amz-Checksum: {checksum}\r\nx-amz-Checksum-Algorithm: SHA256\r\n"
     );
-    (headers, vec![0; bytes])
+    (200, headers, vec![0; bytes])
 }
 
 fn fetch(url: &str) -> String {
@@ -129,7 +132,7 @@ fn lists_that_no_snapshot_has_are_refused() {
         });
         assert_eq!(fetch(&url), format!("{list}{reason}"));
     }
-    let endless = serve(|_| (String::new(), vec![b' '; 3 << 20]));
+    let endless = serve(|_| (200, String::new(), vec![b' '; 3 << 20]));
     assert!(fetch(&endless).starts_with(list));
 }
 
@@ -236,4 +239,34 @@ fn a_snapshot_needs_an_id() {
         assert!(matches!(failed.error, Error::Answer { .. }), "{failed}");
         assert_eq!(failed.snapshot, None);
     }
+}
+
+#[test]
+fn a_page_whose_token_has_expired_is_asked_for_by_its_first_block() {
+    const FIRST: &str = r#"{"BlockSize":524288,"VolumeSize":1,"Blocks":[{"BlockIndex":0,"BlockToken":"t"}],"NextToken":"n"}"#;
+    const SECOND: &str =
+        r#"{"BlockSize":524288,"VolumeSize":1,"Blocks":[{"BlockIndex":5,"BlockToken":"t"}]}"#;
+    let url = serve(|asked| {
+        if asked.contains("/blocks/") {
+            block("524288", ZEROS, BLOCK)
+        } else if asked.contains("pagetoken=n") {
+            let headers = "x-amzn-ErrorType: ValidationException\r\n".to_owned();
+            let body = r#"{"Message":"expired","Reason":"INVALID_PAGE_TOKEN"}"#;
+            (400, headers, body.as_bytes().to_vec())
+        } else if asked.contains("startingblockindex=1&") || asked.contains("startingblockindex=1 ")
+        {
+            json(SECOND)
+        } else {
+            json(FIRST)
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let order = Download {
+        snapshot: "snap-0123456789abcdef0".into(),
+        file: folder.path().join("file"),
+        may_replace: false,
+        parallel: 4,
+    };
+    let done = run(async { download(&ebs(&url).await, &order, &()).await }).unwrap();
+    assert_eq!((done.counts.done, done.counts.zeros), (2, 2));
 }

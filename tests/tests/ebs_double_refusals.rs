@@ -1,0 +1,589 @@
+//! What the double of EBS, EC2 and STS refuses, and how: sent by boto3, which checks nothing before.
+
+use std::time::Duration;
+
+use ebs_server::{ACCOUNT, BLOCK, KMS_KEY, Quotas, Role, Settings};
+use end_to_end::boto::Boto;
+use end_to_end::double::{
+    begin, completed, digest, image, put, quick, refusal, register, start, with,
+};
+use end_to_end::text;
+use openssl::base64::encode_block;
+use serde_json::{Value, json};
+
+#[test]
+fn wrong_requests_of_ebs_are_refused() {
+    let (_server, mut boto) = start(quick());
+    let open = begin(&mut boto, json!({"ClientToken": "used"}));
+    let done = completed(&mut boto, 1, json!({}));
+    let other = completed(&mut boto, 2, json!({}));
+    let listed = boto.ok("ebs", "list_snapshot_blocks", json!({"SnapshotId": other}));
+    let token = &listed["Blocks"][0]["BlockToken"];
+    let _ = boto.ok("ebs", "put_snapshot_block", put(&open, 0, 1));
+
+    let begin = |others: Value| ("start_snapshot", with(json!({"VolumeSize": 1}), others));
+    let put = |others: Value| ("put_snapshot_block", with(put(&open, 0, 1), others));
+    let complete = json!({"SnapshotId": open, "ChangedBlocksCount": 1});
+    let complete = |others: Value| ("complete_snapshot", with(complete.clone(), others));
+    let list = |others: Value| {
+        (
+            "list_snapshot_blocks",
+            with(json!({"SnapshotId": done}), others),
+        )
+    };
+    let get = json!({"SnapshotId": done, "BlockIndex": 0, "BlockToken": token});
+    let get = |others: Value| ("get_snapshot_block", with(get.clone(), others));
+    let sum = encode_block(&digest(2));
+    let tag = |key: &str, value: &str| json!({"Tags": [{"Key": key, "Value": value}]});
+    let nobody = "snap-00000000000000000";
+    let key = format!("arn:aws:kms:us-east-1:{ACCOUNT}:key/none");
+    let invalid = |reason| (400, "ValidationException", reason);
+    let parameter = invalid("INVALID_PARAMETER_VALUE");
+    let missing = (404, "ResourceNotFoundException", "SNAPSHOT_NOT_FOUND");
+    let table = [
+        (
+            begin(json!({"VolumeSize": 0})),
+            invalid("INVALID_VOLUME_SIZE"),
+        ),
+        (
+            begin(json!({"VolumeSize": 65_537})),
+            invalid("INVALID_VOLUME_SIZE"),
+        ),
+        (
+            begin(json!({"VolumeSize": null})),
+            invalid("INVALID_VOLUME_SIZE"),
+        ),
+        (begin(json!({"Timeout": 9})), parameter),
+        (begin(json!({"Timeout": 4321})), parameter),
+        (begin(json!({"ClientToken": "x".repeat(65)})), parameter),
+        (begin(json!({"ClientToken": "ü"})), parameter),
+        (
+            begin(json!({"ClientToken": "used", "VolumeSize": 2})),
+            (409, "ConflictException", ""),
+        ),
+        (begin(json!({"Description": "x".repeat(256)})), parameter),
+        (
+            begin(json!({"ParentSnapshotId": done, "Encrypted": true})),
+            parameter,
+        ),
+        (begin(json!({"ParentSnapshotId": nobody})), missing),
+        (begin(json!({"ParentSnapshotId": open})), missing),
+        (begin(json!({"KmsKeyArn": key})), parameter),
+        (
+            begin(json!({"KmsKeyArn": key, "Encrypted": true})),
+            invalid("INVALID_CUSTOMER_KEY"),
+        ),
+        (begin(tag("aws:x", "")), invalid("INVALID_TAG")),
+        (begin(tag("", "")), invalid("INVALID_TAG")),
+        (begin(tag("k", &"x".repeat(256))), invalid("INVALID_TAG")),
+        (put(json!({"SnapshotId": nobody})), missing),
+        (
+            put(json!({"SnapshotId": "vol-1"})),
+            invalid("INVALID_SNAPSHOT_ID"),
+        ),
+        (
+            put(json!({"SnapshotId": done})),
+            invalid("INVALID_SNAPSHOT_ID"),
+        ),
+        (put(json!({"BlockIndex": 2048})), invalid("INVALID_BLOCK")),
+        (put(json!({"BlockIndex": -1})), invalid("INVALID_BLOCK")),
+        (put(json!({"DataLength": 512})), parameter),
+        (put(json!({"DataLength": null})), parameter),
+        (
+            put(json!({"BlockData": {"$byte": 1, "$times": 512}})),
+            invalid("INVALID_BLOCK"),
+        ),
+        (
+            put(json!({"BlockData": {"$byte": 1, "$times": BLOCK + 1}})),
+            invalid("INVALID_BLOCK"),
+        ),
+        (put(json!({"Checksum": sum})), invalid("INVALID_BLOCK")),
+        (put(json!({"Checksum": null})), parameter),
+        (put(json!({"ChecksumAlgorithm": "SHA1"})), parameter),
+        (put(json!({"ChecksumAlgorithm": null})), parameter),
+        (put(json!({"Progress": 101})), parameter),
+        (complete(json!({"ChangedBlocksCount": 2})), parameter),
+        (complete(json!({"ChangedBlocksCount": null})), parameter),
+        (
+            complete(
+                json!({"Checksum": sum, "ChecksumAlgorithm": "SHA256", "ChecksumAggregationMethod": "LINEAR"}),
+            ),
+            parameter,
+        ),
+        (
+            complete(json!({"Checksum": sum, "ChecksumAlgorithm": "SHA256"})),
+            parameter,
+        ),
+        (
+            complete(json!({"Checksum": sum, "ChecksumAggregationMethod": "LINEAR"})),
+            parameter,
+        ),
+        (
+            complete(json!({"SnapshotId": done})),
+            invalid("INVALID_SNAPSHOT_ID"),
+        ),
+        (complete(json!({"SnapshotId": nobody})), missing),
+        (
+            list(json!({"SnapshotId": open})),
+            invalid("INVALID_SNAPSHOT_ID"),
+        ),
+        (list(json!({"SnapshotId": nobody})), missing),
+        (list(json!({"MaxResults": 99})), parameter),
+        (list(json!({"MaxResults": 10_001})), parameter),
+        (
+            list(json!({"NextToken": "AAAA"})),
+            invalid("INVALID_PAGE_TOKEN"),
+        ),
+        (get(json!({})), invalid("INVALID_BLOCK_TOKEN")),
+        (
+            get(json!({"BlockToken": null})),
+            invalid("INVALID_BLOCK_TOKEN"),
+        ),
+        (
+            get(json!({"SnapshotId": other, "BlockIndex": 1})),
+            invalid("INVALID_BLOCK_TOKEN"),
+        ),
+        (
+            get(json!({"SnapshotId": open})),
+            invalid("INVALID_SNAPSHOT_ID"),
+        ),
+        (get(json!({"BlockIndex": 2048})), invalid("INVALID_BLOCK")),
+        (
+            (
+                "list_changed_blocks",
+                json!({"FirstSnapshotId": done, "SecondSnapshotId": other}),
+            ),
+            invalid("UNRELATED_SNAPSHOTS"),
+        ),
+    ];
+    for ((method, parameters), expected) in table {
+        let result = boto.call("ebs", method, parameters.clone());
+        assert_eq!(refusal(&result), expected, "{method} {parameters}");
+    }
+}
+
+#[test]
+fn wrong_requests_of_ec2_are_refused() {
+    let (server, mut boto) = start(quick());
+    let open = begin(&mut boto, json!({}));
+    let done = completed(&mut boto, 1, json!({}));
+    let secret = completed(&mut boto, 1, json!({"Encrypted": true}));
+    let taken = register(&mut boto, "taken", &done);
+    let sealed = register(&mut boto, "sealed", &secret);
+    let nobody = "snap-00000000000000000";
+    let no_image = "ami-00000000000000000";
+    let copy = json!({"Name": "copy", "SourceImageId": taken, "SourceRegion": "us-east-1", "ClientToken": "used"});
+    let _ = boto.ok("ec2", "copy_image", copy.clone());
+
+    let register = |others: Value| ("register_image", with(image("new", &done), others));
+    let ebs = |others: Value| {
+        let ebs = with(json!({"SnapshotId": done}), others);
+        let devices = json!([{"DeviceName": "/dev/xvda", "Ebs": ebs}]);
+        (
+            "register_image",
+            with(image("new", &done), json!({"BlockDeviceMappings": devices})),
+        )
+    };
+    let copy = |others: Value| ("copy_image", with(copy.clone(), others));
+    let of =
+        |method: &'static str, others: Value| (method, with(json!({"ImageId": taken}), others));
+    let launch = |add: Value| {
+        of(
+            "modify_image_attribute",
+            json!({"LaunchPermission": {"Add": [add]}}),
+        )
+    };
+    let deprecate = |at: &str| of("enable_image_deprecation", json!({"DeprecateAt": at}));
+    let arm = |others: Value| register(with(json!({"Architecture": "arm64"}), others));
+    let (combination, value) = ("InvalidParameterCombination", "InvalidParameterValue");
+    let twice = json!([{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": done}}, {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 1}}]);
+    let table = [
+        (
+            register(json!({"Name": "taken"})),
+            "InvalidAMIName.Duplicate",
+        ),
+        (register(json!({"Name": "ab"})), "InvalidAMIName.Malformed"),
+        (
+            register(json!({"Name": "x".repeat(129)})),
+            "InvalidAMIName.Malformed",
+        ),
+        (
+            register(json!({"Name": "a:b:c"})),
+            "InvalidAMIName.Malformed",
+        ),
+        (register(json!({"Name": null})), "MissingParameter"),
+        (register(json!({"Description": "x".repeat(256)})), value),
+        (register(json!({"Architecture": "sparc"})), value),
+        (register(json!({"VirtualizationType": "xen"})), value),
+        (
+            register(json!({"RootDeviceName": null})),
+            "MissingParameter",
+        ),
+        (
+            register(json!({"RootDeviceName": "/dev/sda1"})),
+            "InvalidBlockDeviceMapping",
+        ),
+        (
+            register(json!({"BlockDeviceMappings": twice})),
+            "InvalidBlockDeviceMapping",
+        ),
+        (
+            register(json!({"VirtualizationType": null, "EnaSupport": true})),
+            combination,
+        ),
+        (
+            register(json!({"VirtualizationType": null, "BootMode": "uefi"})),
+            combination,
+        ),
+        (
+            register(json!({"VirtualizationType": null, "SriovNetSupport": "simple"})),
+            combination,
+        ),
+        (register(json!({"KernelId": "aki-12345678"})), combination),
+        (
+            register(json!({"Architecture": null, "BootMode": "uefi"})),
+            combination,
+        ),
+        (register(json!({"TpmSupport": "v2.0"})), combination),
+        (
+            register(json!({"TpmSupport": "v2.0", "BootMode": "uefi-preferred"})),
+            combination,
+        ),
+        (register(json!({"UefiData": "AAAA"})), combination),
+        (
+            register(json!({"UefiData": "?", "BootMode": "uefi"})),
+            value,
+        ),
+        (register(json!({"ImdsSupport": "v1.0"})), value),
+        (arm(json!({"BootMode": "legacy-bios"})), combination),
+        (
+            arm(json!({"VirtualizationType": "paravirtual"})),
+            combination,
+        ),
+        (
+            register(json!({"ImageLocation": "bucket/a.manifest.xml"})),
+            combination,
+        ),
+        (
+            register(json!({"ImageLocation": "bucket/a.txt"})),
+            "InvalidManifest",
+        ),
+        (
+            register(
+                json!({"TagSpecifications": [{"ResourceType": "snapshot", "Tags": [{"Key": "k", "Value": "v"}]}]}),
+            ),
+            value,
+        ),
+        (ebs(json!({"SnapshotId": open})), "IncorrectState"),
+        (
+            ebs(json!({"SnapshotId": nobody})),
+            "InvalidSnapshot.NotFound",
+        ),
+        (
+            ebs(json!({"SnapshotId": "snap-1"})),
+            "InvalidSnapshotID.Malformed",
+        ),
+        (
+            ebs(json!({"Encrypted": false})),
+            "InvalidBlockDeviceMapping",
+        ),
+        (ebs(json!({"KmsKeyId": KMS_KEY})), "InvalidParameter"),
+        (ebs(json!({"VolumeType": "gp4"})), value),
+        (ebs(json!({"VolumeType": "gp2", "Iops": 3000})), combination),
+        (ebs(json!({"VolumeType": "gp3", "Iops": 100})), value),
+        (
+            ebs(json!({"VolumeType": "gp2", "Throughput": 125})),
+            combination,
+        ),
+        (ebs(json!({"VolumeType": "gp3", "Throughput": 1})), value),
+        (
+            ebs(json!({"VolumeType": "io1", "VolumeSize": 4})),
+            "MissingParameter",
+        ),
+        (ebs(json!({"VolumeType": "st1"})), value),
+        (ebs(json!({"VolumeSize": 0})), "InvalidBlockDeviceMapping"),
+        (
+            copy(json!({"Name": "other"})),
+            "IdempotentParameterMismatch",
+        ),
+        (
+            copy(json!({"ClientToken": "1", "SourceRegion": "mars-1"})),
+            "InvalidRequest",
+        ),
+        (
+            copy(json!({"ClientToken": "2", "SourceImageId": no_image})),
+            "InvalidAMIID.NotFound",
+        ),
+        (
+            copy(json!({"ClientToken": "3", "KmsKeyId": KMS_KEY})),
+            "InvalidParameterDependency",
+        ),
+        (
+            copy(json!({"ClientToken": "4", "Name": "?"})),
+            "InvalidAMIName.Malformed",
+        ),
+        (launch(json!({"UserId": "1"})), "InvalidUserID.Malformed"),
+        (
+            launch(json!({"Group": "some"})),
+            "InvalidAMIAttributeItemValue",
+        ),
+        (
+            launch(json!({"OrganizationArn": "o-1"})),
+            "InvalidAMIAttributeItemValue",
+        ),
+        (
+            of(
+                "modify_image_attribute",
+                json!({"Description": {"Value": "d"}, "ImdsSupport": {"Value": "v2.0"}}),
+            ),
+            combination,
+        ),
+        (
+            of(
+                "modify_image_attribute",
+                json!({"ImdsSupport": {"Value": "v1.0"}}),
+            ),
+            value,
+        ),
+        (of("modify_image_attribute", json!({})), "MissingParameter"),
+        (
+            of(
+                "modify_image_attribute",
+                json!({"ImageId": sealed, "LaunchPermission": {"Add": [{"UserId": ACCOUNT}]}}),
+            ),
+            "OperationNotPermitted",
+        ),
+        (
+            (
+                "modify_snapshot_attribute",
+                json!({"SnapshotId": secret, "CreateVolumePermission": {"Add": [{"Group": "all"}]}}),
+            ),
+            "OperationNotPermitted",
+        ),
+        (deprecate("2020-01-01T00:00:00Z"), value),
+        (deprecate("2137-01-01T00:00:00Z"), value),
+        (
+            of("deregister_image", json!({"ImageId": no_image})),
+            "InvalidAMIID.NotFound",
+        ),
+        (
+            of("deregister_image", json!({"ImageId": "ami-x"})),
+            "InvalidAMIID.Malformed",
+        ),
+        (
+            ("delete_snapshot", json!({"SnapshotId": nobody})),
+            "InvalidSnapshot.NotFound",
+        ),
+        (
+            ("delete_snapshot", json!({"SnapshotId": done})),
+            "InvalidSnapshot.InUse",
+        ),
+        (
+            ("describe_images", json!({"ImageIds": [no_image]})),
+            "InvalidAMIID.NotFound",
+        ),
+        (("describe_images", json!({"MaxResults": 1})), value),
+        (
+            (
+                "describe_images",
+                json!({"MaxResults": 5, "ImageIds": [taken]}),
+            ),
+            combination,
+        ),
+        (
+            (
+                "describe_images",
+                json!({"Filters": [{"Name": "colour", "Values": ["x"]}]}),
+            ),
+            value,
+        ),
+        (
+            ("describe_images", json!({"NextToken": "AAAA"})),
+            "InvalidNextToken",
+        ),
+        (
+            ("describe_snapshots", json!({"SnapshotIds": [nobody]})),
+            "InvalidSnapshot.NotFound",
+        ),
+        (
+            (
+                "create_tags",
+                json!({"Resources": [nobody], "Tags": [{"Key": "k", "Value": ""}]}),
+            ),
+            "InvalidSnapshot.NotFound",
+        ),
+        (
+            (
+                "create_tags",
+                json!({"Resources": [done], "Tags": [{"Key": "aws:k", "Value": ""}]}),
+            ),
+            value,
+        ),
+        (("describe_instances", json!({})), "InvalidAction"),
+    ];
+    let before = (server.images(), server.snapshots());
+    for ((method, parameters), expected) in table {
+        let result = boto.call("ec2", method, parameters.clone());
+        assert_eq!(
+            refusal(&result),
+            (400, expected, ""),
+            "{method} {parameters}"
+        );
+    }
+    let dry = with(image("new", &done), json!({"DryRun": true}));
+    let dry = boto.call("ec2", "register_image", dry);
+    assert_eq!(refusal(&dry), (412, "DryRunOperation", ""));
+    assert_eq!((server.images(), server.snapshots()), before);
+}
+
+#[test]
+fn only_right_signatures_are_accepted() {
+    let role = "arn:aws:iam::210987654321:role/other";
+    let (server, mut boto) = start(Settings {
+        roles: vec![Role {
+            arn: role.to_owned(),
+            external_id: Some("secret-id".to_owned()),
+        }],
+        denied: vec!["RegisterImage".to_owned(), "ListSnapshotBlocks".to_owned()],
+        ..quick()
+    });
+    let ask = |boto: &mut Boto, service: &str| {
+        let result = match service {
+            "ebs" => boto.call("ebs", "start_snapshot", json!({"VolumeSize": 1})),
+            "ec2" => boto.call("ec2", "describe_images", json!({})),
+            _ => boto.call("sts", "get_caller_identity", json!({})),
+        };
+        let (status, code, _) = refusal(&result);
+        (status, code.to_owned())
+    };
+    let good = boto.keys.clone();
+    let (key, secret, none) = good.clone();
+    let wrong = [
+        (
+            (key.clone(), "x".to_owned(), none.clone()),
+            [
+                ("ebs", 403, "InvalidSignatureException"),
+                ("ec2", 403, "SignatureDoesNotMatch"),
+                ("sts", 403, "SignatureDoesNotMatch"),
+            ],
+        ),
+        (
+            ("AKIANOBODY".to_owned(), secret.clone(), none),
+            [
+                ("ebs", 403, "UnrecognizedClientException"),
+                ("ec2", 401, "AuthFailure"),
+                ("sts", 403, "InvalidClientTokenId"),
+            ],
+        ),
+        (
+            (key, secret, Some("token".to_owned())),
+            [
+                ("ebs", 403, "UnrecognizedClientException"),
+                ("ec2", 401, "AuthFailure"),
+                ("sts", 403, "InvalidClientTokenId"),
+            ],
+        ),
+    ];
+    for (keys, expected) in wrong {
+        boto.keys = keys;
+        for (service, status, code) in expected {
+            assert_eq!(
+                ask(&mut boto, service),
+                (status, code.to_owned()),
+                "{service}"
+            );
+        }
+    }
+    boto.keys = good;
+    boto.region = "mars-1".to_owned();
+    assert_eq!(ask(&mut boto, "ebs").1, "InvalidSignatureException");
+    boto.region = "us-east-1".to_owned();
+    assert_eq!(server.snapshots(), []);
+    let ours = completed(&mut boto, 1, json!({}));
+    let denied = boto.call("ec2", "register_image", image("denied", &ours));
+    assert_eq!(refusal(&denied), (403, "UnauthorizedOperation", ""));
+    let denied = boto.call("ebs", "list_snapshot_blocks", json!({"SnapshotId": ours}));
+    assert_eq!(
+        refusal(&denied),
+        (403, "AccessDeniedException", "UNAUTHORIZED_ACCOUNT")
+    );
+
+    let assume = json!({"RoleArn": role, "RoleSessionName": "test"});
+    let refused = boto.call("sts", "assume_role", assume.clone());
+    assert_eq!(refusal(&refused), (403, "AccessDenied", ""));
+    let assume = with(assume, json!({"ExternalId": "secret-id"}));
+    let answer = boto.ok("sts", "assume_role", assume);
+    let field = |name: &str| text(&answer["Credentials"][name]).to_owned();
+    let token = field("SessionToken");
+    boto.keys = (field("AccessKeyId"), field("SecretAccessKey"), Some(token));
+    let identity = boto.ok("sts", "get_caller_identity", json!({}));
+    assert_eq!(
+        identity["Arn"],
+        "arn:aws:sts::210987654321:assumed-role/other/test"
+    );
+    let theirs = begin(&mut boto, json!({}));
+    assert_eq!(server.snapshot(&theirs).unwrap().owner, "210987654321");
+    let foreign = boto.call("ebs", "put_snapshot_block", put(&ours, 1, 1));
+    assert_eq!(
+        refusal(&foreign),
+        (404, "ResourceNotFoundException", "SNAPSHOT_NOT_FOUND")
+    );
+    boto.keys.2 = None;
+    assert_eq!(ask(&mut boto, "ebs").1, "UnrecognizedClientException");
+}
+
+/// The buckets have one token, and no other for an hour.
+#[test]
+fn requests_beyond_a_quota_are_throttled() {
+    let one = 1.0 / 3600.0;
+    let quotas = |change: fn(&mut Quotas, f64)| {
+        let mut settings = quick();
+        change(&mut settings.quotas, one);
+        start(settings)
+    };
+    let throttled = |reason| (400, "RequestThrottledException", reason);
+
+    let (server, mut boto) = quotas(|quotas, one| quotas.put_snapshot = one);
+    let (first, second) = (begin(&mut boto, json!({})), begin(&mut boto, json!({})));
+    let _ = boto.ok("ebs", "put_snapshot_block", put(&first, 0, 1));
+    let result = boto.call("ebs", "put_snapshot_block", put(&first, 1, 1));
+    assert_eq!(refusal(&result), throttled("RESOURCE_LEVEL_THROTTLE"));
+    let _ = boto.ok("ebs", "put_snapshot_block", put(&second, 0, 1));
+    let share = server
+        .log()
+        .throttled_share("PutSnapshotBlock", Duration::ZERO);
+    assert_eq!(share, 1.0 / 3.0);
+
+    let (_server, mut boto) = quotas(|quotas, one| {
+        quotas.put_account = one;
+        quotas.list = one;
+        quotas.pending = 2;
+    });
+    let (first, second) = (begin(&mut boto, json!({})), begin(&mut boto, json!({})));
+    let _ = boto.ok("ebs", "put_snapshot_block", put(&first, 0, 1));
+    let result = boto.call("ebs", "put_snapshot_block", put(&second, 0, 1));
+    assert_eq!(refusal(&result), throttled("ACCOUNT_THROTTLED"));
+    let result = boto.call("ebs", "start_snapshot", json!({"VolumeSize": 1}));
+    assert_eq!(
+        refusal(&result),
+        (400, "ConcurrentLimitExceededException", "")
+    );
+    let complete = json!({"SnapshotId": first, "ChangedBlocksCount": 1});
+    let _ = boto.ok("ebs", "complete_snapshot", complete);
+    let _ = begin(&mut boto, json!({}));
+    let list = json!({"SnapshotId": first});
+    let _ = boto.ok("ebs", "list_snapshot_blocks", list.clone());
+    let result = boto.call("ebs", "list_snapshot_blocks", list);
+    assert_eq!(refusal(&result), throttled("ACCOUNT_THROTTLED"));
+
+    let (_server, mut boto) = quotas(|quotas, one| {
+        quotas.start = one;
+        quotas.ec2 = one;
+    });
+    let _ = begin(&mut boto, json!({}));
+    let result = boto.call("ebs", "start_snapshot", json!({"VolumeSize": 1}));
+    assert_eq!(refusal(&result), throttled("ACCOUNT_THROTTLED"));
+    let _ = boto.ok("ec2", "describe_images", json!({}));
+    let result = boto.call("ec2", "describe_images", json!({}));
+    assert_eq!(refusal(&result), (503, "RequestLimitExceeded", ""));
+}
