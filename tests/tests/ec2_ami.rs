@@ -825,6 +825,9 @@ fn a_folder_with_a_system_becomes_an_ami() {
     let plan = scene.ok(&[&arguments[..], &["--dry-run"]].concat());
     assert!(plan.stdout.contains("  to be copied: 0 MiB\n"), "{plan:?}");
     assert_eq!(scene.server.snapshots(), []);
+    let (before, after) = (scene.path("before"), scene.path("after"));
+    let [before, after] = [before, after].map(|path| format!("touch '{path}'"));
+    arguments.extend(["--before", &before, "--after", &after]);
     let mut command = scene.command(&arguments);
     let result = outcome(command.env("TMPDIR", scene.work.path()));
     assert_eq!(result.code, 0, "{result:?}");
@@ -853,6 +856,6 @@ fn a_folder_with_a_system_becomes_an_ami() {
     );
     // Neither the disk nor a journal is left.
     let left = end_to_end::names(scene.work.path());
-    assert_eq!(left, ["exported", "root"]);
+    assert_eq!(left, ["after", "before", "exported", "root"]);
     assert_eq!(fs::read_dir(scene.journals()).unwrap().count(), 0);
 }

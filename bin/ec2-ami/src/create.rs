@@ -17,7 +17,7 @@ use crate::offer::OfferOptions;
 use crate::outcome::failure;
 use crate::reporter::Reporter;
 use crate::running::Parallel;
-use crate::volume::{self, Volume};
+use crate::volume::{self, InUseOptions, Volume};
 use crate::{create_report, exit, problems, state, values};
 
 const SOURCE: &str = "What it is made of";
@@ -108,6 +108,8 @@ pub struct Arguments {
     #[command(flatten)]
     image: ImageOptions,
     #[command(flatten)]
+    in_use: InUseOptions,
+    #[command(flatten)]
     offer: OfferOptions,
     /// Read every block of the snapshot back and compare it
     #[arg(long, action = SetTrue, help_heading = RUNNING)]
@@ -183,10 +185,25 @@ impl Arguments {
             true => {
                 let architecture = self.arch.as_deref();
                 let (selection, image) = (&self.selection, &self.image);
-                Some(Volume::new(folder, gib, architecture, selection, image)?)
+                Some(Volume::new(
+                    folder,
+                    gib,
+                    architecture,
+                    selection,
+                    image,
+                    &self.in_use,
+                )?)
             }
             false => None,
         };
+        if let Some(option) = self.in_use.given()
+            && !is_folder
+        {
+            return Err(Failure::usage(format!(
+                "--{option} is for the folder where a volume is mounted, and {} is none",
+                self.from
+            )));
+        }
         // A volume's disk takes this one's place when it is made.
         let origin = match is_folder {
             true => Origin::Stream(Box::new(std::io::empty())),

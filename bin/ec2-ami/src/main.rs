@@ -19,6 +19,7 @@ mod state;
 mod values;
 mod volume;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -35,7 +36,7 @@ enum Verb {
     Fetch(fetch::Arguments),
     /// Registers an uploaded bundle as an instance store-backed AMI
     #[command(override_usage = "ec2-ami register MANIFEST --name NAME [OPTIONS]")]
-    Register(register::Arguments),
+    Register(Box<register::Arguments>),
     /// Deregisters an AMI and deletes its snapshots, after it has shown them and asked
     #[command(override_usage = "ec2-ami delete AMI [OPTIONS]")]
     Delete(delete::Arguments),
@@ -45,10 +46,14 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if ami_volume::keep(&arguments) {
+        return ExitCode::SUCCESS;
+    }
     ami_cli::run_verbs(&DEFINITION, |verb, context| match verb {
         Verb::Create(arguments) => create::run(*arguments, context),
         Verb::Fetch(arguments) => fetch::run(arguments, context),
-        Verb::Register(arguments) => register::run(arguments, context),
+        Verb::Register(arguments) => register::run(*arguments, context),
         Verb::Delete(arguments) => delete::run(arguments, context),
         Verb::Clean(arguments) => clean::run(arguments, context),
     })

@@ -6,17 +6,26 @@ use crate::outcome::advise;
 
 pub const DEFINITION: Definition = Definition {
     name: "ec2-ami",
-    summary: "makes EBS-backed AMIs, and looks after them",
+    summary: "makes EBS-backed AMIs of disks, volumes and snapshots, and looks after them",
     usage: "VERB [OPTIONS]",
     notice: None,
     description: &[
+        "create makes an EBS-backed AMI, which every current instance type starts, without an instance, a volume or a bucket in between. Of a \
+         disk image or a device it leaves out what ext2 to ext4, xfs and btrfs call free; everything else is sent, zeros too, because in an \
+         encrypted volume what was never written reads as noise. A stream is sent as a whole. A device that is mounted for writing is \
+         refused. Of a folder where a volume is mounted (/ is this machine's root) the imager makes a disk first, as ec2-bundle-vol(1) does, \
+         as root. fetch writes a snapshot to a sparse file, which gets its name when every block is there and verified.",
         "register makes an instance store-backed AMI of a bundle that ec2-upload-bundle(1) has put into S3; no current instance type \
          starts one. delete takes an AMI away with those of its snapshots that no other AMI uses. clean deletes what runs have left behind \
          that were interrupted and not begun again.",
         "IDs are printed on standard output as soon as they exist, one a line; everything else that is of interest meanwhile on standard \
          error. --dry-run looks everything up first, asks EC2 whether these credentials are allowed to do it, shows the plan, and lists \
          every problem, one a line.",
-        "A command that has failed or was interrupted can be given again: what is there already is found, and not made twice.",
+        "A command that has failed or was interrupted can be given again: it goes on with the same snapshot, and what is there already is found \
+         and not made twice. An AMI that has the name is taken for ours only if it has our snapshot. Everything that is made has the tag \
+         ec2-ami:source, a digest of what identifies the source on this machine.",
+        "Copies, permissions, deprecation and protection follow when the AMI is available. Each region is by itself; what fails undoes nothing, \
+         and is listed at the end with the command that does it.",
         "Credentials and regions are found as AWS's own tools find them: in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, \
          AWS_SESSION_TOKEN, AWS_REGION), in profiles, also those that assume a role, and from the instance. --assume-role assumes a role \
          of another account with them.",
@@ -42,6 +51,14 @@ pub const DEFINITION: Definition = Definition {
     ],
     files: &[
         (
+            "~/.local/state/ec2-ami, or $XDG_STATE_HOME/ec2-ami",
+            "Which blocks of unfinished snapshots are written.",
+        ),
+        (
+            "TMPDIR",
+            "Where the disk of a volume lies while it is sent, if not in /var/tmp.",
+        ),
+        (
             "AWS_PROFILE, AWS_REGION, ~/.aws/config, ~/.aws/credentials",
             "As for AWS's own tools.",
         ),
@@ -51,6 +68,22 @@ pub const DEFINITION: Definition = Definition {
         ),
     ],
     examples: &[
+        (
+            "Make an AMI of this machine",
+            "ec2-ami create / --name web-1",
+        ),
+        (
+            "See what would be made of a disk image",
+            "ec2-ami create disk.img --name web-2 --dry-run",
+        ),
+        (
+            "Make one that other accounts and another region have too",
+            "ec2-ami create disk.img --name web-3 --share 123456789012 --copy-to eu-west-1",
+        ),
+        (
+            "Get an AMI's disk",
+            "ec2-ami fetch ami-0123456789abcdef0 disk.img",
+        ),
         (
             "Register an uploaded bundle",
             "ec2-ami register my-bucket/images/image.manifest.xml --name my-image",

@@ -1,15 +1,19 @@
 //! A mounted volume as FROM: the imager makes a disk of it first, as ec2-bundle-vol does.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ami_cli::{Context, Failure, OrExit};
 use ami_parts::Staging;
-use ami_volume::{Error, Event, Plan, Request, Survey};
+use ami_volume::{Error, Event, FREEZE_LIMIT, Freezing, InUse, Plan, Request, Survey};
 use ami_volume_cli::{ImageOptions, SelectionOptions, warnings};
+use clap::ArgAction::SetTrue;
+use clap::Args;
 
-use crate::exit;
+use crate::{exit, state};
 
 /// The disk's name in the private folder: one of those that are cleared away with it.
 const STAGED: &str = "image";
@@ -23,6 +27,53 @@ const TEMPORARY: &str = "/var/tmp";
 #[derive(Debug, thiserror::Error)]
 #[error("only root can make an image of a volume")]
 struct NotRoot;
+
+const HEADING: &str = "The volume";
+
+/// What is done about a volume that others write to while it is copied.
+#[derive(Debug, Clone, Args)]
+pub struct InUseOptions {
+    /// Freeze the volume while it is copied: nobody can write to it. Not the one that this machine runs from
+    #[arg(long, action = SetTrue, help_heading = HEADING)]
+    freeze: bool,
+    /// For how many seconds at most; then it is thawed, and the command fails
+    #[arg(long, value_name = "SECONDS", default_value_t = FREEZE_LIMIT.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = HEADING)]
+    freeze_limit: u64,
+    /// Run this in a shell before the copy, to flush a database, say; if it fails, nothing is copied
+    #[arg(long, value_name = "COMMAND", help_heading = HEADING)]
+    before: Option<OsString>,
+    /// Run this in a shell after the copy, whatever came of it
+    #[arg(long, value_name = "COMMAND", help_heading = HEADING)]
+    after: Option<OsString>,
+}
+
+impl InUseOptions {
+    fn in_use(&self) -> InUse {
+        let freezing = Freezing {
+            limit: Duration::from_secs(self.freeze_limit),
+            ours: vec![state::folder()],
+        };
+        InUse {
+            second_pass: true,
+            snapshots: true,
+            freeze: self.freeze.then_some(freezing),
+            before: self.before.clone(),
+            after: self.after.clone(),
+        }
+    }
+
+    /// An option that was given and is of a volume only.
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            (self.freeze, "freeze"),
+            (self.before.is_some(), "before"),
+            (self.after.is_some(), "after"),
+        ];
+        given
+            .into_iter()
+            .find_map(|(is_given, option)| is_given.then_some(option))
+    }
+}
 
 /// What is asked of the imager.
 pub struct Volume {
@@ -38,6 +89,7 @@ impl Volume {
         architecture: Option<&str>,
         selection: &SelectionOptions,
         image: &ImageOptions,
+        in_use: &InUseOptions,
     ) -> Result<Self, Failure> {
         let temporary = std::env::var_os("TMPDIR").map(PathBuf::from);
         let temporary = temporary.filter(|folder| folder.is_absolute());
@@ -66,6 +118,7 @@ impl Volume {
                 is_bundled: false,
                 check_space: true,
                 threads: cores.unwrap_or(NonZeroUsize::MIN),
+                in_use: in_use.in_use(),
             },
         })
     }
@@ -109,12 +162,15 @@ impl Volume {
         }
         let staging = context.staging(&destination).or_exit(exit::OTHER)?;
         let staged = staging.path().join(STAGED);
-        let tell = |event: &Event<'_>| {
-            if let Event::ScriptOutput(text) = event {
+        let tell = |event: &Event<'_>| match event {
+            Event::ScriptOutput(text) => {
                 for line in String::from_utf8_lossy(text).lines() {
                     context.warn(line);
                 }
             }
+            Event::Frozen => note("The volume is frozen until it is copied."),
+            Event::SecondPass => note("Copying again what has changed meanwhile ..."),
+            _ => {}
         };
         let made = ami_volume_cli::make(&plan, &staged, context, tell);
         let made = made.map_err(|error| failed(error, context))?;

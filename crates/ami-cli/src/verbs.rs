@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::ArgAction::SetTrue;
+use clap::ArgAction::{Help, SetTrue};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Args, Command, FromArgMatches, Subcommand};
 
@@ -32,6 +32,9 @@ struct EveryVerb {
     /// Log each step to standard error
     #[arg(long, action = SetTrue, global = true, help_heading = COMMON, display_order = 901)]
     debug: bool,
+    /// Print this help
+    #[arg(short = 'h', long, action = Help, global = true, help_heading = COMMON, display_order = 902)]
+    help: Option<bool>,
     /// Print the manual page
     #[arg(long, action = SetTrue, help_heading = COMMON, display_order = 903)]
     manual: bool,
@@ -76,12 +79,14 @@ fn command<V: Subcommand>(definition: &Definition) -> Command {
         .help_template(
             "Usage: {usage}\n\n{about}.\n\nVerbs:\n{subcommands}\n\n{options}{after-help}",
         )
+        .disable_help_flag(true)
         .disable_help_subcommand(true)
         .disable_version_flag(true)
         .args_conflicts_with_subcommands(false)
         .term_width(80)
         .mut_subcommands(|verb| {
             verb.help_template(TEMPLATE)
+                .disable_help_flag(true)
                 .disable_version_flag(true)
                 .args_override_self(true)
                 .term_width(80)
@@ -90,7 +95,7 @@ fn command<V: Subcommand>(definition: &Definition) -> Command {
 
 fn act<V: Subcommand>(
     definition: &Definition,
-    mut command: Command,
+    command: Command,
     arguments: Vec<OsString>,
     story: impl FnOnce(V, &Context) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -113,7 +118,6 @@ fn act<V: Subcommand>(
         return print_text(&format!("{OWN_VERSION}\n"));
     }
     if common.manual {
-        command = command.disable_help_flag(true);
         return print_text(&manual::as_text(definition, &command));
     }
     if matches.subcommand_name().is_none() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ami_ebs::{BLOCK_SIZE, LARGEST_VOLUME};
+use ami_ebs::{BLOCK_SIZE, LARGEST_VOLUME, Source};
 use ami_ec2::{
     BlockDevice, BlockDeviceMapping, EbsBlockDevice, GetEbsEncryptionByDefault, Image, Regional,
     RegisterImage, Tag,
@@ -441,7 +441,7 @@ pub async fn create(
     observer: &impl Observer,
     interrupted: &AtomicBool,
 ) -> Result<Created, Error> {
-    let known = Known::new(&request, interrupted)?;
+    let mut known = Known::new(&request, interrupted)?;
     for warning in &known.warnings {
         observer.tell(Event::Warning(warning));
     }
@@ -468,13 +468,29 @@ pub async fn create(
 
     let (origin, rest) = request.split();
     let request = &rest;
-    let mut image = match &request.name {
-        Some(name) => Some(known.image(request, name, None)),
-        None => None,
+    let name = request.name.as_ref();
+    let mut image = name.map(|name| known.image(request, name, None));
+    let stays = matches!(origin, Origin::Disk { stays: true, .. });
+    let to_write = match origin {
+        Origin::Snapshot(id) => Err(id),
+        Origin::Stream(reader) => Ok(Source::Stream {
+            reader,
+            length: None,
+        }),
+        Origin::Disk { path, .. } => {
+            let disk = match known.disk.take() {
+                Some(disk) => disk,
+                None => Disk::open(&path, interrupted)?,
+            };
+            Ok(Source::Disk {
+                disk: disk.image,
+                free: disk.survey.free,
+            })
+        }
     };
-    let (snapshot, written) = match origin {
-        Origin::Snapshot(id) => (id, None),
-        origin => {
+    let (snapshot, written) = match to_write {
+        Err(id) => (id, None),
+        Ok(source) => {
             let writing = Writing {
                 link: &link,
                 request,
@@ -482,9 +498,9 @@ pub async fn create(
                 identity,
                 journal: request.journal.path(&ours.source, &link.region),
                 volume_size: known.volume_size,
-                stays: matches!(origin, Origin::Disk { stays: true, .. }),
+                stays,
             };
-            let written = write(&writing, origin, known.disk, observer, interrupted).await?;
+            let written = write(&writing, source, observer, interrupted).await?;
             (written.snapshot.clone(), Some(written))
         }
     };

@@ -100,7 +100,7 @@ pub enum Error {
         fate: Fate,
         /// Why.
         #[source]
-        source: ami_ebs::Error,
+        source: Box<ami_ebs::Error>,
     },
     /// EBS refuses, or cannot be asked; a file beside it cannot be used.
     #[error(transparent)]

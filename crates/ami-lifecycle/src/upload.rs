@@ -13,7 +13,6 @@ use crate::create::{Create, Sent};
 use crate::delete::delete_snapshot;
 use crate::error::Error;
 use crate::observer::{Event, Observer};
-use crate::source::{Disk, Origin};
 use crate::waiting::unless_interrupted;
 
 /// What is needed to write a snapshot.
@@ -66,22 +65,10 @@ impl Written {
 /// Writes the source's snapshot. One that cannot be gone on with is deleted.
 pub(crate) async fn write(
     writing: &Writing<'_>,
-    origin: Origin,
-    disk: Option<Disk>,
+    source: Source,
     observer: &impl Observer,
     interrupted: &AtomicBool,
 ) -> Result<Written, Error> {
-    let source = match (origin, disk) {
-        (Origin::Stream(reader), _) => Source::Stream {
-            reader,
-            length: None,
-        },
-        (_, Some(disk)) => Source::Disk {
-            disk: disk.image,
-            free: disk.survey.free,
-        },
-        (origin, None) => unreachable!("a disk is opened before it is written: {origin:?}"),
-    };
     if let Some(folder) = writing.journal.parent() {
         make_private(folder)?;
     }
@@ -122,7 +109,7 @@ pub(crate) async fn write(
                     (false, true) => Fate::Deleted,
                     (false, false) => Fate::Left,
                 },
-                source: failure.error,
+                source: Box::new(failure.error),
             })
         }
         Err(error) if writing.stays => return Err(error),
