@@ -19,7 +19,7 @@ endif
 COMMANDS = ec2-bundle-vol ec2-bundle-image ec2-upload-bundle ec2-download-bundle ec2-unbundle ec2-verify-bundle \
            ec2-delete-bundle ec2-migrate-manifest ec2-migrate-bundle ec2-create-signing-cert ec2-ami-tools-version ec2-ami
 # What the demonstration runs.
-DEMO     = ec2-bundle-vol ec2-upload-bundle ec2-download-bundle ec2-verify-bundle ec2-unbundle ec2-delete-bundle s3-server
+DEMO     = ec2-bundle-vol ec2-upload-bundle ec2-download-bundle ec2-verify-bundle ec2-unbundle ec2-delete-bundle ec2-ami s3-server ebs-server
 VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 .PHONY: help build test test-used test-boot test-dist dist-tests lint bench soak faults doc demo fuzz install dist pack clean
@@ -84,7 +84,7 @@ faults: ## over 2,000 failing system calls and kills, 200 rounds of rivals, 100 
 doc: ## the crates' documentation, without warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --release --locked
 
-demo: ## take a volume to S3 and back, as root
+demo: ## take a volume to S3 and back, then make an AMI of it, as root
 	scripts/install-prerequisites build demo
 	$(call build-programs,$(DEMO))
 	scripts/demo $(RELEASE)

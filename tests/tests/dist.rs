@@ -5,13 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use end_to_end::ebs::{ACCESS_KEY, EbsServer, SECRET_KEY, Settings};
 use end_to_end::images::sparse;
 use end_to_end::moto::Moto;
 use end_to_end::mounts::Mount;
 use end_to_end::volumes::fill;
 use end_to_end::{Outcome, cache, folder, isolate, key, names, outcome, shell, shell_with_path};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
+    "ec2-ami",
     "ec2-ami-tools-version",
     "ec2-bundle-image",
     "ec2-bundle-vol",
@@ -401,6 +403,26 @@ fn all_commands_work_from_the_package_in_a_new_debian() {
     let _ = debian.ok(&[&verify[..], &identity].concat(), &[]);
     let checked = shell_with_path("e2fsck -fn image", &debian.path("/work/from-volume"));
     assert!(checked.contains("files"), "{checked}");
+
+    // An AMI of the image, and back.
+    let server = EbsServer::start(Settings::default());
+    let url = server.url();
+    let keys = [
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ("HOME", "/work"),
+    ];
+    let create = ["ec2-ami", "create", "/work/disk", "--name", "my-image"];
+    let arch = ["--arch", "x86_64"];
+    let _ = debian.ok(&[&create[..], &arch].concat(), &keys);
+    let image = &server.images()[0].id;
+    let _ = debian.ok(&["ec2-ami", "fetch", image, "/work/disk-of-ami"], &keys);
+    let script = "test $(stat -c %s disk-of-ami) = $((1 << 30)); cmp -n $(stat -c %s disk) disk disk-of-ami";
+    let _ = shell(script, &debian.path("/work"));
+    let _ = debian.ok(&["ec2-ami", "delete", image, "--yes"], &keys);
+    assert_eq!((server.images().len(), server.snapshots().len()), (0, 0));
 
     let removed = debian.run(&["dpkg", "-r", "ec2-ami-tools-rs"]);
     assert_eq!(removed.code, 0, "{removed:?}");
