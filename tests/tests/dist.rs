@@ -419,7 +419,8 @@ fn all_commands_work_from_the_package_in_a_new_debian() {
     let _ = debian.ok(&[&create[..], &arch].concat(), &keys);
     let image = &server.images()[0].id;
     let _ = debian.ok(&["ec2-ami", "fetch", image, "/work/disk-of-ami"], &keys);
-    let script = "test $(stat -c %s disk-of-ami) = $((1 << 30)); cmp -n $(stat -c %s disk) disk disk-of-ami";
+    let script =
+        "test $(stat -c %s disk-of-ami) = $((1 << 30)); cmp -n $(stat -c %s disk) disk disk-of-ami";
     let _ = shell(script, &debian.path("/work"));
     let _ = debian.ok(&["ec2-ami", "delete", image, "--yes"], &keys);
     assert_eq!((server.images().len(), server.snapshots().len()), (0, 0));

@@ -185,6 +185,31 @@ fn a_stream_is_sent_as_a_whole_and_a_file_as_standard_input_is_read_as_one() {
 }
 
 #[test]
+fn a_stream_of_nothing_makes_nothing() {
+    let scene = Scene::new();
+    let arguments = ["create", "-", "--size", "1", "--name", "empty"];
+    let mut command = scene.command(&[&arguments[..], &["--arch", "x86_64"]].concat());
+    let result = outcome(command.stdin(Stdio::null()));
+    assert_eq!(result.code, 2, "{result:?}");
+    let expected = "is not complete, and was deleted: nothing came from the source; see why";
+    assert!(result.stderr.contains(expected), "{result:?}");
+    assert_eq!(scene.server.snapshots().len(), 0);
+    assert_eq!(scene.server.images().len(), 0);
+}
+
+#[test]
+fn a_folder_that_can_hold_no_journal_is_a_problem_of_the_plan() {
+    let scene = Scene::new();
+    let disk = scene.disk("disk.img");
+    let mut command = scene.command(&["create", &disk, "--name", "web", "--dry-run"]);
+    let result = outcome(command.env("XDG_STATE_HOME", &disk));
+    assert_eq!(result.code, 254, "{result:?}");
+    let expected =
+        format!("ERROR: cannot write to the folder {disk}/ec2-ami: not a directory; free some");
+    assert!(result.stderr.contains(&expected), "{result:?}");
+}
+
+#[test]
 fn a_snapshot_becomes_an_ami_and_nothing_is_copied() {
     let scene = Scene::new();
     let disk = scene.disk("disk.img");

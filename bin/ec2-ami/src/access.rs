@@ -11,7 +11,7 @@ const WHERE: &str = "Where";
 /// Who asks, and where.
 #[derive(Debug, Clone, Args)]
 pub struct AccessOptions {
-    /// The region [default: that of the environment, the profile or the instance]
+    /// The region [default: that of the environment, the profile or the instance, else us-east-1]
     #[arg(long, value_name = "REGION", value_parser = region, help_heading = WHERE)]
     pub region: Option<String>,
     /// A server in place of AWS's

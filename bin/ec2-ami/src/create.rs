@@ -41,7 +41,7 @@ const STDIN_PATH: &str = "/proc/self/fd/0";
 pub struct Arguments {
     /// A disk image (raw), a block device, the folder where a volume is mounted (/), - for standard input (with --size), or a snapshot
     /// (snap-…, of which nothing is copied)
-    #[arg(value_name = "FROM", help_heading = SOURCE)]
+    #[arg(value_name = "FROM", value_parser = values::from, help_heading = SOURCE)]
     from: String,
     /// The AMI's name
     #[arg(long, value_name = "NAME", value_parser = values::image_name, required_unless_present = "snapshot_only", help_heading = IMAGE)]
@@ -86,16 +86,16 @@ pub struct Arguments {
     #[arg(long, action = SetTrue, conflicts_with_all = ["copy_to", "share", "deprecate_after", "protect", "name"], help_heading = SNAPSHOT)]
     snapshot_only: bool,
     /// The volume's size in GiB [default: the smallest that holds the source; of a folder 10]
-    #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=65_536), help_heading = SNAPSHOT)]
+    #[arg(long, value_name = "GIB", value_parser = values::number::<1, 65_536>, help_heading = SNAPSHOT)]
     size: Option<u64>,
-    /// The root volume's type
-    #[arg(long, value_name = "TYPE", default_value = "gp3", value_parser = ["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"], hide_possible_values = true, help_heading = SNAPSHOT)]
+    /// The root volume's type: gp2, gp3, io1, io2 or standard
+    #[arg(long, value_name = "TYPE", default_value = "gp3", value_parser = ["gp2", "gp3", "io1", "io2", "standard"], hide_possible_values = true, help_heading = SNAPSHOT)]
     volume_type: String,
-    /// Its operations a second
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(100..=256_000), help_heading = SNAPSHOT)]
+    /// Its operations a second; of gp3, io1 and io2, which io1 and io2 need
+    #[arg(long, value_name = "N", value_parser = values::number::<100, 256_000>, help_heading = SNAPSHOT)]
     iops: Option<u64>,
-    /// Its throughput in MiB a second
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(125..=2_000), help_heading = SNAPSHOT)]
+    /// Its throughput in MiB a second, of gp3
+    #[arg(long, value_name = "MIB", value_parser = values::number::<125, 2_000>, help_heading = SNAPSHOT)]
     throughput: Option<u64>,
     /// Encrypt the snapshot; otherwise the account's settings say
     #[arg(long, action = SetTrue, help_heading = SNAPSHOT)]
@@ -224,6 +224,7 @@ impl Arguments {
                 }
             }
         }
+        self.check_volume_type()?;
         let uefi_data = match &self.uefi_data {
             Some(path) => Some(values::base64_file(path)?),
             None => None,
@@ -264,6 +265,21 @@ impl Arguments {
             },
         };
         Ok((create, volume))
+    }
+
+    /// What EC2 would refuse when everything is sent (EC2 API reference, "EbsBlockDevice").
+    fn check_volume_type(&self) -> Result<(), Failure> {
+        let kind = self.volume_type.as_str();
+        let has_iops = self.iops.is_some();
+        let problem = match kind {
+            "io1" | "io2" if !has_iops => format!("a volume of type {kind} needs --iops"),
+            "gp2" | "standard" if has_iops => format!("--iops is not for a volume of type {kind}"),
+            kind if kind != "gp3" && self.throughput.is_some() => {
+                format!("--throughput is for volumes of type gp3, not {kind}")
+            }
+            _ => return Ok(()),
+        };
+        Err(Failure::usage(problem))
     }
 
     fn origin(&self) -> Result<Origin, Failure> {

@@ -245,7 +245,10 @@ pub fn show_plan(
         context.print_json(&report)?;
         return Failure::all(problems);
     }
-    context.say(&format!("This would be made in {}:", report.region))?;
+    // Of what cannot be used nothing is known.
+    if report.volume_size.is_some() || report.name.is_some() {
+        context.say(&format!("This would be made in {}:", report.region))?;
+    }
     let text = |value: Option<&str>| value.map(str::to_owned);
     let mib = |blocks: u64| format!("{} MiB", bytes_of(blocks) / MIB);
     let sent = report.blocks.zip(report.free_blocks);

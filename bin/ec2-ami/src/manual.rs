@@ -78,7 +78,7 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "Make one that other accounts and another region have too",
-            "ec2-ami create disk.img --name web-3 --share 123456789012 --copy-to eu-west-1",
+            "ec2-ami create disk.img --name web --share 123456789012 --copy-to eu-west-1",
         ),
         (
             "Get an AMI's disk",

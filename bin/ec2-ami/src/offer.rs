@@ -92,6 +92,14 @@ impl OfferOptions {
                 "there are more --copy-kms-key than --copy-to",
             ));
         }
+        let repeated = (1..self.copy_to.len())
+            .find(|&place| self.copy_to[..place].contains(&self.copy_to[place]));
+        if let Some(place) = repeated {
+            return Err(Failure::usage(format!(
+                "--copy-to {} is given twice",
+                self.copy_to[place]
+            )));
+        }
         let share: Vec<Grantee> = self
             .share
             .iter()

@@ -3,7 +3,9 @@
 use std::error::Error as StdError;
 use std::path::Path;
 
+use ami_aws::RequestError;
 use ami_cli::{Failure, shown_path};
+use ami_files::FileError;
 use ami_lifecycle::{Error, Fate, Format};
 
 use crate::exit;
@@ -15,9 +17,9 @@ pub fn failure(error: Error) -> Failure {
         Error::Interrupted => Failure::interrupted(),
         Error::Declined => Failure::new(exit::DECLINED, error),
         Error::Aws(ami_aws::Error::NoCredentials)
-        | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => {
-            Failure::usage("there are no credentials in the environment, in a profile or of a role")
-        }
+        | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => Failure::usage(
+            "there are no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role",
+        ),
         error => Failure::new(code(&error), error),
     }
 }
@@ -37,6 +39,8 @@ fn code(error: &Error) -> u8 {
         | Error::NoArchitecture
         | Error::NoRootSnapshot { .. }
         | Error::Exists { .. }
+        | Error::NoFile { .. }
+        | Error::Folder { .. }
         | Error::Manifest { .. }
         | Error::Device { .. }
         | Error::NoImage { .. }
@@ -61,6 +65,7 @@ fn code_of_ebs(error: &ami_ebs::Error) -> u8 {
         | E::Changed(_)
         | E::Length { .. }
         | E::TooLong { .. }
+        | E::NoBytes
         | E::Vanished { .. }
         | E::VolumeSize { .. } => exit::SOURCE,
         E::Request { .. }
@@ -83,6 +88,8 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         Error::TooLarge { .. } => Some("give a larger --size".to_owned()),
         Error::NoArchitecture => Some("give it with --arch".to_owned()),
         Error::TpmWithoutUefi { .. } => Some("give --boot-mode uefi".to_owned()),
+        Error::JournalFolder { .. } => Some(OF_JOURNAL.to_owned()),
+        Error::NoFile { .. } | Error::Folder { .. } => Some("choose another file".to_owned()),
         Error::Exists { .. } => Some("choose another name, or give --replace".to_owned()),
         Error::Upload {
             fate: Fate::Resumable,
@@ -92,6 +99,14 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         Error::Upload {
             fate: Fate::Left, ..
         } => Some("ec2-ami clean deletes it".to_owned()),
+        Error::Upload { source, .. } => match **source {
+            ami_ebs::Error::File(_) => Some(OF_JOURNAL.to_owned()),
+            _ => of_ebs(source),
+        },
+        Error::Ebs(ami_ebs::Error::Vanished { .. }) => {
+            Some("give its region with --region".to_owned())
+        }
+        Error::Ebs(error) => of_ebs(error),
         Error::NameTaken { .. } => Some("choose another --name".to_owned()),
         Error::Protected { image, region, .. } => Some(format!(
             "disable that first: aws ec2 disable-image-deregistration-protection --region {region} --image-id {image}"
@@ -104,8 +119,10 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
             Some("docs/iam.md has the policies that each verb needs".to_owned())
         }
         Error::Manifest { source, .. } => ami_cli::advice::of_manifests(source),
-        Error::Ec2(error) => of_ec2(error).map(str::to_owned),
-        Error::S3(error) => ami_remote_cli::advice(error, None),
+        Error::Ec2(ami_ec2::Error::Request { error, .. }) => of_request(error),
+        Error::S3(own_s3 @ ami_s3::Error::Request { error, .. }) => {
+            of_request(error).or_else(|| ami_remote_cli::advice(own_s3, None))
+        }
         _ => None,
     });
     let of_volume = || match ami_cli::advice::as_a::<ami_volume::Error>(error) {
@@ -125,17 +142,54 @@ fn of_format(path: &Path, format: Format) -> String {
     }
 }
 
-/// EC2 API reference, "Error codes".
-fn of_ec2(error: &ami_ec2::Error) -> Option<&'static str> {
-    Some(match error.code() {
-        Some("UnauthorizedOperation") => {
-            "these credentials do not allow it: docs/iam.md has the policies that each verb needs"
+/// What to do where there can be no journal.
+const OF_JOURNAL: &str = "free some space, or give a file elsewhere with --journal";
+
+fn of_ebs(error: &ami_ebs::Error) -> Option<String> {
+    use ami_ebs::Error as E;
+    let advice = match error {
+        E::Request { error, .. } => return of_request(error),
+        E::File(FileError::NoSpace { .. }) => "free some, then give the same command again",
+        E::TooLong { .. } => "give a larger --size",
+        E::NoBytes => "see why the command before it has written nothing",
+        E::Changed(_) => "run it again when nothing writes to it",
+        E::Busy { .. } | E::Rival { .. } => "wait for its end",
+        E::Foreign { .. } => "give another file with --journal",
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+/// What to do about a request that failed, to whichever service: EC2 API reference, "Error codes"; EBS API reference, "Common errors".
+fn of_request(error: &RequestError) -> Option<String> {
+    let advice = match error {
+        RequestError::Service(error) => match error.code.as_str() {
+            "UnauthorizedOperation" | "AccessDeniedException" | "AccessDenied" => {
+                "these credentials do not allow it: docs/iam.md has the policies that each verb needs"
+            }
+            "AuthFailure" => {
+                "check the credentials, and that the region is enabled for this account"
+            }
+            "SignatureDoesNotMatch"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "InvalidSignatureException"
+            | "InvalidAccessKeyId" => "check the credentials and the region",
+            "RequestExpired" | "ExpiredToken" | "ExpiredTokenException" => {
+                "get new temporary credentials, and check this machine's clock"
+            }
+            "OptInRequired" => "enable the region for this account",
+            "ServiceQuotaExceededException" => {
+                "ec2-ami clean deletes what interrupted runs have left; AWS raises quotas on request"
+            }
+            "RequestLimitExceeded" | "SlowDown" => "try again later",
+            _ if error.status >= 500 => "try again later",
+            _ => return None,
+        },
+        RequestError::Unreached(_) | RequestError::Protocol(_) => {
+            "check the network, the region and --endpoint-url"
         }
-        Some("AuthFailure" | "SignatureDoesNotMatch") => "check the credentials",
-        Some("RequestExpired") => "get new temporary credentials, and check this machine's clock",
-        Some("OptInRequired") => "enable the region for this account",
-        Some("RequestLimitExceeded") => "try again later",
-        Some(_) => return None,
-        None => "check the network, the region and --endpoint-url",
-    })
+        _ => "check the network, then run the same command again",
+    };
+    Some(advice.to_owned())
 }

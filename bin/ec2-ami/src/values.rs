@@ -13,7 +13,25 @@ pub fn image_name(text: &str) -> Result<String, String> {
     if (3..=128).contains(&text.len()) && text.chars().all(is_fit) {
         return Ok(text.to_owned());
     }
-    Err("3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _ are needed".to_owned())
+    Err(
+        "a name has 3 to 128 characters: letters, digits, blanks and ( ) [ ] . / - ' @ _"
+            .to_owned(),
+    )
+}
+
+/// A whole number within limits.
+pub fn number<const LEAST: u64, const MOST: u64>(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok();
+    let fit = number.filter(|number| (LEAST..=MOST).contains(number));
+    fit.ok_or_else(|| format!("a number from {LEAST} to {MOST} is needed"))
+}
+
+/// FROM, which is not empty.
+pub fn from(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("a file, a folder, a device, - or a snapshot is needed".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// A description of an AMI or snapshot (EC2 API reference, "RegisterImage").

@@ -13,7 +13,7 @@ use ami_volume_cli::{ImageOptions, SelectionOptions, warnings};
 use clap::ArgAction::SetTrue;
 use clap::Args;
 
-use crate::{exit, state};
+use crate::{exit, state, values};
 
 /// The disk's name in the private folder: one of those that are cleared away with it.
 const STAGED: &str = "image";
@@ -37,7 +37,7 @@ pub struct InUseOptions {
     #[arg(long, action = SetTrue, help_heading = HEADING)]
     freeze: bool,
     /// For how many seconds at most; then it is thawed, and the command fails
-    #[arg(long, value_name = "SECONDS", default_value_t = FREEZE_LIMIT.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = HEADING)]
+    #[arg(long, value_name = "SECONDS", default_value_t = FREEZE_LIMIT.as_secs(), value_parser = values::number::<1, 3600>, help_heading = HEADING)]
     freeze_limit: u64,
     /// Run this in a shell before the copy, to flush a database, say; if it fails, nothing is copied
     #[arg(long, value_name = "COMMAND", help_heading = HEADING)]

@@ -5,6 +5,7 @@ use std::error::Error;
 use clap::{Arg, Args, Command};
 
 use crate::lexer::Known;
+use crate::manual;
 use crate::markers::{CheckedLast, Mandatory, New, Shape};
 use crate::options::CommonOptions;
 
@@ -81,6 +82,17 @@ impl Definition {
         let examples = self.examples.iter();
         let examples = examples.map(|(what, line)| format!("\n  {what}:\n    {line}\n"));
         format!("Examples:{}", examples.collect::<String>())
+    }
+
+    /// The exit codes, as `--help` of a command with verbs prints them.
+    pub(crate) fn exit_codes_text(&self) -> String {
+        const COLUMN: usize = 7;
+        let codes = self.exit_codes.iter().map(|(code, meaning)| {
+            let mut wrapped = String::new();
+            manual::wrap(meaning, COLUMN, &mut wrapped);
+            format!("\n  {code:<5}{}", wrapped.trim())
+        });
+        format!("Exit codes:{}", codes.collect::<String>())
     }
 }
 

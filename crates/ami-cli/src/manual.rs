@@ -213,7 +213,7 @@ fn inlines(pieces: Vec<Piece>) -> Vec<Inline> {
 }
 
 /// Appends a paragraph, wrapped and indented, and an empty line.
-fn wrap(paragraph: &str, indent: usize, text: &mut String) {
+pub(crate) fn wrap(paragraph: &str, indent: usize, text: &mut String) {
     let mut column = 0;
     for word in paragraph.split_whitespace() {
         let width = word.chars().count();

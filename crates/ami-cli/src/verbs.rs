@@ -72,8 +72,9 @@ fn command<V: Subcommand>(definition: &Definition) -> Command {
         .about(crate::definition::capitalised(definition.summary))
         .override_usage(format!("{} {}", definition.name, definition.usage))
         .after_help(format!(
-            "\nThe options of a verb: {} VERB --help\n\n{}",
+            "The options of a verb: {} VERB --help\n\n{}\n\n{}",
             definition.name,
+            definition.exit_codes_text(),
             definition.examples_text().trim_end()
         ))
         .help_template(
@@ -85,11 +86,15 @@ fn command<V: Subcommand>(definition: &Definition) -> Command {
         .args_conflicts_with_subcommands(false)
         .term_width(80)
         .mut_subcommands(|verb| {
-            verb.help_template(TEMPLATE)
-                .disable_help_flag(true)
-                .disable_version_flag(true)
-                .args_override_self(true)
-                .term_width(80)
+            verb.after_help(format!(
+                "Exit codes and examples: {} --help",
+                definition.name
+            ))
+            .help_template(TEMPLATE)
+            .disable_help_flag(true)
+            .disable_version_flag(true)
+            .args_override_self(true)
+            .term_width(80)
         })
 }
 
@@ -146,7 +151,16 @@ fn message(error: &Error) -> String {
     let argument = context(ContextKind::InvalidArg);
     match error.kind() {
         ErrorKind::MissingRequiredArgument => format!("missing: {argument}"),
-        ErrorKind::UnknownArgument => format!("there is no {argument}"),
+        ErrorKind::UnknownArgument if argument.starts_with('-') => {
+            format!("there is no {argument}")
+        }
+        ErrorKind::UnknownArgument => format!("{argument} is one word too many"),
+        ErrorKind::InvalidValue if !context(ContextKind::InvalidValue).is_empty() => {
+            let option = argument.split(' ').next().unwrap_or_default();
+            let value = context(ContextKind::InvalidValue);
+            let valid = context(ContextKind::ValidValue);
+            format!("{option} has invalid value '{value}': it is one of {valid}")
+        }
         ErrorKind::InvalidSubcommand => {
             format!(
                 "there is no verb {}",
@@ -183,6 +197,9 @@ mod tests {
             /// Its name
             #[arg(long)]
             name: String,
+            /// Of which kind
+            #[arg(long, value_parser = ["x", "y"])]
+            kind: Option<String>,
             /// How many
             #[arg(long, value_parser = number)]
             count: Option<u32>,
@@ -214,7 +231,7 @@ mod tests {
 
     #[test]
     fn options_of_all_verbs_stand_anywhere() {
-        let expected = "Make { from: \"f\", name: \"n\", count: Some(3) } true";
+        let expected = "Make { from: \"f\", name: \"n\", kind: None, count: Some(3) } true";
         for arguments in [
             ["--json", "make", "f", "--name", "n", "--count=3"],
             ["make", "--name=n", "--count", "3", "f", "--json"],
@@ -233,6 +250,11 @@ mod tests {
             (
                 &["make", "--name", "n", "f", "--nam", "x"],
                 "there is no --nam",
+            ),
+            (&["make", "--name", "n", "f", "g"], "g is one word too many"),
+            (
+                &["make", "--name", "n", "f", "--kind", "z"],
+                "--kind has invalid value 'z': it is one of x, y",
             ),
             (
                 &["make", "--name", "n", "f", "--count", "x\ny"],

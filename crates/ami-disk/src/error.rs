@@ -44,7 +44,7 @@ pub enum Unread {
     #[error("the file system is longer than the space that it is in")]
     BehindVolume,
     /// It was not unmounted, or has recorded an error: what it says of free space may be out of date.
-    #[error("it must be repaired or its journal replayed before use: {0}")]
+    #[error("{0}")]
     Dirty(&'static str),
     /// Features whose meaning for free space is not known here.
     #[error("it has features that are not known: {0} {1:#x}")]

@@ -36,7 +36,7 @@ pub struct Download {
     pub snapshot: String,
     /// The file.
     pub file: PathBuf,
-    /// Whether a file of that name is replaced.
+    /// Whether a plain file of that name is replaced.
     pub may_replace: bool,
     /// The most requests in flight.
     pub parallel: usize,
@@ -91,6 +91,7 @@ pub async fn download(
     fetched?;
     // Not in the background: a story that is dropped must not leave it half done.
     let landing = Arc::into_inner(landing).ok_or(Error::Interrupted)?;
+    target.check_free(request.may_replace)?;
     landing.publish(&target, request.may_replace)?;
     Ok(Downloaded {
         size: blocks * BLOCK_SIZE,
@@ -125,11 +126,14 @@ impl Target {
         })
     }
 
+    /// Nothing but a plain file is ever replaced: no device, link or folder.
     fn check_free(&self, may_replace: bool) -> Result<(), Error> {
         let path = self.folder.join(&self.name);
-        match may_replace || path.symlink_metadata().is_err() {
-            true => Ok(()),
-            false => Err(ami_parts::Error::Exists { path }.into()),
+        match path.symlink_metadata() {
+            Err(_) => Ok(()),
+            Ok(_) if !may_replace => Err(ami_parts::Error::Exists { path }.into()),
+            Ok(old) if old.is_file() => Ok(()),
+            Ok(_) => Err(ami_parts::Error::InTheWay { path }.into()),
         }
     }
 }

@@ -70,6 +70,9 @@ pub enum Error {
         /// The volume's size in GiB.
         gib: u64,
     },
+    /// A stream has ended before its first byte: whatever should have written it has failed.
+    #[error("nothing came from the source")]
+    NoBytes,
     /// A stream ended before its announced end, or had more.
     #[error("the source has {found} bytes and not {expected}")]
     Length {

@@ -36,6 +36,9 @@ const NOT_FOUND: u16 = 404;
 /// The reason of it that is meant here: keys and grants can be unknown, too.
 const NO_SNAPSHOT: &str = "SNAPSHOT_NOT_FOUND";
 
+/// What the SDK has for a required field that the answer lacks (smithy-rs, "error correction").
+const UNSET: &str = "no value was set";
+
 /// Errors that name a reason besides their code.
 pub(crate) trait Reason {
     /// EBS's reason.
@@ -51,7 +54,9 @@ macro_rules! have_reasons {
                     Self::RequestThrottledException(error) => error.reason().map(|reason| reason.as_str()),
                     Self::ServiceQuotaExceededException(error) => error.reason().map(|reason| reason.as_str()),
                     Self::ResourceNotFoundException(error) => error.reason().map(|reason| reason.as_str()),
-                    Self::AccessDeniedException(error) => Some(error.reason().as_str()),
+                    Self::AccessDeniedException(error) => {
+                        Some(error.reason().as_str()).filter(|reason| *reason != UNSET)
+                    }
                     _ => None,
                 }
             }

@@ -202,6 +202,7 @@ impl Stream {
                     expected,
                 })
             }
+            None if self.has_ended && self.position == 0 => Err(Error::NoBytes),
             _ => Ok(()),
         }
     }

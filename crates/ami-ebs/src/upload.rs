@@ -431,6 +431,7 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
                     | Error::Changed(_)
                     | Error::TooLong { .. }
                     | Error::Length { .. }
+                    | Error::NoBytes
                     | Error::Count { .. }
                     | Error::NotRead { .. }
             );

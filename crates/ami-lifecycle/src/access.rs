@@ -1,5 +1,7 @@
 //! Who asks AWS, and where.
 
+use std::path::Path;
+
 use ami_aws::{Aws, DEFAULT_REGION, Identity};
 use ami_ec2::{Ec2, Regional};
 use tracing::debug;
@@ -11,10 +13,19 @@ use crate::error::Error;
 pub struct Access {
     /// Who asks.
     pub identity: Identity,
-    /// The region; `None` for the one that the sources of the credentials name.
+    /// The region; `None` for the one that the sources of the credentials name, else us-east-1.
     pub region: Option<String>,
     /// A server in place of AWS's, for EC2 and EBS in all regions.
     pub server: Option<String>,
+}
+
+/// Whether this process may make files in a folder: not if its file system is read-only, either.
+pub(crate) fn writable(folder: &Path) -> std::io::Result<()> {
+    if !folder.metadata()?.is_dir() {
+        return Err(std::io::ErrorKind::NotADirectory.into());
+    }
+    let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    Ok(rustix::fs::access(folder, wanted)?)
 }
 
 /// AWS, for one story.
@@ -28,8 +39,8 @@ impl Link {
     /// Finds the credentials and the region; no service is asked for anything else.
     pub(crate) async fn open(access: &Access) -> Result<Self, Error> {
         let aws = Aws::open(&access.identity).await?;
-        let region = access.region.as_deref().or(aws.region());
-        let region = region.unwrap_or(DEFAULT_REGION).to_owned();
+        let named = access.region.as_deref().or(aws.region());
+        let region = named.unwrap_or(DEFAULT_REGION).to_owned();
         debug!(region, server = access.server, "EC2");
         let ec2 = Ec2::of(aws.clone(), access.server.clone());
         let link = Self { aws, ec2, region };

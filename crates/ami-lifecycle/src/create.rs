@@ -1,6 +1,6 @@
 //! A disk image, a device, a stream or a snapshot becomes an EBS-backed AMI.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::observer::{Event, Observer};
 use crate::registering::{find, register_once};
 use crate::source::{Disk, Origin, Warning, of_snapshot, unique};
-use crate::upload::{Writing, write};
+use crate::upload::{Writing, check_writable, write};
 use crate::waiting::{unless_interrupted, until_available, until_completed};
 
 /// How long a snapshot may take from its last block to its completion, and an AMI to be available.
@@ -348,6 +348,7 @@ pub async fn plan_create(request: &Create, interrupted: &AtomicBool) -> Result<C
                 plan.look_at_name(request, |_| false, &link.here()?).await?;
             }
         }
+        plan.problems.extend(request.check_journal().err());
         for copy in &request.distribution.copies {
             let asked = link.there(&copy.region)?;
             let name = request.name.as_deref().unwrap_or_default();
@@ -357,6 +358,22 @@ pub async fn plan_create(request: &Create, interrupted: &AtomicBool) -> Result<C
         Ok(plan)
     })
     .await
+}
+
+impl Create {
+    /// Whether a journal can be kept, if one is.
+    fn check_journal(&self) -> Result<(), Error> {
+        match (&self.origin, &self.journal) {
+            (Origin::Snapshot(_), _) => Ok(()),
+            (_, Journal::In(folder)) => check_writable(folder),
+            (_, Journal::At(file)) => {
+                let folder = file
+                    .parent()
+                    .filter(|folder| !folder.as_os_str().is_empty());
+                check_writable(folder.unwrap_or(Path::new(".")))
+            }
+        }
+    }
 }
 
 impl CreatePlan {

@@ -74,9 +74,9 @@ pub enum Error {
         /// What the boot mode is.
         boot_mode: Option<String>,
     },
-    /// A folder cannot be made.
-    #[error("cannot make the folder {path}", path = .path.display())]
-    Folder {
+    /// The folder of the journals cannot be used.
+    #[error("cannot write to the folder {path}", path = .path.display())]
+    JournalFolder {
         /// The folder.
         path: PathBuf,
         /// Why.
@@ -141,6 +141,21 @@ pub enum Error {
     /// A file has the name already.
     #[error("{path} is there already", path = .path.display())]
     Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file's folder is not there, or cannot be written to.
+    #[error("cannot write to the folder {path}", path = .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A device, a link or a folder has the file's name, and is never replaced.
+    #[error("{path} is no plain file, and is not replaced", path = .path.display())]
+    NoFile {
         /// The file.
         path: PathBuf,
     },

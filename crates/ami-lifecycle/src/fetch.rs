@@ -1,12 +1,12 @@
 //! A snapshot, or that of an AMI's root device, becomes a disk image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use ami_ebs::{Download, Ebs, download};
 use serde::Serialize;
 
-use crate::access::{Access, Link};
+use crate::access::{Access, Link, writable};
 use crate::error::Error;
 use crate::observer::{Event, Observer};
 use crate::upload::Relay;
@@ -21,10 +21,29 @@ pub struct Fetch {
     pub from: String,
     /// The file.
     pub file: PathBuf,
-    /// Whether a file of that name is replaced.
+    /// Whether a plain file of that name is replaced.
     pub may_replace: bool,
     /// The most requests in flight.
     pub parallel: usize,
+}
+
+impl Fetch {
+    /// Whether the file can get its name.
+    fn check_place(&self) -> Result<(), Error> {
+        let path = self.file.clone();
+        match self.file.symlink_metadata() {
+            Ok(_) if !self.may_replace => return Err(Error::Exists { path }),
+            Ok(old) if !old.is_file() => return Err(Error::NoFile { path }),
+            _ => {}
+        }
+        let parent = self.file.parent();
+        let folder = parent.filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        writable(folder).map_err(|source| Error::Folder {
+            path: folder.to_owned(),
+            source,
+        })
+    }
 }
 
 /// What would be fetched, and what is in the way.
@@ -99,10 +118,7 @@ pub async fn plan_fetch(request: &Fetch, interrupted: &AtomicBool) -> Result<Fet
             }
             Some(_) => {}
         }
-        if !request.may_replace && request.file.symlink_metadata().is_ok() {
-            let path = request.file.clone();
-            problems.push(Error::Exists { path });
-        }
+        problems.extend(request.check_place().err());
         Ok(FetchPlan {
             snapshot: id,
             region: link.region,
@@ -124,10 +140,7 @@ pub async fn fetch(
     interrupted: &AtomicBool,
 ) -> Result<Fetched, Error> {
     unless_interrupted(interrupted, async {
-        if !request.may_replace && request.file.symlink_metadata().is_ok() {
-            let path = request.file.clone();
-            return Err(Error::Exists { path });
-        }
+        request.check_place()?;
         let link = Link::open(&request.access).await?;
         let id = snapshot(&link, &request.from).await?;
         observer.tell(Event::Fetching {

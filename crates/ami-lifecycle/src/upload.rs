@@ -8,7 +8,7 @@ use ami_ebs::{BoxError, Ebs, Parameters, Source, State, Upload, Uploaded, upload
 use ami_ec2::{Regional, Tag};
 use tracing::debug;
 
-use crate::access::Link;
+use crate::access::{Link, writable};
 use crate::create::{Create, Sent};
 use crate::delete::delete_snapshot;
 use crate::error::Error;
@@ -150,6 +150,16 @@ pub enum Fate {
     Left,
 }
 
+/// Why a journal could not be kept in a folder, which may not be there yet.
+pub(crate) fn check_writable(folder: &Path) -> Result<(), Error> {
+    let is_there = |folder: &&Path| folder.symlink_metadata().is_ok();
+    let nearest = folder.ancestors().find(is_there).unwrap_or(folder);
+    writable(nearest).map_err(|source| Error::JournalFolder {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
 /// Makes a folder for this user alone, with those above it.
 fn make_private(folder: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt;
@@ -158,7 +168,7 @@ fn make_private(folder: &Path) -> Result<(), Error> {
     }
     let mut builder = std::fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| Error::Folder {
+    made.map_err(|source| Error::JournalFolder {
         path: folder.to_owned(),
         source,
     })
