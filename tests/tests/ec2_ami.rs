@@ -485,7 +485,8 @@ fn what_killed_runs_leave_is_cleaned_unless_they_can_be_gone_on_with() {
     };
     let id = &snapshot.id;
     let claimed = scene.ok(&["clean", "--yes"]);
-    let expected = format!("{id} is pending, and a run of this machine can go on with it.\n");
+    let expected =
+        format!("{id} is pending and stays: the command that began it goes on with it.\n");
     assert!(claimed.stdout.starts_with(&expected), "{claimed:?}");
     assert_eq!(scene.server.snapshots().len(), 1);
 
@@ -711,16 +712,16 @@ fn what_is_no_disk_is_refused_with_the_command_that_makes_it_one() {
 }
 
 #[test]
-fn a_device_that_is_mounted_for_writing_is_refused() {
+fn a_disk_that_is_mounted_for_writing_is_refused() {
     let scene = Scene::new();
     let disk = scene.disk("disk.img");
     let script = "set -eu; loop=$(losetup --find --show --partscan \"$1\"); part=$(losetup --find --show --offset 1048576 \"$loop\")
         trap 'umount m 2>/dev/null; losetup --detach \"$part\"; losetup --detach \"$loop\"' EXIT
-        mkdir -p m; mount \"$2\" \"$part\" m; code=0; shift 2; \"$@\" create \"$part\" --name web --arch x86_64 || code=$?; exit $code";
-    let run = |how: &str| {
+        mkdir -p m; mount \"$2\" \"$part\" m; code=0; disk=$1; what=$3; shift 3; \"$@\" create \"${!what}\" --name web --arch x86_64 || code=$?; exit $code";
+    let run = |how: &str, what: &str| {
         let command = scene.command(&[]);
         let mut bash = Command::new("bash");
-        let _ = bash.args(["-c", script, "bash", &disk, how]);
+        let _ = bash.args(["-c", script, "bash", &disk, how, what]);
         let _ = bash.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             let _ = match value {
@@ -730,15 +731,13 @@ fn a_device_that_is_mounted_for_writing_is_refused() {
         }
         outcome(bash.current_dir(scene.work.path()))
     };
-    let refused = run("-orw");
-    assert_eq!(refused.code, 2, "{refused:?}");
-    assert!(
-        refused
-            .stderr
-            .contains("may be written to while it is read"),
-        "{refused:?}"
-    );
-    let read = run("-oro");
+    for what in ["part", "loop", "disk"] {
+        let refused = run("-orw", what);
+        assert_eq!(refused.code, 2, "{refused:?}");
+        let expected = "may be written to while it is read";
+        assert!(refused.stderr.contains(expected), "{refused:?}");
+    }
+    let read = run("-oro", "part");
     assert_eq!(read.code, 0, "{read:?}");
 }
 

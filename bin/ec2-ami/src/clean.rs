@@ -77,11 +77,19 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
 fn show(cleaned: &Cleaned, context: &Context) -> Result<(), Failure> {
     for snapshot in &cleaned.claimed {
         context.say(&format!(
-            "{snapshot} is pending, and a run of this machine can go on with it."
+            "{snapshot} is pending and stays: the command that began it goes on with it."
         ))?;
     }
     match &cleaned.found[..] {
-        [] => context.say(&format!("No run has left anything in {}.", cleaned.region)),
+        [] => {
+            let more = if cleaned.claimed.is_empty() {
+                ""
+            } else {
+                " else"
+            };
+            let region = &cleaned.region;
+            context.say(&format!("No run has left anything{more} in {region}."))
+        }
         found => show_strays(found, context),
     }
 }

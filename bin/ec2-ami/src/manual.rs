@@ -22,7 +22,7 @@ pub const DEFINITION: Definition = Definition {
          error. --dry-run looks everything up first, asks EC2 whether these credentials are allowed to do it, shows the plan, and lists \
          every problem, one a line.",
         "A command that has failed or was interrupted can be given again: it goes on with the same snapshot, and what is there already is found \
-         and not made twice. An AMI that has the name is taken for ours only if it has our snapshot. Everything that is made has the tag \
+         and not made twice. An AMI that has the name is taken for ours only if it has our snapshot. Everything that create makes has the tag \
          ec2-ami:source, a digest of what identifies the source on this machine.",
         "Copies, permissions, deprecation and protection follow when the AMI is available. Each region is by itself; what fails undoes nothing, \
          and is listed at the end with the command that does it.",

@@ -93,9 +93,14 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         Error::Exists { .. } => Some("choose another name, or give --replace".to_owned()),
         Error::Upload {
             fate: Fate::Resumable,
-            snapshot: Some(_),
-            ..
-        } => Some("the same command goes on with it; ec2-ami clean deletes it".to_owned()),
+            snapshot: Some(id),
+            source,
+        } => Some(match of_ebs(source) {
+            Some(advice) => format!("{advice}; the same command goes on with it"),
+            None => format!(
+                "the same command goes on with it; to give it up: aws ec2 delete-snapshot --snapshot-id {id}"
+            ),
+        }),
         Error::Upload {
             fate: Fate::Left, ..
         } => Some("ec2-ami clean deletes it".to_owned()),
@@ -149,7 +154,7 @@ fn of_ebs(error: &ami_ebs::Error) -> Option<String> {
     use ami_ebs::Error as E;
     let advice = match error {
         E::Request { error, .. } => return of_request(error),
-        E::File(FileError::NoSpace { .. }) => "free some, then give the same command again",
+        E::File(FileError::NoSpace { .. }) => "free some space",
         E::TooLong { .. } => "give a larger --size",
         E::NoBytes => "see why the command before it has written nothing",
         E::Changed(_) => "run it again when nothing writes to it",
@@ -189,7 +194,7 @@ fn of_request(error: &RequestError) -> Option<String> {
         RequestError::Unreached(_) | RequestError::Protocol(_) => {
             "check the network, the region and --endpoint-url"
         }
-        _ => "check the network, then run the same command again",
+        _ => "check the network",
     };
     Some(advice.to_owned())
 }

@@ -23,8 +23,8 @@ fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Reporter<'a> {
     context: &'a Context,
     bar: Mutex<Option<Bar>>,
-    /// The snapshot that is being made.
-    snapshot: Mutex<Option<String>>,
+    /// What to say if what is under way is interrupted.
+    rest: Mutex<Option<String>>,
     /// What could not be printed, or asked.
     failure: Mutex<Option<Failure>>,
 }
@@ -34,7 +34,7 @@ impl<'a> Reporter<'a> {
         Self {
             context,
             bar: Mutex::default(),
-            snapshot: Mutex::default(),
+            rest: Mutex::default(),
             failure: Mutex::default(),
         }
     }
@@ -49,11 +49,9 @@ impl<'a> Reporter<'a> {
     /// How the command ends whose story has failed.
     fn failure(&self, error: Error) -> Failure {
         if let Error::Interrupted = error
-            && let Some(snapshot) = &*locked(&self.snapshot)
+            && let Some(rest) = &*locked(&self.rest)
         {
-            self.context.warn(&format!(
-                "{snapshot} is not complete: the same command goes on with it, if what it is made of is still there; ec2-ami clean deletes it."
-            ));
+            self.context.warn(rest);
         }
         match (error, self.kept()) {
             (Error::Stopped(_), Some(failure)) => failure,
@@ -124,8 +122,15 @@ impl Observer for Reporter<'_> {
     fn tell(&self, event: Event<'_>) {
         match event {
             Event::Warning(warning) => self.note(&format!("WARNING: {warning}")),
-            Event::Snapshot { id, is_resumed, .. } => {
-                *locked(&self.snapshot) = Some(id.to_owned());
+            Event::Snapshot {
+                id,
+                is_resumed,
+                region,
+            } => {
+                *locked(&self.rest) = Some(format!(
+                    "{id} is not complete: the same command goes on with it, if what it is made of is still there. \
+                     To give it up: aws ec2 delete-snapshot --region {region} --snapshot-id {id}"
+                ));
                 if is_resumed {
                     self.note(&format!("Going on with {id} of an interrupted run."));
                 }
@@ -137,6 +142,8 @@ impl Observer for Reporter<'_> {
                 ));
             }
             Event::Fetching { id, region } => {
+                let rest = "What has come is kept: the same command goes on with it.";
+                *locked(&self.rest) = Some(rest.to_owned());
                 self.note(&format!("Fetching {id} from {region} ..."));
             }
             Event::Verifying { id } => self.note(&format!("Reading {id} back ...")),
@@ -155,7 +162,7 @@ impl Observer for Reporter<'_> {
             Event::Waiting { until, id, region } => {
                 if until == "completed" {
                     // It is the service's now, and nothing is lost by an interruption.
-                    *locked(&self.snapshot) = None;
+                    *locked(&self.rest) = None;
                 }
                 self.note(&format!("Waiting until {id} in {region} is {until} ..."));
             }

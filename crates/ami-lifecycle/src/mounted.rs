@@ -1,7 +1,7 @@
-//! Whether a block device is mounted so that it can be written to.
+//! Whether a block device, or a file behind a loop device, is mounted so that it can be written to.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,22 @@ use rustix::fs::{major, minor};
 /// How deep devices lie upon each other at most: partitions, RAID, LUKS, LVM.
 const DEEPEST: usize = 8;
 
-/// The folder that a block device, or something on it, is mounted on so that it can be written to. `None` for anything else.
+/// The folder that a disk, or something on it, is mounted on so that it can be written to.
 pub(crate) fn mounted_for_writing(path: &Path) -> Option<PathBuf> {
     let metadata = fs::metadata(path).ok()?;
-    if !metadata.file_type().is_block_device() {
-        return None;
-    }
+    let loops = Loop::all();
+    let first = match metadata.file_type().is_block_device() {
+        true => vec![number(metadata.rdev())],
+        false => {
+            let is_it = |found: &&Loop| found.behind.is_file() && same(&found.behind, &metadata);
+            let of_it = loops.iter().filter(is_it);
+            of_it.map(|found| found.device.clone()).collect()
+        }
+    };
     let mut devices = BTreeSet::new();
-    add_with_users(&number(metadata.rdev()), DEEPEST, &mut devices);
+    for device in first {
+        add_with_users(&device, &loops, DEEPEST, &mut devices);
+    }
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| {
         let mount = Mount::parse(line)?;
@@ -34,8 +42,38 @@ fn number(device: u64) -> String {
     format!("{}:{}", major(device), minor(device))
 }
 
+fn same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// A loop device (kernel, Documentation/ABI/testing/sysfs-block-loop).
+struct Loop {
+    /// `MAJOR:MINOR`.
+    device: String,
+    /// The file or device whose contents it has.
+    behind: Metadata,
+}
+
+impl Loop {
+    fn all() -> Vec<Self> {
+        let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+        let loops = entries.filter_map(|entry| {
+            let behind = fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
+            let behind = fs::metadata(behind.trim_end_matches('\n')).ok()?;
+            let device = fs::read_to_string(entry.path().join("dev")).ok()?;
+            let device = device.trim().to_owned();
+            Some(Self { device, behind })
+        });
+        loops.collect()
+    }
+
+    fn is_of(&self, device: &str) -> bool {
+        self.behind.file_type().is_block_device() && number(self.behind.rdev()) == device
+    }
+}
+
 /// A device, its partitions, and what is made of them (kernel, Documentation/ABI/testing/sysfs-block).
-fn add_with_users(device: &str, deepest: usize, devices: &mut BTreeSet<String>) {
+fn add_with_users(device: &str, loops: &[Loop], deepest: usize, devices: &mut BTreeSet<String>) {
     if deepest == 0 || !devices.insert(device.to_owned()) {
         return;
     }
@@ -45,8 +83,11 @@ fn add_with_users(device: &str, deepest: usize, devices: &mut BTreeSet<String>) 
     let partitions = entries(&folder).filter(|entry| entry.path().join("partition").is_file());
     for user in holders.chain(partitions) {
         if let Ok(number) = fs::read_to_string(user.path().join("dev")) {
-            add_with_users(number.trim(), deepest - 1, devices);
+            add_with_users(number.trim(), loops, deepest - 1, devices);
         }
+    }
+    for user in loops.iter().filter(|found| found.is_of(device)) {
+        add_with_users(&user.device, loops, deepest - 1, devices);
     }
 }
 
