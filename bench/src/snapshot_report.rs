@@ -92,8 +92,11 @@ impl Snapshots {
             ),
             Figure::least(
                 "the used part of a bucket of 200 blocks a second",
-                format!("coldsnap: {}", percent(self.throttled_coldsnap.used)),
-                self.throttled.used,
+                match self.throttled_coldsnap.used {
+                    Some(used) => format!("coldsnap: {}", percent(used)),
+                    None => "coldsnap: failed".to_owned(),
+                },
+                self.throttled.used.unwrap_or_default(),
                 0.95,
                 "",
             ),

@@ -73,8 +73,8 @@ pub struct Throttled {
     pub client: Measured,
     /// Why it failed.
     pub failure: Option<String>,
-    /// The part of the bucket that was used.
-    pub used: f64,
+    /// The part of the bucket that was used; `None` if it ended too early to see that.
+    pub used: Option<f64>,
     /// The part of the answers that said that there were too many requests.
     pub refused: f64,
 }
@@ -300,12 +300,13 @@ impl Scene {
         if failure.is_none() {
             let _ = self.volume(&double, &double.snapshot()?.id, &self.disk)?;
         }
-        let (used, refused) = shares(&log)?;
+        let begin = log.of("PutSnapshotBlock").map(|put| put.at).min();
+        let from = begin.ok_or("nothing was sent")? + SETTLED;
         Ok(Throttled {
             client,
             failure,
-            used,
-            refused,
+            used: used(&log, from),
+            refused: log.throttled_share("PutSnapshotBlock", from),
         })
     }
 }
@@ -316,25 +317,16 @@ impl Drop for Scene {
     }
 }
 
-/// The used part of the bucket while there were new blocks to send, and the throttled part of the answers.
-fn shares(log: &Log) -> Result<(f64, f64)> {
+/// The used part of the bucket in the whole seconds after `from` in which there were blocks that had never been sent.
+fn used(log: &Log, from: Duration) -> Option<f64> {
     let puts = || log.of("PutSnapshotBlock");
-    let begin = puts().map(|put| put.at).min().ok_or("nothing was sent")?;
-    let from = begin + SETTLED;
     let mut first = BTreeMap::new();
     for put in puts() {
         let at = first.entry(put.block).or_insert(put.at);
         *at = put.at.min(*at);
     }
-    let newest = first.into_values().max().unwrap_or(begin);
-    let seconds = newest.saturating_sub(from).as_secs();
-    if seconds == 0 {
-        return Err("too little was sent to see the limit".into());
-    }
+    let seconds = first.into_values().max()?.checked_sub(from)?.as_secs();
     let until = from + Duration::from_secs(seconds);
     let passed = puts().filter(|put| put.status == 201 && (from..until).contains(&put.until));
-    Ok((
-        passed.count() as f64 / (seconds as f64 * BUCKET),
-        log.throttled_share("PutSnapshotBlock", from),
-    ))
+    (seconds > 0).then(|| passed.count() as f64 / (seconds as f64 * BUCKET))
 }
