@@ -68,7 +68,8 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
 bench: ## compare with the older suite's pipeline; writes docs/benchmarks.md
 	scripts/install-prerequisites build bench
 	scripts/python-tools bench
-	$(call build-programs,$(COMMANDS) s3-server ami-bench)
+	scripts/coldsnap > /dev/null
+	$(call build-programs,$(COMMANDS) s3-server ebs-server ami-bench)
 	$(RELEASE)/ami-bench
 
 soak: ## 50 rounds of bundle, upload, download, unbundle with faults and kills, as root; writes docs/benchmarks.md

@@ -1,12 +1,17 @@
 //! Measures the commands and their alternatives in one run, and writes docs/benchmarks.md with a plot.
 //!
-//! Usage: `ami-bench [IMAGE HUGE MANY]`; without arguments, it uses the data that scripts/bench-image makes. `ami-bench transfers` measures
-//! only uploads and downloads.
+//! Usage: `ami-bench [IMAGE HUGE MANY]`; without arguments, it uses the data that scripts/bench-image makes. `ami-bench --only PART` measures
+//! only `transfers` or `snapshots`, and writes nothing.
 
+mod disk;
+mod double;
+mod figure;
 mod measure;
 mod pipelines;
 mod plot;
 mod report;
+mod snapshot_report;
+mod snapshots;
 mod transfers;
 mod volumes;
 
@@ -15,9 +20,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::figure::table;
 use crate::measure::{Measured, best_of, shell};
 use crate::pipelines::Workshop;
 use crate::report::{Data, Report};
+use crate::snapshots::Snapshots;
 use crate::transfers::Transfers;
 use crate::volumes::Volume;
 
@@ -36,7 +43,12 @@ fn main() -> ExitCode {
 fn bench() -> Result<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [image, huge, many] = match &arguments[..] {
-        [only] if only == Path::new("transfers") => {
+        [only, part] if only == Path::new("--only") && part == Path::new("snapshots") => {
+            let snapshots = Snapshots::measure(&cache()?)?;
+            println!("{}\n{}", table(&snapshots.figures()), snapshots.details());
+            return Ok(());
+        }
+        [only, part] if only == Path::new("--only") && part == Path::new("transfers") => {
             let Transfers {
                 up_one,
                 up,
@@ -51,7 +63,12 @@ fn bench() -> Result<()> {
             return Ok(());
         }
         [image, huge, many] => [image.clone(), huge.clone(), many.clone()],
-        _ => standard_images()?,
+        [] => standard_images()?,
+        _ => {
+            return Err(
+                "usage: ami-bench [IMAGE HUGE MANY | --only transfers | --only snapshots]".into(),
+            );
+        }
     };
     let shop = Workshop::new(&image)?;
     // Fills the page cache, so that all pipelines read from memory.
@@ -87,6 +104,7 @@ fn bench() -> Result<()> {
     let our_many = Volume::new(&many)?.copy(fs::metadata(&many)?.len() >> 20)?;
 
     let transfers = Transfers::measure(&cache()?)?;
+    let snapshots = Snapshots::measure(&cache()?)?;
 
     let report = Report {
         data: Data::of(&image)?,
@@ -104,6 +122,7 @@ fn bench() -> Result<()> {
         our_volume,
         our_many,
         transfers,
+        snapshots,
         our_size: our_bundle.size,
         gzip_size: gzip_parts.size,
     };

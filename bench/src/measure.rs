@@ -17,6 +17,14 @@ pub struct Measured {
 
 /// Runs a shell script and measures it; it must succeed.
 pub fn measured(script: &str) -> Result<Measured> {
+    match attempted(script)? {
+        (measured, None) => Ok(measured),
+        (_, Some(errors)) => Err(format!("{script}\n{errors}").into()),
+    }
+}
+
+/// Runs a shell script and measures it. If it fails, what it wrote to standard error comes too.
+pub fn attempted(script: &str) -> Result<(Measured, Option<String>)> {
     let output = Command::new("/usr/bin/time")
         .args([
             "-f",
@@ -29,23 +37,25 @@ pub fn measured(script: &str) -> Result<Measured> {
         ])
         .output()?;
     let text = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        return Err(format!("{script}\n{text}").into());
-    }
-    let last = text.trim_end().lines().last().unwrap_or_default();
+    let (errors, last) = match text.trim_end().rsplit_once('\n') {
+        Some((errors, last)) => (errors, last),
+        None => ("", text.trim_end()),
+    };
     let numbers = last
         .split(' ')
         .map(str::parse)
         .collect::<std::result::Result<Vec<f64>, _>>()
-        .map_err(|e| format!("{last}: {e}"))?;
-    match numbers[..] {
-        [wall, user, system, kib] => Ok(Measured {
-            wall,
-            cpu: user + system,
-            memory: kib / 1024.0,
-        }),
-        _ => Err(format!("time printed: {last}").into()),
-    }
+        .map_err(|e| format!("{script}\n{text}: {e}"))?;
+    let [wall, user, system, kib] = numbers[..] else {
+        return Err(format!("time printed: {last}").into());
+    };
+    let measured = Measured {
+        wall,
+        cpu: user + system,
+        memory: kib / 1024.0,
+    };
+    let failed = !output.status.success();
+    Ok((measured, failed.then(|| errors.to_owned())))
 }
 
 /// The fastest of several runs, with the largest memory use of any.

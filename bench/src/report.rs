@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use crate::figure::{Figure, table};
 use crate::measure::shell;
+use crate::snapshot_report;
+use crate::snapshots::Snapshots;
 use crate::transfers::Transfers;
 use crate::{Measured, Result};
 
@@ -50,19 +53,9 @@ pub struct Report {
     pub our_volume: Measured,
     pub our_many: Measured,
     pub transfers: Transfers,
+    pub snapshots: Snapshots,
     pub our_size: u64,
     pub gzip_size: u64,
-}
-
-/// A result, what it was derived from, and its goal.
-struct Figure {
-    what: &'static str,
-    measured: String,
-    figure: f64,
-    /// Whether the goal is a minimum; otherwise it is a maximum.
-    at_least: bool,
-    goal: f64,
-    unit: &'static str,
 }
 
 /// A bar of the plot: its group, its label, seconds.
@@ -70,22 +63,9 @@ pub type Bar = (&'static str, &'static str, f64);
 
 impl Report {
     fn figures(&self) -> Vec<Figure> {
-        let ratio = |what, measured: String, figure, goal| Figure {
-            what,
-            measured,
-            figure,
-            at_least: true,
-            goal,
-            unit: "times",
-        };
-        let most = |what, measured: String, figure, goal, unit| Figure {
-            what,
-            measured,
-            figure,
-            at_least: false,
-            goal,
-            unit,
-        };
+        let ratio =
+            |what, measured, figure, goal| Figure::least(what, measured, figure, goal, "times");
+        let most = Figure::most;
         let seconds = |a: Measured, b: Measured| format!("{:.2} s to {:.2} s", a.wall, b.wall);
         let two = self.ours_two;
         vec![
@@ -226,34 +206,11 @@ impl Report {
         ]
     }
 
-    /// The table in Markdown, which is also printed.
+    /// The tables in Markdown, which are also printed.
     pub fn table(&self) -> String {
-        let mut table = format!(
-            "| {:<48} | {:<32} | {:>13} | {:>16} | |\n|{:-<50}|{:-<34}|{:->15}|{:->18}|---|\n",
-            "what", "measured", "figure", "goal", "", "", "", ""
-        );
-        for figure in self.figures() {
-            let reached = if figure.at_least {
-                figure.figure >= figure.goal
-            } else {
-                figure.figure <= figure.goal
-            };
-            table.push_str(&format!(
-                "| {:<48} | {:<32} | {:>7.3} {:<5} | {:<8} {:>7} | {} |\n",
-                figure.what,
-                figure.measured,
-                figure.figure,
-                figure.unit,
-                if figure.at_least {
-                    "at least"
-                } else {
-                    "at most"
-                },
-                figure.goal,
-                if reached { "reached" } else { "MISSED" }
-            ));
-        }
-        table
+        let mut figures = self.figures();
+        figures.extend(self.snapshots.figures());
+        format!("{}\n{}", table(&figures), self.snapshots.details())
     }
 
     /// docs/benchmarks.md.
@@ -284,11 +241,13 @@ impl Report {
              - Transfers: 100 parts of 10 MiB, to an S3 server on this machine (`s3s-fs`) through a proxy that adds 30 ms to every round \
              trip and limits each connection to 20 MB/s; client, proxy and server share the cores. Ours transfers 8 files at a time, its \
              default, or one with `--parallel 1`; it verifies every digest before and after, and syncs. `aws s3 cp --recursive` \
-             (bench/requirements.txt) uses its default of 10 requests at a time. All files are compared afterwards.\n\n\
+             (bench/requirements.txt) uses its default of 10 requests at a time. All files are compared afterwards.\n\
+             {snapshots}\n\
              ![Seconds for bundling and unbundling](benchmarks.svg)\n\n{table}",
             size = mib(self.data.size),
             allocated = mib(self.data.allocated),
             files = self.data.files,
+            snapshots = snapshot_report::METHOD,
             table = self.table(),
         ))
     }

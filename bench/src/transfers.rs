@@ -14,7 +14,7 @@ use crate::Result;
 use crate::measure::{Measured, best_of, measured, shell};
 
 /// The simulated network: the added round-trip time, and the most bytes a second on a connection.
-const NETWORK: Slowness = Slowness {
+pub const NETWORK: Slowness = Slowness {
     latency: Duration::from_millis(30),
     rate: 20_000_000,
 };

@@ -410,7 +410,7 @@ fn deleting_asks_and_takes_only_what_is_the_amis_own() {
     let mapping = format!("/dev/sdb={shared}::gp3");
     let _ = scene.ok(&["create", &other, "--name", "two", "-B", &mapping]);
     let images = scene.server.images().into_iter();
-    let second = images.filter(|image| image.name == "two").last().unwrap();
+    let second = images.rev().find(|image| image.name == "two").unwrap();
     let own = second.snapshots().next().unwrap();
 
     // Without an answer, and with no, nothing is done.

@@ -458,22 +458,18 @@ fn a_profile_says_which_endpoints_are_asked() {
     fs::write(&configuration, text).unwrap();
     // Nobody answers there; what is asked for is noted.
     let (proxy, asked) = tls::tunnels(server.address);
-    let upload = |profile: &str| {
+    let upload = |profile: &str, more: &[&str]| {
         let manifest = manifest();
         let arguments = [
             "-b",
             BUCKET,
             "-m",
             &manifest,
+            "--batch",
             "--profile",
             profile,
-            "--region",
-            "eu-west-1",
         ];
-        let mut upload = command(
-            "ec2-upload-bundle",
-            &[&arguments[..], &["--batch"]].concat(),
-        );
+        let mut upload = command("ec2-upload-bundle", &[&arguments[..], more].concat());
         let _ = upload
             .env("AWS_CONFIG_FILE", &configuration)
             .env("HTTPS_PROXY", format!("http://{proxy}"));
@@ -481,7 +477,7 @@ fn a_profile_says_which_endpoints_are_asked() {
         (result, std::mem::take(&mut *asked.lock().unwrap()))
     };
     for profile in ["own", "all"] {
-        let (result, asked) = upload(profile);
+        let (result, asked) = upload(profile, &[]);
         assert_eq!((result.code, result.stderr.as_str()), (0, ""), "{profile}");
         assert!(asked.is_empty(), "{profile}: {asked:?}");
         assert_same_files(&bundle_files(&bucket), &bundle_files(&small_parts()));
@@ -495,7 +491,7 @@ fn a_profile_says_which_endpoints_are_asked() {
         ("both", "s3-fips.dualstack.eu-west-1.amazonaws.com"),
         ("none", "s3.eu-west-1.amazonaws.com"),
     ] {
-        let (result, mut asked) = upload(profile);
+        let (result, mut asked) = upload(profile, &["--region", "eu-west-1"]);
         assert_eq!(result.code, 3, "{profile}: {result:?}");
         asked.dedup();
         assert_eq!(asked, [format!("CONNECT {host}:443 HTTP/1.1")], "{profile}");

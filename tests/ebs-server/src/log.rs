@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::settings::Fault;
 
 /// One request.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     /// When it had been received, since the server's start.
     pub at: Duration,
@@ -53,7 +53,7 @@ pub struct Second {
 }
 
 /// The requests so far, in the order in which they ended.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Log {
     /// Each of them.
     pub records: Vec<Record>,

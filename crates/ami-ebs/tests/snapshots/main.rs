@@ -2,7 +2,6 @@
 
 mod fetching;
 mod hostile;
-mod pace;
 mod resuming;
 mod rig;
 mod writing;
