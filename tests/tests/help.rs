@@ -124,6 +124,28 @@ fn help_manual_man_page_and_completions_agree() {
 }
 
 #[test]
+fn bash_completes_verbs_and_their_options() {
+    let work = folder();
+    fs::write(
+        work.path().join("completion"),
+        printed(WITH_VERBS, &["--dump", "bash"]),
+    )
+    .unwrap();
+    for (words, expected) in [
+        ("cr", "create"),
+        ("create --volume", "--volume-type"),
+        ("fetch --rep", "--replace"),
+        ("clean --y", "--yes"),
+    ] {
+        let script = format!(
+            "source ./completion; COMP_WORDS=(ec2-ami {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+             _ec2__ami ec2-ami \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[@]}}\""
+        );
+        assert_eq!(shell(&script, work.path()), expected);
+    }
+}
+
+#[test]
 fn versions_are_the_older_suites_then_ours() {
     let own = format!(
         "EC2 AMI tools in Rust, version {}\n",

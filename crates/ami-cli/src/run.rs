@@ -152,7 +152,13 @@ fn dump(definition: &Definition, mut command: Command, format: &OsString) -> Res
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, definition.name, &mut script);
-    print_text(&String::from_utf8_lossy(&script))
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Bash {
+        // clap_complete 4.6 writes the hyphens of a command in two ways, and then finds no options of its verbs.
+        let written = |hyphen: &str| definition.name.replace('-', hyphen) + "__subcmd__";
+        script = script.replace(&written("__subcmd__"), &written("__"));
+    }
+    print_text(&script)
 }
 
 /// Logs only this suite's own messages: libraries log too much, and possibly secrets.
