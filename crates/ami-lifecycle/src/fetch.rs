@@ -124,10 +124,6 @@ pub async fn fetch(
     interrupted: &AtomicBool,
 ) -> Result<Fetched, Error> {
     unless_interrupted(interrupted, async {
-        if !request.may_replace && request.file.symlink_metadata().is_ok() {
-            let path = request.file.clone();
-            return Err(Error::Exists { path });
-        }
         let link = Link::open(&request.access).await?;
         let id = snapshot(&link, &request.from).await?;
         observer.tell(Event::Fetching {
@@ -142,9 +138,13 @@ pub async fn fetch(
             parallel: request.parallel,
         };
         let relay = Relay::new(observer, &link.region);
-        let done = download(&ebs, &settings, &relay)
-            .await
-            .map_err(Error::Ebs)?;
+        let done = download(&ebs, &settings, &relay).await;
+        let done = done.map_err(|error| match error {
+            ami_ebs::Error::Destination(ami_parts::Error::Exists { path }) => {
+                Error::Exists { path }
+            }
+            error => Error::Ebs(error),
+        })?;
         Ok(Fetched {
             snapshot: id,
             region: link.region.clone(),
