@@ -72,7 +72,7 @@ bench: ## compare with the older suite's pipeline; writes docs/benchmarks.md
 	$(call build-programs,$(COMMANDS) s3-server ebs-server ami-bench)
 	$(RELEASE)/ami-bench
 
-soak: ## 50 rounds of bundle, upload, download, unbundle with faults and kills, as root; writes docs/benchmarks.md
+soak: ## 50 rounds of bundle, upload, download, unbundle with faults and kills, 50 kills of ec2-ami create and fetch, as root; writes docs/benchmarks.md
 	scripts/install-prerequisites build test
 	$(call build-programs,$(COMMANDS) ami-soak)
 	$(RELEASE)/ami-soak

@@ -78,6 +78,23 @@ impl Scene {
         result
     }
 
+    /// Fails unless a snapshot's volume begins with the bytes of a disk of [`partitioned`], and its file system is whole even where the rest
+    /// is noise.
+    pub fn assert_is_of(&self, snapshot: &str, disk: &str) {
+        let read = self.path("exported");
+        let export = |reading| self.server.export(snapshot, Path::new(&read), reading);
+        export(Reading::Zeros).unwrap();
+        let _ = shell_with_path(
+            &format!("cmp -n $(stat -c %s '{disk}') exported '{disk}'"),
+            self.work.path(),
+        );
+        export(Reading::Noise).unwrap();
+        let _ = shell_with_path(
+            "dd if=exported of=fs bs=1M skip=1 count=46 status=none; e2fsck -fn fs 2>&1; rm exported fs",
+            self.work.path(),
+        );
+    }
+
     /// Makes a disk, and gives its path.
     pub fn disk(&self, name: &str) -> String {
         partitioned(&self.work.path().join(name));

@@ -11,6 +11,7 @@ pub mod hostile;
 pub mod images;
 pub mod imds;
 pub mod injection;
+pub mod kills;
 pub mod lonely;
 pub mod machine;
 pub mod moto;

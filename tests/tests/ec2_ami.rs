@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use ebs_server::{Device, EbsDevice, ImageRecord, KMS_KEY, Launch, Quotas, Role};
+use ebs_server::{Device, EbsDevice, ImageRecord, KMS_KEY, Launch, Role};
 use end_to_end::ebs::{EbsServer, Fault, Reading, SECRET_KEY, Scene, Settings};
-use end_to_end::random::Random;
+use end_to_end::kills::slow;
 use end_to_end::s3::Server;
 use end_to_end::{golden, outcome, shell, shell_with_path};
 use serde_json::Value;
@@ -20,20 +20,6 @@ fn exported(scene: &Scene, snapshot: &str, reading: Reading) -> String {
     let to = Path::new(&path);
     scene.server.export(snapshot, to, reading).unwrap();
     path
-}
-
-/// The snapshot's volume begins with the disk's bytes, and its file system and files are whole even where the rest is noise.
-fn assert_is_of(scene: &Scene, snapshot: &str, disk: &str) {
-    let read = exported(scene, snapshot, Reading::Zeros);
-    let _ = shell(
-        &format!("cmp -n $(stat -c %s '{disk}') '{read}' '{disk}'"),
-        Path::new("/"),
-    );
-    let read = exported(scene, snapshot, Reading::Noise);
-    let _ = shell_with_path(
-        &format!("dd if='{read}' of=fs bs=1M skip=1 count=46 status=none; e2fsck -fn fs 2>&1"),
-        scene.work.path(),
-    );
 }
 
 fn lines(text: &str) -> Vec<&str> {
@@ -125,7 +111,7 @@ fn a_disk_image_becomes_an_ami_in_one_command() {
     };
     let devices = [device("/dev/xvda", root), device("/dev/sdb", further)];
     assert_eq!(image.devices, devices);
-    assert_is_of(&scene, &snapshot.id, &disk);
+    scene.assert_is_of(&snapshot.id, &disk);
     // 96 blocks, of which most are free.
     assert!(snapshot.blocks.len() < 50, "{}", snapshot.blocks.len());
     assert_eq!(fs::read_dir(scene.journals()).unwrap().count(), 0);
@@ -175,7 +161,7 @@ fn a_stream_is_sent_as_a_whole_and_a_file_as_standard_input_is_read_as_one() {
     let image = image_in(&scene.server, "us-east-1");
     let snapshot = image.snapshots().next().unwrap().to_owned();
     assert_eq!(scene.server.snapshot(&snapshot).unwrap().blocks.len(), 96);
-    assert_is_of(&scene, &snapshot, &disk);
+    scene.assert_is_of(&snapshot, &disk);
 
     let mut command = scene.command(&["create", "-", "--name", "redirected"]);
     let result = outcome(command.stdin(File::open(&disk).unwrap()));
@@ -507,68 +493,6 @@ fn what_killed_runs_leave_is_cleaned_unless_they_can_be_gone_on_with() {
     assert_eq!(again.stdout, "No run has left anything in us-east-1.\n");
 }
 
-/// A double that takes its time.
-fn slow(factor: f64) -> Scene {
-    Scene::with(Settings {
-        latency: Duration::from_millis(20).mul_f64(factor),
-        available_after: Duration::from_millis(100),
-        quotas: Quotas {
-            ec2: 0.0,
-            ..Quotas::default()
-        },
-        ..Settings::default()
-    })
-}
-
-#[test]
-fn runs_that_are_killed_and_given_again_make_one_snapshot_and_one_ami() {
-    let scene = slow(1.0);
-    let disk = scene.disk("disk.img");
-    let arguments = [
-        "create",
-        &disk,
-        "--name",
-        "web",
-        "--parallel",
-        "4",
-        "--copy-to",
-        "us-west-2",
-    ];
-    let mut random = Random::new(7);
-    let mut kills = 0;
-    loop {
-        let mut child = scene
-            .command(&arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        if kills < 10 {
-            sleep(Duration::from_millis(random.below(700)));
-            child.kill().unwrap();
-        }
-        let output = child.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&output.stderr);
-        match output.status.code() {
-            Some(0) => break,
-            None => kills += 1,
-            Some(code) => panic!("{code}: {text}"),
-        }
-        assert!(kills < 20, "{text}");
-    }
-    let here = image_in(&scene.server, "us-east-1");
-    let _ = image_in(&scene.server, "us-west-2");
-    let snapshots = scene.server.snapshots();
-    let here_only = snapshots.iter().filter(|found| found.region == "us-east-1");
-    let ids: Vec<&str> = here_only.map(|found| &*found.id).collect();
-    assert_eq!(here.snapshots().collect::<Vec<_>>(), ids);
-    assert_eq!(snapshots.len(), 2, "{snapshots:?}");
-    assert_is_of(&scene, ids[0], &disk);
-    let twice = scene.server.log().put_twice(ids[0]);
-    assert!(twice <= 4 * kills, "{twice} blocks twice, {kills} kills");
-    assert_eq!(fs::read_dir(scene.journals()).unwrap().count(), 0);
-}
-
 #[test]
 fn an_uploaded_bundle_becomes_an_instance_store_backed_ami() {
     let buckets = Server::start();
@@ -767,35 +691,6 @@ fn a_role_of_another_account_is_assumed() {
         assert!(!(result.stdout.clone() + &result.stderr).contains(secret));
     }
     assert!(result.stderr.contains("DEBUG"), "{result:?}");
-}
-
-#[test]
-fn an_interrupted_run_says_how_to_go_on() {
-    let scene = slow(3.0);
-    let disk = scene.disk("disk.img");
-    let arguments = ["create", &disk, "--name", "web", "--parallel", "1"];
-    let child = scene
-        .command(&arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    while scene.server.log().of("PutSnapshotBlock").count() < 2 {
-        sleep(Duration::from_millis(5));
-    }
-    let _ = shell(&format!("kill -INT {}", child.id()), Path::new("/"));
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(255));
-    let id = scene.server.snapshots()[0].id.clone();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let expected = format!("{id} is not complete: the same command goes on with it");
-    assert!(stderr.contains(&expected), "{stderr}");
-    let result = scene.ok(&arguments);
-    assert_eq!(lines(&result.stdout)[0], id);
-    assert!(
-        result.stderr.starts_with(&format!("Going on with {id}")),
-        "{result:?}"
-    );
 }
 
 #[test]

@@ -154,7 +154,10 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         }
         None => None,
     };
-    let reporter = Reporter::new(context);
+    let reporter = match request.origin.stays() {
+        true => Reporter::new(context),
+        false => Reporter::of_what_goes(context),
+    };
     let distribution = request.distribution.clone();
     let created = reporter.run(create(request, &reporter, flag));
     drop(made);

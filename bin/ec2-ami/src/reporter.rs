@@ -23,8 +23,10 @@ fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Reporter<'a> {
     context: &'a Context,
     bar: Mutex<Option<Bar>>,
-    /// What to say if what is under way is interrupted.
-    rest: Mutex<Option<String>>,
+    /// Whether the same command finds again what it works on.
+    stays: bool,
+    /// What would be interrupted now, and how to go on with it.
+    again: Mutex<Option<(String, String)>>,
     /// What could not be printed, or asked.
     failure: Mutex<Option<Failure>>,
 }
@@ -34,8 +36,17 @@ impl<'a> Reporter<'a> {
         Self {
             context,
             bar: Mutex::default(),
-            rest: Mutex::default(),
+            stays: true,
+            again: Mutex::default(),
             failure: Mutex::default(),
+        }
+    }
+
+    /// That of a story of something that is gone when the command has ended.
+    pub fn of_what_goes(context: &'a Context) -> Self {
+        Self {
+            stays: false,
+            ..Self::new(context)
         }
     }
 
@@ -49,9 +60,9 @@ impl<'a> Reporter<'a> {
     /// How the command ends whose story has failed.
     fn failure(&self, error: Error) -> Failure {
         if let Error::Interrupted = error
-            && let Some(rest) = &*locked(&self.rest)
+            && let Some((_, line)) = &*locked(&self.again)
         {
-            self.context.warn(rest);
+            self.context.warn(line);
         }
         match (error, self.kept()) {
             (Error::Stopped(_), Some(failure)) => failure,
@@ -65,6 +76,19 @@ impl<'a> Reporter<'a> {
             // What is left out is not of the work.
             let done = counts.done + counts.kept + counts.free;
             bar.shown.set(bytes_of(done));
+        }
+    }
+
+    fn set_again(&self, id: &str, line: String) {
+        *locked(&self.again) = Some((id.to_owned(), line));
+    }
+
+    /// The same, of something that was interrupted and then deleted.
+    fn set_deleted(&self, id: &str) {
+        if let Some((of, line)) = &mut *locked(&self.again)
+            && of == id
+        {
+            *line = format!("{id} is deleted: the same command makes another.");
         }
     }
 
@@ -127,10 +151,15 @@ impl Observer for Reporter<'_> {
                 is_resumed,
                 region,
             } => {
-                *locked(&self.rest) = Some(format!(
-                    "{id} is not complete: the same command goes on with it, if what it is made of is still there. \
-                     To give it up: aws ec2 delete-snapshot --region {region} --snapshot-id {id}"
-                ));
+                self.set_again(id, match self.stays {
+                    true => format!(
+                        "{id} is not complete: the same command goes on with it, if what it is made of is still there. \
+                         To give it up: aws ec2 delete-snapshot --region {region} --snapshot-id {id}"
+                    ),
+                    false => format!(
+                        "{id} is not complete, and nothing can go on with it: ec2-ami clean deletes it."
+                    ),
+                });
                 if is_resumed {
                     self.note(&format!("Going on with {id} of an interrupted run."));
                 }
@@ -142,8 +171,9 @@ impl Observer for Reporter<'_> {
                 ));
             }
             Event::Fetching { id, region } => {
-                let rest = "What has come is kept: the same command goes on with it.";
-                *locked(&self.rest) = Some(rest.to_owned());
+                self.set_again(id, format!(
+                    "What has come of {id} is kept beside the file: the same command goes on with it."
+                ));
                 self.note(&format!("Fetching {id} from {region} ..."));
             }
             Event::Verifying { id } => self.note(&format!("Reading {id} back ...")),
@@ -157,18 +187,28 @@ impl Observer for Reporter<'_> {
                 if !is_new {
                     self.note(&format!("{id} is there already: an earlier run made it."));
                 }
+                if self.stays {
+                    self.set_again(id, format!("{id} is made: the same command does the rest."));
+                }
                 self.say(id);
             }
             Event::Waiting { until, id, region } => {
-                if until == "completed" {
-                    // It is the service's now, and nothing is lost by an interruption.
-                    *locked(&self.rest) = None;
-                }
+                // It is the service's now, and nothing is lost by an interruption.
+                self.set_again(id, match (self.stays, until) {
+                    (true, _) => format!("{id} becomes {until} by itself: the same command does the rest."),
+                    (false, "completed") => format!(
+                        "{id} becomes {until} by itself: ec2-ami create {id} does the rest, given the other options again."
+                    ),
+                    (false, _) => format!("{id} becomes {until} by itself."),
+                });
                 self.note(&format!("Waiting until {id} in {region} is {until} ..."));
             }
             Event::Copy { id, region } => self.say(&format!("{id} {region}")),
             Event::Deregistered { id } => self.say(&format!("Deregistered {id}")),
-            Event::Deleted { id } => self.say(&format!("Deleted {id}")),
+            Event::Deleted { id } => {
+                self.set_deleted(id);
+                self.say(&format!("Deleted {id}"));
+            }
             Event::Kept { id, reason } => self.note(&format!("{id} stays: {reason}.")),
             Event::Unfinished(unfinished) => {
                 let line = self.context.explained(&unfinished.error);

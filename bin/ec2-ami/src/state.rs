@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ami_ebs::Journal;
+use ami_lifecycle::Journal;
 
 /// The folder of the journals: `$XDG_STATE_HOME/ec2-ami`, else `~/.local/state/ec2-ami` (XDG Base Directory Specification).
 pub fn folder() -> PathBuf {
@@ -24,7 +24,5 @@ pub fn claimed(others: &[PathBuf]) -> BTreeSet<String> {
     let files = entries
         .map(|entry| entry.path())
         .chain(others.iter().cloned());
-    // What cannot be read is no journal that a run could go on with.
-    let snapshots = files.filter_map(|file| Journal::snapshot_at(&file).ok().flatten());
-    snapshots.collect()
+    files.filter_map(|file| Journal::claim(&file)).collect()
 }

@@ -18,7 +18,7 @@ use crate::buffers::{Buffer, Buffers};
 use crate::ebs::Ebs;
 use crate::error::Error;
 use crate::fetch::{Listing, Taker, fetch};
-use crate::journal::{Head, Journal, Record, Subject, is_id};
+use crate::journal::{Head, Journal, Record, Stage, Subject, is_id};
 use crate::observer::{Event, Observer};
 use crate::progress::{Counts, Progress};
 
@@ -56,7 +56,8 @@ pub struct Downloaded {
 /// Each block's SHA-256 is compared with EBS's. Blocks that the snapshot does not have become zeros. In an encrypted volume such a block reads
 /// as noise, which nothing can know here: whoever relies on such bytes relies on chance.
 ///
-/// What has come lies in a private folder beside the file; dropping the future leaves it there for the next call.
+/// What has come lies in a private folder beside the file; dropping the future leaves it there for the next call. A call that was killed
+/// when the file had its name is brought to its end.
 ///
 /// # Errors
 /// [`Error`].
@@ -66,10 +67,14 @@ pub async fn download(
     observer: &impl Observer,
 ) -> Result<Downloaded, Error> {
     let target = Target::of(&request.file)?;
-    target.check_free(request.may_replace)?;
     if !is_id(&request.snapshot) {
         let snapshot = request.snapshot.clone();
         return Err(Error::Vanished { snapshot });
+    }
+    if let Err(taken) = target.check_free(request.may_replace) {
+        let (place, id) = (target.clone(), identity(ebs, &request.snapshot));
+        let finish = move |stopped: &AtomicBool| Landing::finish(&place, id, stopped);
+        return in_background(finish).await??.ok_or(taken);
     }
     let progress = Arc::new(Progress::default());
     let listing = Listing::begin(ebs, &request.snapshot, 0, &progress).await?;
@@ -138,6 +143,34 @@ impl Target {
     }
 }
 
+fn subject(id: Digest, blocks: u64) -> Subject {
+    Subject {
+        source: id,
+        parameters: Digest::default(),
+        blocks,
+    }
+}
+
+/// Tells of each block that is noted whether a file has it.
+fn compare(
+    journal: &Journal,
+    (file, path): (&File, &Path),
+    stopped: &AtomicBool,
+    mut tell: impl FnMut(u64, bool),
+) -> Result<(), Error> {
+    let mut buffer = Buffers::default().take();
+    journal.each(0, |index, record| {
+        if stopped.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let read = file.read_exact_at(buffer.as_mut(), index * BLOCK_SIZE);
+        read.map_err(Error::io("read", path))?;
+        let is_same = record == Record::Written(block::digest(buffer.as_ref()));
+        tell(index, is_same);
+        Ok(())
+    })
+}
+
 /// A file that is being filled.
 struct Landing {
     staging: Staging,
@@ -165,12 +198,7 @@ impl Landing {
             folder: target.folder.clone(),
         })?;
         let staging = prepared.make(Waiting::silent())?;
-        let subject = Subject {
-            source: id,
-            parameters: Digest::default(),
-            blocks,
-        };
-        let (journal, _) = Journal::open(&staging.own_path(BLOCKS), subject)?;
+        let (journal, _) = Journal::open(&staging.own_path(BLOCKS), subject(id, blocks))?;
         let path = staging.own_path(IMAGE);
         let was_begun = journal.snapshot().is_some() && path.symlink_metadata().is_ok();
         let file = if was_begun {
@@ -204,20 +232,59 @@ impl Landing {
     /// Finds what an earlier run has written, and only what the disk has.
     fn find_again(&mut self, stopped: &AtomicBool) -> Result<(), Error> {
         let mut kept = std::mem::take(&mut self.kept);
-        let mut buffer = Buffers::default().take();
-        self.journal.each(0, |index, record| {
-            if stopped.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
-            let read = self.file.read_exact_at(buffer.as_mut(), index * BLOCK_SIZE);
-            read.map_err(Error::io("read", &self.path))?;
-            if record == Record::Written(block::digest(buffer.as_ref())) {
-                kept.set(index, true);
-            }
-            Ok(())
-        })?;
+        compare(
+            &self.journal,
+            (&self.file, &self.path),
+            stopped,
+            |index, is_same| {
+                if is_same {
+                    kept.set(index, true);
+                }
+            },
+        )?;
         self.kept = kept;
         Ok(())
+    }
+
+    /// Ends a run that was killed when the file had its name. `None`: there was none, or the file is another.
+    fn finish(
+        target: &Target,
+        id: Digest,
+        stopped: &AtomicBool,
+    ) -> Result<Option<Downloaded>, Error> {
+        let path = target.folder.join(&target.name);
+        let opened = ami_files::open_regular(&path).and_then(|file| Ok((file.metadata()?, file)));
+        // Whatever is wrong with it, it is not that run's.
+        let Ok((metadata, file)) = opened else {
+            return Ok(None);
+        };
+        // Somebody else's folder may have files that are only read.
+        let prepared = Prepared::kept(&target.folder, &hex::encode(id));
+        let Ok(Some(prepared)) = prepared else {
+            return Ok(None);
+        };
+        let staging = prepared.make(Waiting::silent())?;
+        if staging.own_path(IMAGE).symlink_metadata().is_ok() {
+            return Ok(None);
+        }
+        let size = metadata.len();
+        let subject = subject(id, size / BLOCK_SIZE);
+        let (journal, _) = Journal::open(&staging.own_path(BLOCKS), subject)?;
+        let (mut kept, mut is_all) = (0, journal.head().stage == Stage::Complete);
+        if is_all {
+            compare(&journal, (&file, &path), stopped, |_, is_same| {
+                kept += u64::from(is_same);
+                is_all &= is_same;
+            })?;
+        }
+        // Without the image there is nothing to go on with.
+        journal.remove()?;
+        staging.remove();
+        let counts = Counts {
+            kept,
+            ..Counts::default()
+        };
+        Ok(is_all.then_some(Downloaded { size, counts }))
     }
 
     fn write(&self, index: u64, data: &Buffer) -> io::Result<()> {
@@ -240,6 +307,11 @@ impl Landing {
         self.file
             .sync_all()
             .map_err(Error::io("sync", &self.path))?;
+        // From now on the file may have its name.
+        self.journal.change(Head {
+            stage: Stage::Complete,
+            ..self.journal.head()
+        })?;
         let named = match may_replace {
             true => self.staging.replace(IMAGE, &target.name),
             false => self.staging.give_name(IMAGE, &target.name),

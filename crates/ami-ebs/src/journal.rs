@@ -35,7 +35,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::block::Digest;
 use crate::error::Error;
-use crate::locked::open_locked;
+use crate::locked::{lock_if_free, open_locked};
 
 /// The format and its version.
 const MAGIC: [u8; 8] = *b"ebs-jrn1";
@@ -182,6 +182,30 @@ impl Journal {
     pub fn snapshot_at(path: &Path) -> Result<Option<String>, Error> {
         let file = ami_files::open_regular(path).map_err(Error::io("open", path))?;
         match read_heads(&file).map_err(Error::io("read", path))? {
+            Found::Head(_, _, head) => Ok(head.snapshot),
+            Found::Nothing | Found::Foreign => Ok(None),
+        }
+    }
+
+    /// Whether a run uses the journal at `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn is_in_use(path: &Path) -> Result<bool, Error> {
+        Ok(lock_if_free(path)?.is_none())
+    }
+
+    /// Removes the journal at `path`, unless a run uses it, and gives the snapshot that it was of.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn discard(path: &Path) -> Result<Option<String>, Error> {
+        let Some(file) = lock_if_free(path)? else {
+            return Ok(None);
+        };
+        let found = read_heads(&file).map_err(Error::io("read", path))?;
+        std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+        match found {
             Found::Head(_, _, head) => Ok(head.snapshot),
             Found::Nothing | Found::Foreign => Ok(None),
         }

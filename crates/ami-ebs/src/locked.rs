@@ -66,3 +66,17 @@ pub(crate) fn open_locked(path: &Path) -> Result<File, Error> {
         path: path.to_owned(),
     })
 }
+
+/// Opens a file and locks it. `None`: another run has the lock, or had it and has removed the file.
+pub(crate) fn lock_if_free(path: &Path) -> Result<Option<File>, Error> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW;
+    let file = ami_files::open_regular_at(CWD, path, flags).map_err(Error::io("open", path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
+        Err(error) => return Err(Error::io("lock", path)(error.into())),
+    }
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    let opened: Identity = (metadata.dev(), metadata.ino());
+    Ok((identity(path) == Some(opened)).then_some(file))
+}

@@ -1,5 +1,6 @@
 //! A disk image, a device, a stream or a snapshot becomes an EBS-backed AMI.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -21,6 +22,9 @@ use crate::source::{Disk, Origin, Warning, of_snapshot, unique};
 use crate::upload::{Writing, check_writable, write};
 use crate::waiting::{unless_interrupted, until_available, until_completed};
 
+/// How the name of a journal ends with which only one run can do anything, because its source is gone with it.
+const ONCE: &str = "once";
+
 /// How long a snapshot may take from its last block to its completion, and an AMI to be available.
 const LONGEST_COMPLETION: Duration = Duration::from_secs(2 * 3600);
 const LONGEST_REGISTRATION: Duration = Duration::from_secs(3600);
@@ -32,6 +36,19 @@ pub enum Journal {
     In(PathBuf),
     /// In this file.
     At(PathBuf),
+}
+
+impl Journal {
+    /// The snapshot that a journal of [`Journal::In`] is of, if a run uses it or a later one can go on with it.
+    pub fn claim(path: &Path) -> Option<String> {
+        let is_of_one_run = path.extension().is_some_and(|end| end == ONCE);
+        // What cannot be read is no journal that a run could go on with.
+        let is_used = || ami_ebs::Journal::is_in_use(path).unwrap_or(false);
+        if is_of_one_run && !is_used() {
+            return None;
+        }
+        ami_ebs::Journal::snapshot_at(path).ok().flatten()
+    }
 }
 
 /// The root volume of instances.
@@ -290,7 +307,8 @@ impl Ours {
             _ => unique(),
         };
         let source = hex::encode(identity);
-        let journal = request.journal.path(&source, ec2.region());
+        let stays = request.origin.stays();
+        let journal = request.journal.path(&source, ec2.region(), stays);
         Ok((
             Self {
                 source,
@@ -310,12 +328,25 @@ impl Ours {
 }
 
 impl Journal {
-    /// The file for a source in a region.
-    pub(crate) fn path(&self, source: &str, region: &str) -> PathBuf {
+    /// The file for a source in a region. `stays`: a later run can go on with it.
+    pub(crate) fn path(&self, source: &str, region: &str, stays: bool) -> PathBuf {
+        let kind = if stays { "journal" } else { ONCE };
         match self {
-            Self::In(folder) => folder.join(format!("{source}.{region}.journal")),
+            Self::In(folder) => folder.join(format!("{source}.{region}.{kind}")),
             Self::At(file) => file.clone(),
         }
+    }
+
+    /// Of the journals in the folder, those in a region with which nothing goes on when their run is gone.
+    pub(crate) fn of_one_run(&self, region: &str) -> Vec<PathBuf> {
+        let Self::In(folder) = self else {
+            return Vec::new();
+        };
+        let end = format!(".{region}.{ONCE}");
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let is_one =
+            |entry: &std::fs::DirEntry| entry.file_name().as_bytes().ends_with(end.as_bytes());
+        entries.filter(is_one).map(|entry| entry.path()).collect()
     }
 }
 
@@ -487,7 +518,7 @@ pub async fn create(
     let request = &rest;
     let name = request.name.as_ref();
     let mut image = name.map(|name| known.image(request, name, None));
-    let stays = matches!(origin, Origin::Disk { stays: true, .. });
+    let stays = origin.stays();
     let to_write = match origin {
         Origin::Snapshot(id) => Err(id),
         Origin::Stream(reader) => Ok(Source::Stream {
@@ -513,7 +544,7 @@ pub async fn create(
                 request,
                 tags: &tags,
                 identity,
-                journal: request.journal.path(&ours.source, &link.region),
+                journal: request.journal.path(&ours.source, &link.region, stays),
                 volume_size: known.volume_size,
                 stays,
             };

@@ -155,9 +155,13 @@ pub async fn fetch(
             parallel: request.parallel,
         };
         let relay = Relay::new(observer, &link.region);
-        let done = download(&ebs, &settings, &relay)
-            .await
-            .map_err(Error::Ebs)?;
+        let done = download(&ebs, &settings, &relay).await;
+        let done = done.map_err(|error| match error {
+            ami_ebs::Error::Destination(ami_parts::Error::Exists { path }) => {
+                Error::Exists { path }
+            }
+            error => Error::Ebs(error),
+        })?;
         Ok(Fetched {
             snapshot: id,
             region: link.region.clone(),

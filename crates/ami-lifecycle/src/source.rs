@@ -37,6 +37,17 @@ pub enum Origin {
     Stream(Box<dyn Read + Send>),
 }
 
+impl Origin {
+    /// Whether a later run finds it as it is now, and so can go on with what this one has begun.
+    pub fn stays(&self) -> bool {
+        match self {
+            Self::Disk { stays, .. } => *stays,
+            Self::Snapshot(_) => true,
+            Self::Stream(_) => false,
+        }
+    }
+}
+
 impl std::fmt::Debug for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -93,6 +93,11 @@ pub(crate) async fn write(
         visible_within: ami_ebs::VISIBLE_WITHIN,
     };
     let relay = Relay::new(observer, &link.region);
+    let sweeping = async {
+        sweep(request, &ec2, &relay).await;
+        Ok(())
+    };
+    unless_interrupted(interrupted, sweeping).await?;
     let states = States(&ec2);
     let uploading = async { Ok(upload(&ebs, source, &settings, &states, &relay).await) };
     let ended = unless_interrupted(interrupted, uploading).await;
@@ -136,6 +141,21 @@ pub(crate) async fn write(
         },
         uploaded,
     })
+}
+
+/// Removes the journals of killed runs with which nothing goes on, and deletes their snapshots, unless they are complete.
+async fn sweep(request: &Create, ec2: &Regional<'_>, relay: &Relay<'_, impl Observer>) {
+    for journal in request.journal.of_one_run(ec2.region()) {
+        // What this does not delete, `clean` finds.
+        let Ok(Some(snapshot)) = ami_ebs::Journal::discard(&journal) else {
+            continue;
+        };
+        let found = ec2.snapshot(&snapshot).await.ok().flatten();
+        let status = found.and_then(|found| found.status);
+        if matches!(status.as_deref(), Some("pending" | "error")) {
+            let _ = relay.delete(ec2, Some(snapshot)).await;
+        }
+    }
 }
 
 /// What has become of a snapshot that is not complete.
