@@ -83,7 +83,7 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
     let of_own = own.and_then(|error| match error {
         Error::Format { path, format } => Some(of_format(path, *format)),
         Error::Mounted { .. } => {
-            Some("unmount it, or remount it read-only (mount -o remount,ro)".to_owned())
+            Some("unmount it, remount it read-only (mount -o remount,ro), or give the folder in its place".to_owned())
         }
         Error::TooLarge { .. } => Some("give a larger --size".to_owned()),
         Error::NoArchitecture => Some("give it with --arch".to_owned()),
