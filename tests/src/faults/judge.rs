@@ -182,6 +182,9 @@ fn after_kill(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<(), Str
     if is_done || scene.promise == Promise::NeverSucceeds {
         return Ok(());
     }
+    if scene.promise == Promise::GoesOn && (scene.complete)().is_ok() {
+        return Ok(());
+    }
     let again = outcome(&mut (scene.command)());
     if again.code != 0 {
         return Err(format!("run again, it fails: {again:?}"));

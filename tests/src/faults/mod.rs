@@ -11,6 +11,7 @@ mod plan;
 mod remote;
 mod run;
 mod scene;
+mod snapshots;
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -29,7 +30,7 @@ const WORKERS: usize = 2;
 type Make = fn() -> Scene;
 
 /// All scenes with their commands, grouped by command.
-const SCENES: [(&str, Make); 17] = [
+const SCENES: [(&str, Make); 19] = [
     ("ec2-bundle-vol", || local::bundle_volume(true)),
     ("ec2-bundle-vol", || local::bundle_volume(false)),
     ("ec2-bundle-image", || local::bundle_image(true)),
@@ -47,6 +48,8 @@ const SCENES: [(&str, Make); 17] = [
     ("ec2-migrate-manifest", local::migrate_manifest),
     ("ec2-migrate-bundle", remote::migrate_bundle),
     ("ec2-create-signing-cert", local::create_signing_cert),
+    ("ec2-ami", snapshots::create),
+    ("ec2-ami", snapshots::fetch),
 ];
 
 /// The outcomes of a command's injections.

@@ -31,6 +31,8 @@ pub enum Promise {
     BacksUp,
     /// The target is a bucket. If there is a manifest, its whole bundle is there.
     ManifestMeansWhole,
+    /// What it makes is elsewhere. The next run goes on with what is there.
+    GoesOn,
     /// The command changes nothing, and may never succeed.
     NeverSucceeds,
 }
@@ -219,6 +221,9 @@ fn collect(folder: &Path, begin: &str, found: &mut Files) {
         let mode = metadata.permissions().mode();
         let kind = if metadata.is_dir() {
             collect(&entry.path(), &format!("{name}/"), found);
+            String::new()
+        } else if is_to_resume(&name) {
+            // It may be large, and is not compared.
             String::new()
         } else {
             hex::encode(sha256(&fs::read(entry.path()).unwrap()))
