@@ -165,6 +165,8 @@ impl Landing {
             source: id,
             parameters: Digest::default(),
             blocks,
+            // It is in the identity.
+            region: Digest::default(),
         };
         let (journal, _) = Journal::open(&staging.own_path(BLOCKS), subject)?;
         let path = staging.own_path(IMAGE);

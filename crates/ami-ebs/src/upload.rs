@@ -100,6 +100,7 @@ pub async fn upload(
         source: request.source,
         parameters: request.parameters.digest(),
         blocks,
+        region: block::digest(ebs.region().as_bytes()),
     };
     let path = request.journal.clone();
     let opened = in_background(move |_| Journal::open(&path, subject)).await;
@@ -204,8 +205,7 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
 
     /// The next run, or this one, begins another snapshot.
     fn give_up(&self, snapshot: &str, fate: Fate) -> Result<(), Error> {
-        let next = self.journal.head().generation.saturating_add(1);
-        self.journal.begin(Head::of_generation(next))?;
+        self.journal.give_up()?;
         if fate == Fate::Abandoned {
             let snapshot = snapshot.to_owned();
             self.observer.tell(Event::Abandoned { snapshot });
@@ -435,9 +435,8 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
                     | Error::NotRead { .. }
             );
         if is_final && head.snapshot.is_some() {
-            let next = head.generation.saturating_add(1);
             // If that fails, the next run finds out that the snapshot is gone.
-            let _ = self.journal.begin(Head::of_generation(next));
+            let _ = self.journal.give_up();
         }
         Failure {
             error,
