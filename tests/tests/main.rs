@@ -11,6 +11,7 @@ mod dist;
 mod ebs_double;
 mod ebs_double_refusals;
 mod ec2_ami;
+mod ec2_ami_wrong;
 mod error_texts;
 mod failures;
 mod faults;
