@@ -3,7 +3,6 @@
 pub mod boto;
 pub mod bundles;
 pub mod busy;
-pub mod double;
 pub mod ebs;
 pub mod errors;
 pub mod faults;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ebs_server::{ACCOUNT, BLOCK, EbsServer, Fault, KMS_KEY, Launch, Reading, Settings};
 use end_to_end::boto::{Boto, aws, aws_ok};
-use end_to_end::double::{
+use end_to_end::ebs::{
     begin, completed, digest, image, put, quick, refusal, register, start, with,
 };
 use end_to_end::{folder, text};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ebs_server::{ACCOUNT, BLOCK, KMS_KEY, Quotas, Role, Settings};
 use end_to_end::boto::Boto;
-use end_to_end::double::{
+use end_to_end::ebs::{
     begin, completed, digest, image, put, quick, refusal, register, start, with,
 };
 use end_to_end::text;

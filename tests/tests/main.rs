@@ -14,6 +14,7 @@ mod ec2_ami;
 mod ec2_ami_kills;
 mod ec2_ami_noise;
 mod ec2_ami_secrets;
+mod ec2_ami_wrong;
 mod error_texts;
 mod failures;
 mod faults;

@@ -149,7 +149,8 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
             Failure::all(problems::of(problems))?;
             let (staging, path) = volume.make(context)?;
             let stays = false;
-            request.origin = Origin::Disk { path, stays };
+            let still = None;
+            request.origin = Origin::Disk { path, stays, still };
             Some(staging)
         }
         None => None,
@@ -199,7 +200,8 @@ impl Arguments {
             }
             false => None,
         };
-        if let Some(option) = self.in_use.given()
+        let is_device = fs::metadata(folder).is_ok_and(|found| found.file_type().is_block_device());
+        if let Some(option) = self.in_use.given(is_device)
             && !is_folder
         {
             return Err(Failure::usage(format!(
@@ -210,7 +212,7 @@ impl Arguments {
         // A volume's disk takes this one's place when it is made.
         let origin = match is_folder {
             true => Origin::Stream(Box::new(std::io::empty())),
-            false => self.origin()?,
+            false => self.origin(is_device, context)?,
         };
         if let Origin::Snapshot(_) = origin {
             for (is_given, option) in [
@@ -285,7 +287,7 @@ impl Arguments {
         Err(Failure::usage(problem))
     }
 
-    fn origin(&self) -> Result<Origin, Failure> {
+    fn origin(&self, is_device: bool, context: &Context) -> Result<Origin, Failure> {
         if self.from == STDIN {
             return self.standard_input();
         }
@@ -293,10 +295,16 @@ impl Arguments {
         if let Ok(id) = values::snapshot(&self.from) {
             return Ok(Origin::Snapshot(id));
         }
-        Ok(Origin::Disk {
-            path: PathBuf::from(&self.from),
-            stays: true,
-        })
+        let path = PathBuf::from(&self.from);
+        let still = match is_device {
+            true => {
+                let journal = self.journal.as_ref();
+                self.in_use.still(&path, journal, self.dry_run, context)?
+            }
+            false => None,
+        };
+        let stays = true;
+        Ok(Origin::Disk { path, stays, still })
     }
 
     /// A file or a device as standard input is read as one; anything else as a stream.
@@ -312,6 +320,7 @@ impl Arguments {
             return Ok(Origin::Disk {
                 path: own.unwrap_or_else(|| path.to_owned()),
                 stays: true,
+                still: None,
             });
         }
         if self.size.is_none() {

@@ -28,7 +28,9 @@ fn code(error: &Error) -> u8 {
     match error {
         Error::Ec2(ami_ec2::Error::NoRegion { .. }) => exit::USAGE,
         Error::TpmWithoutUefi { .. } => exit::USAGE,
-        Error::Upload { source, .. } => code_of_ebs(source),
+        Error::Upload { source, .. } | Error::Wrong { source, .. } => code_of_ebs(source),
+        Error::SnapshotsLeft { source, .. } => code(source),
+        Error::Interrupted => ami_cli::exit::INTERRUPTED,
         Error::Ebs(error) => code_of_ebs(error),
         Error::Image(_)
         | Error::Survey { .. }
@@ -112,6 +114,24 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
             Some("give its region with --region".to_owned())
         }
         Error::Ebs(error) => of_ebs(error),
+        Error::Wrong {
+            snapshot,
+            region,
+            is_deleted: false,
+            ..
+        } => Some(format!(
+            "delete it: aws ec2 delete-snapshot --region {region} --snapshot-id {snapshot}"
+        )),
+        Error::Wrong { .. } => Some("the same command makes another".to_owned()),
+        Error::SnapshotsLeft {
+            snapshots, region, ..
+        } => {
+            let commands = snapshots.iter().map(|snapshot| {
+                format!("aws ec2 delete-snapshot --region {region} --snapshot-id {snapshot}")
+            });
+            let commands: Vec<String> = commands.collect();
+            Some(format!("delete them: {}", commands.join("; ")))
+        }
         Error::NameTaken { .. } => Some("choose another --name".to_owned()),
         Error::Protected { image, region, .. } => Some(format!(
             "disable that first: aws ec2 disable-image-deregistration-protection --region {region} --image-id {image}"

@@ -48,7 +48,8 @@ pub fn tag(text: &str) -> Result<Tag, String> {
     if key.is_empty() || key.chars().count() > 127 || value.chars().count() > 255 {
         return Err("a key has 1 to 127 characters, a value at most 255".to_owned());
     }
-    if key.to_ascii_lowercase().starts_with("aws:") || key == ami_lifecycle::SOURCE_TAG {
+    let is_ours = [ami_lifecycle::SOURCE_TAG, ami_lifecycle::COPY_TAG].contains(&key);
+    if key.to_ascii_lowercase().starts_with("aws:") || is_ours {
         return Err(format!("the key {key} is reserved"));
     }
     Ok(Tag::new(key, value))

@@ -4,11 +4,16 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ami_cli::{Context, Failure, OrExit};
+use ami_cli::{Context, Failure, OrExit, shown_path};
+use ami_ebs::BoxError;
+use ami_lifecycle::Still;
 use ami_parts::Staging;
-use ami_volume::{Error, Event, FREEZE_LIMIT, Freezing, InUse, Plan, Request, Survey};
+use ami_volume::{
+    Error, Event, FREEZE_LIMIT, Freeze, Freezing, InUse, Plan, Request, Survey, mounted_from,
+};
 use ami_volume_cli::{ImageOptions, SelectionOptions, warnings};
 use clap::ArgAction::SetTrue;
 use clap::Args;
@@ -30,10 +35,64 @@ struct NotRoot;
 
 const HEADING: &str = "The volume";
 
+/// What is mounted from a device, frozen while the device is read.
+pub struct FrozenDevice(Mutex<Option<Freeze>>);
+
+impl FrozenDevice {
+    /// Freezes it. What is mounted from it cannot have any of these files and folders on it.
+    fn new(device: &Path, freezing: &Freezing, context: &Context) -> Result<Self, Failure> {
+        let frozen = Freeze::of_device(
+            device,
+            &freezing.ours,
+            freezing.limit,
+            context.interrupted(),
+        );
+        let frozen = frozen.map_err(|error| failed(error, context))?;
+        for volume in frozen.volumes().filter(|_| !context.is_json()) {
+            let volume = shown_path(volume);
+            context.warn(&format!("{volume} is frozen until the device is read."));
+        }
+        Ok(Self(Mutex::new(Some(frozen))))
+    }
+
+    fn frozen(&self) -> MutexGuard<'_, Option<Freeze>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it is not frozen any more")]
+struct NotFrozen;
+
+impl Still for FrozenDevice {
+    fn check(&self) -> Result<(), BoxError> {
+        let frozen = self.frozen();
+        Ok(frozen.as_ref().ok_or(NotFrozen)?.check()?)
+    }
+
+    fn finish(&self) -> Result<(), BoxError> {
+        let frozen = self.frozen().take();
+        Ok(frozen.ok_or(NotFrozen)?.thaw()?)
+    }
+}
+
+/// A device that would be frozen: nothing is, for a plan.
+struct Unfrozen;
+
+impl Still for Unfrozen {
+    fn check(&self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
 /// What is done about a volume that others write to while it is copied.
 #[derive(Debug, Clone, Args)]
 pub struct InUseOptions {
-    /// Freeze the volume while it is copied: nobody can write to it. Not the one that this machine runs from
+    /// Freeze the volume, or what is mounted from a device, while it is read: nobody can write to it. Not the one that this machine runs from
     #[arg(long, action = SetTrue, help_heading = HEADING)]
     freeze: bool,
     /// For how many seconds at most; then it is thawed, and the command fails
@@ -62,10 +121,35 @@ impl InUseOptions {
         }
     }
 
-    /// An option that was given and is of a volume only.
-    pub fn given(&self) -> Option<&'static str> {
+    /// Freezes what is mounted from a device, if that is asked for; for a plan it is only checked whether that can be done.
+    pub fn still(
+        &self,
+        device: &Path,
+        journal: Option<&PathBuf>,
+        is_plan: bool,
+        context: &Context,
+    ) -> Result<Option<Arc<dyn Still>>, Failure> {
+        let Some(mut freezing) = self.in_use().freeze else {
+            return Ok(None);
+        };
+        freezing.ours.extend(journal.cloned());
+        if !is_plan {
+            return Ok(Some(Arc::new(FrozenDevice::new(
+                device, &freezing, context,
+            )?)));
+        }
+        let check = || {
+            let volumes = mounted_from(device)?;
+            Freeze::check_volumes(&volumes, &freezing.ours).map(drop)
+        };
+        check().map_err(|error| failed(error, context))?;
+        Ok(Some(Arc::new(Unfrozen)))
+    }
+
+    /// An option that was given and is of a folder only; `--freeze` is of a device too.
+    pub fn given(&self, is_device: bool) -> Option<&'static str> {
         let given = [
-            (self.freeze, "freeze"),
+            (self.freeze && !is_device, "freeze"),
             (self.before.is_some(), "before"),
             (self.after.is_some(), "after"),
         ];

@@ -16,7 +16,7 @@ mod tree;
 
 use crate::bytes::le;
 use crate::error::{Stop, Unread};
-use crate::free::{FreeSpace, holds_block};
+use crate::free::{FreeSpace, MOST, holds_block};
 use crate::read::Window;
 use chunks::Chunks;
 use superblock::Superblock;
@@ -122,7 +122,7 @@ struct Gaps<'a> {
     /// Of all extents, in bytes.
     sum: u64,
     found: Vec<(u64, u64)>,
-    /// The bytes of those that are too small.
+    /// The bytes of those that are too small, or too many.
     left_out: u64,
 }
 
@@ -179,8 +179,9 @@ impl<'a> Gaps<'a> {
         for place in &chunk.places {
             let [start, end] =
                 [self.position, end].map(|address| place + (address - chunk.logical));
+            let is_kept = self.found.len() < MOST;
             // What lies at a chunk's edge may become longer by what is beside it. All others are too small alone.
-            if is_at_edge || holds_block(self.base + start, self.base + end) {
+            if is_kept && (is_at_edge || holds_block(self.base + start, self.base + end)) {
                 self.found.push((start, end));
             } else {
                 let usable = usable(start, end).map(|(start, end)| end - start);

@@ -5,7 +5,7 @@ use ami_image::Extent;
 use crate::BLOCK;
 
 /// The most extents of a disk that are kept: as many as one of 2 TiB can have, in 32 MiB.
-const MOST: usize = 1 << 21;
+pub(crate) const MOST: usize = 1 << 21;
 
 /// Collects what a file system calls free, in ascending order.
 #[derive(Debug)]

@@ -148,6 +148,8 @@ fn subject(id: Digest, blocks: u64) -> Subject {
         source: id,
         parameters: Digest::default(),
         blocks,
+        // It is in the identity.
+        region: Digest::default(),
     }
 }
 

@@ -74,6 +74,8 @@ impl std::fmt::Debug for Ebs {
 pub(crate) struct Started {
     /// Its ID.
     pub(crate) snapshot: String,
+    /// When, by EBS's clock: seconds since 1970.
+    pub(crate) begun: Option<u64>,
 }
 
 /// Some blocks of a snapshot.
@@ -222,9 +224,11 @@ impl Ebs {
         if answer.volume_size().is_some_and(|found| found != size) {
             return Err(wrong("a volume of another size"));
         }
+        let begun = answer.start_time.map(|time| time.secs());
         let snapshot = answer.snapshot_id.filter(|id| is_id(id));
         Ok(Started {
             snapshot: snapshot.ok_or_else(|| wrong("no snapshot's ID"))?,
+            begun: begun.and_then(|seconds| u64::try_from(seconds).ok()),
         })
     }
 

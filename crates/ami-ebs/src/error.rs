@@ -124,6 +124,14 @@ pub enum Error {
         /// What it is.
         reason: &'static str,
     },
+    /// The journal is of a snapshot in another region, which is not complete.
+    #[error("{path} is the journal of {snapshot} in another region", path = path.display())]
+    Elsewhere {
+        /// The journal.
+        path: PathBuf,
+        /// The snapshot's ID.
+        snapshot: String,
+    },
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),

@@ -17,6 +17,7 @@
 //! | 92 | stage, u32 | | |
 //! | 96 | snapshot ID, up to 64 bytes, then zeros | | |
 //! | 160 | when it was started, in seconds since 1970, u64 | | |
+//! | 168 | digest of the region | | |
 //! | 508 | CRC-32 of all before | | |
 //!
 //! Numbers are little-endian. A record is torn, or of an earlier snapshot, if its check is wrong: the seal is the CRC-32 of generation and
@@ -59,6 +60,8 @@ pub(crate) struct Subject {
     pub(crate) parameters: Digest,
     /// How many blocks the volume has.
     pub(crate) blocks: u64,
+    /// A digest of the region that the snapshot is in.
+    pub(crate) region: Digest,
 }
 
 /// How far a snapshot has come.
@@ -136,7 +139,7 @@ impl Journal {
     /// is given too.
     ///
     /// # Errors
-    /// [`Error::Busy`], [`Error::Foreign`], [`Error::File`].
+    /// [`Error::Busy`], [`Error::Foreign`], [`Error::File`]; [`Error::Elsewhere`]: nobody here could delete the snapshot that it is of.
     pub(crate) fn open(path: &Path, subject: Subject) -> Result<(Self, Option<Head>), Error> {
         let file = open_locked(path)?;
         let found = read_heads(&file).map_err(Error::io("read", path))?;
@@ -150,6 +153,16 @@ impl Journal {
             }
             Found::Head(change, known, head) => (change, Some((known, head))),
         };
+        if let Some((known, head)) = &known
+            && known.region != subject.region
+            && head.stage != Stage::Complete
+            && let Some(snapshot) = &head.snapshot
+        {
+            return Err(Error::Elsewhere {
+                path: path.to_owned(),
+                snapshot: snapshot.clone(),
+            });
+        }
         let (head, other) = match known {
             Some((known, head)) if known == subject => (Some(head), None),
             Some((_, other)) => (None, Some(other)),
@@ -250,6 +263,15 @@ impl Journal {
 
     pub(crate) fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// Gives the snapshot up, for good: the next [`upload`](crate::upload()) of the same begins another.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn give_up(&self) -> Result<(), Error> {
+        let next = self.head().generation.saturating_add(1);
+        self.begin(Head::of_generation(next))
     }
 
     /// Forgets all records and begins with this head.
@@ -430,6 +452,7 @@ fn head_bytes(change: u64, subject: &Subject, head: &Head) -> [u8; HEAD] {
     put(92, &stage.to_le_bytes());
     put(96, head.snapshot.as_deref().unwrap_or_default().as_bytes());
     put(160, &head.started.to_le_bytes());
+    put(168, &subject.region);
     let check = crc32fast::hash(&bytes[..HEAD - 4]);
     bytes[HEAD - 4..].copy_from_slice(&check.to_le_bytes());
     bytes
@@ -446,6 +469,7 @@ fn parse_head(bytes: &[u8]) -> Option<(u64, Subject, Head)> {
         source: rest.get(16..48)?.try_into().ok()?,
         parameters: rest.get(48..80)?.try_into().ok()?,
         blocks: u64_at(80)?,
+        region: rest.get(168..200)?.try_into().ok()?,
     };
     let id = rest.get(96..96 + LONGEST_ID)?;
     let id = id.split(|byte| *byte == 0).next().unwrap_or_default();

@@ -7,6 +7,7 @@ const SUBJECT: Subject = Subject {
     source: [1; 32],
     parameters: [2; 32],
     blocks: 100_000,
+    region: [3; 32],
 };
 
 fn journal() -> (tempfile::TempDir, PathBuf) {
@@ -91,6 +92,48 @@ fn another_subject_begins_anew_and_the_older_snapshot_is_named() {
     let (journal, other) = Journal::open(&path, subject).unwrap();
     assert_eq!(other, Some(started(4)));
     assert_eq!(journal.head(), Head::of_generation(0));
+    assert_eq!(all(&journal), []);
+}
+
+#[test]
+fn the_journal_of_a_snapshot_in_another_region_is_not_used() {
+    let (_folder, path) = journal();
+    let elsewhere = Subject {
+        region: [4; 32],
+        ..SUBJECT
+    };
+    let at = |stage| Head {
+        stage,
+        ..started(0)
+    };
+    for stage in [Stage::Writing, Stage::Completing] {
+        let (journal, _) = Journal::open(&path, SUBJECT).unwrap();
+        journal.change(at(stage)).unwrap();
+        drop(journal);
+        let refused = Journal::open(&path, elsewhere).unwrap_err().to_string();
+        let expected = format!(
+            "{} is the journal of snap-0123456789abcdef0 in another region",
+            path.display()
+        );
+        assert_eq!(refused, expected);
+    }
+    let (journal, _) = Journal::open(&path, SUBJECT).unwrap();
+    journal.change(at(Stage::Complete)).unwrap();
+    drop(journal);
+    let (_, other) = Journal::open(&path, elsewhere).unwrap();
+    assert_eq!(other, Some(at(Stage::Complete)));
+}
+
+#[test]
+fn a_snapshot_that_is_given_up_is_not_gone_on_with() {
+    let (_folder, path) = journal();
+    let (journal, _) = Journal::open(&path, SUBJECT).unwrap();
+    journal.change(started(4)).unwrap();
+    journal.written(3, &[3; 32]).unwrap();
+    journal.give_up().unwrap();
+    drop(journal);
+    let (journal, other) = Journal::open(&path, SUBJECT).unwrap();
+    assert_eq!((other, journal.head()), (None, Head::of_generation(5)));
     assert_eq!(all(&journal), []);
 }
 

@@ -27,6 +27,10 @@ const MOST_GENERATIONS: u32 = 50;
 /// How long a new snapshot may be unknown to some of EBS's servers (coldsnap's issues 43 and 56).
 pub const VISIBLE_WITHIN: Duration = Duration::from_secs(120);
 
+/// How far a clock may be from EBS's, which refuses requests that are 15 minutes old (AWS general reference, "Signature Version 4"), and some
+/// minutes more.
+const MOST_SKEW: Duration = Duration::from_secs(20 * 60);
+
 /// How many snapshots are written to in one call: one may be found unusable at its first block, and another time out.
 const MOST_ATTEMPTS: u32 = 3;
 
@@ -100,6 +104,7 @@ pub async fn upload(
         source: request.source,
         parameters: request.parameters.digest(),
         blocks,
+        region: block::digest(ebs.region().as_bytes()),
     };
     let path = request.journal.clone();
     let opened = in_background(move |_| Journal::open(&path, subject)).await;
@@ -204,8 +209,7 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
 
     /// The next run, or this one, begins another snapshot.
     fn give_up(&self, snapshot: &str, fate: Fate) -> Result<(), Error> {
-        let next = self.journal.head().generation.saturating_add(1);
-        self.journal.begin(Head::of_generation(next))?;
+        self.journal.give_up()?;
         if fate == Fate::Abandoned {
             let snapshot = snapshot.to_owned();
             self.observer.tell(Event::Abandoned { snapshot });
@@ -275,7 +279,7 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
         let started = self.ebs.start_snapshot(parameters, &token, retries).await?;
         let head = Head {
             snapshot: Some(started.snapshot),
-            started: now(),
+            started: begun_at(started.begun, now()),
             ..head
         };
         self.journal.change(head.clone())?;
@@ -436,9 +440,8 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
                     | Error::NotRead { .. }
             );
         if is_final && head.snapshot.is_some() {
-            let next = head.generation.saturating_add(1);
             // If that fails, the next run finds out that the snapshot is gone.
-            let _ = self.journal.begin(Head::of_generation(next));
+            let _ = self.journal.give_up();
         }
         Failure {
             error,
@@ -465,8 +468,33 @@ fn total(journal: &Journal) -> Result<(u64, Digest), Error> {
     }
 }
 
+/// When a snapshot was begun, by this machine's clock. One that a token has found may be old, and gone: then it is not waited for.
+fn begun_at(told: Option<u64>, now: u64) -> u64 {
+    let is_old = |begun: &u64| begun.saturating_add(MOST_SKEW.as_secs()) < now;
+    told.filter(is_old).unwrap_or(now)
+}
+
 /// Seconds since 1970.
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_as_old_as_ebs_says_if_no_clock_can_be_that_wrong() {
+        for (told, expected) in [
+            (None, 10_000),
+            (Some(0), 0),
+            (Some(10_000 - 1201), 10_000 - 1201),
+            (Some(10_000 - 1200), 10_000),
+            (Some(10_001), 10_000),
+            (Some(u64::MAX), 10_000),
+        ] {
+            assert_eq!(begun_at(told, 10_000), expected, "{told:?}");
+        }
+    }
 }

@@ -58,6 +58,9 @@ impl Image {
             let size = file
                 .seek(SeekFrom::End(0))
                 .map_err(Error::io("read the size of", path))?;
+            // What somebody has read of the device may be older than what a file system on it has written since: the kernel keeps the
+            // two apart.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             return Ok(Self {
                 file,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::access::{Access, Link};
 use crate::delete::{delete_snapshot, denied};
-use crate::distribution::SOURCE_TAG;
+use crate::distribution::{COPY_TAG, SOURCE_TAG};
 use crate::error::Error;
 use crate::observer::{Event, Observer, Question};
 use crate::waiting::unless_interrupted;
@@ -94,9 +94,11 @@ async fn find(link: &Link, request: &Clean<'_>) -> Result<Cleaned, Error> {
 }
 
 fn stray(snapshot: Snapshot) -> Option<Stray> {
+    // EC2 itself writes the snapshot of a copy, whatever becomes of the run that has asked for it.
+    let is_copied = snapshot.tags().contains_key(COPY_TAG);
     let status = snapshot.status?;
-    matches!(&*status, "pending" | "error").then_some(())?;
-    Some(Stray {
+    let is_left = status == "error" || (status == "pending" && !is_copied);
+    is_left.then_some(Stray {
         snapshot: snapshot.snapshot_id?,
         status,
         begun: snapshot.start_time,

@@ -182,7 +182,9 @@ struct Known {
 impl Known {
     fn new(request: &Create, interrupted: &AtomicBool) -> Result<Self, Error> {
         let disk = match &request.origin {
-            Origin::Disk { path, .. } => Some(Disk::open(path, interrupted)?),
+            Origin::Disk { path, still, .. } => {
+                Some(Disk::open(path, still.is_some(), interrupted)?)
+            }
             Origin::Stream(_) | Origin::Snapshot(_) => None,
         };
         let survey = disk.as_ref().map(|disk| &disk.survey);
@@ -525,15 +527,12 @@ pub async fn create(
             reader,
             length: None,
         }),
-        Origin::Disk { path, .. } => {
+        Origin::Disk { path, still, .. } => {
             let disk = match known.disk.take() {
                 Some(disk) => disk,
-                None => Disk::open(&path, interrupted)?,
+                None => Disk::open(&path, still.is_some(), interrupted)?,
             };
-            Ok(Source::Disk {
-                disk: disk.image,
-                free: disk.survey.free,
-            })
+            Ok(disk.into_source(still))
         }
     };
     let (snapshot, written) = match to_write {

@@ -188,39 +188,47 @@ async fn fate(ec2: &Regional<'_>, image: &Image, id: &str) -> Result<Fate, Error
 /// Deregisters an AMI, then deletes its snapshots, after the user has agreed.
 ///
 /// # Errors
-/// [`Error::NoImage`], [`Error::Protected`], [`Error::Declined`]: nothing was done. Others: what was done has been told.
+/// [`Error::NoImage`], [`Error::Protected`], [`Error::Declined`]: nothing was done. [`Error::SnapshotsLeft`] names what nobody could find
+/// by the AMI any more.
 pub async fn delete(
     request: &Delete,
     observer: &impl Observer,
     interrupted: &AtomicBool,
 ) -> Result<Deleted, Error> {
-    unless_interrupted(interrupted, async {
+    let agreed = async {
         let link = Link::open(&request.access).await?;
-        let ec2 = link.here()?;
-        let mut plan = plan(&ec2, &request.image).await?;
+        let mut plan = plan(&link.here()?, &request.image).await?;
         if let Some(problem) = plan.problems.drain(..).next() {
             return Err(problem);
         }
-        if request.asks && !observer.agrees(Question::Delete(&plan))? {
-            return Err(Error::Declined);
+        match request.asks && !observer.agrees(Question::Delete(&plan))? {
+            true => Err(Error::Declined),
+            false => Ok((link, plan)),
         }
-        deregister(&ec2, &plan.image).await?;
-        let id = &plan.image;
-        observer.tell(Event::Deregistered { id });
-        let mut deleted = Deleted {
-            image: plan.image.clone(),
-            region: plan.region,
-            snapshots: Vec::new(),
-            kept: plan.kept,
-        };
-        for (id, reason) in &deleted.kept {
-            observer.tell(Event::Kept { id, reason });
-        }
-        for id in plan.snapshots {
-            if delete_snapshot(&ec2, &id).await? {
+    };
+    let (link, plan) = unless_interrupted(interrupted, agreed).await?;
+    let ec2 = link.here()?;
+    // Its answer is waited for: without it nobody knows whether the snapshots can go.
+    deregister(&ec2, &plan.image).await?;
+    let id = &plan.image;
+    observer.tell(Event::Deregistered { id });
+    let mut deleted = Deleted {
+        image: plan.image.clone(),
+        region: plan.region,
+        snapshots: Vec::new(),
+        kept: plan.kept,
+    };
+    for (id, reason) in &deleted.kept {
+        observer.tell(Event::Kept { id, reason });
+    }
+    let (mut left, mut first) = (Vec::new(), None);
+    for id in plan.snapshots {
+        match unless_interrupted(interrupted, delete_snapshot(&ec2, &id)).await {
+            Ok(true) => {
                 observer.tell(Event::Deleted { id: &id });
                 deleted.snapshots.push(id);
-            } else {
+            }
+            Ok(false) => {
                 let reason = Kept::InUse;
                 let event = Event::Kept {
                     id: &id,
@@ -229,10 +237,21 @@ pub async fn delete(
                 observer.tell(event);
                 deleted.kept.push((id, reason));
             }
+            Err(error) => {
+                left.push(id);
+                let _ = first.get_or_insert(error);
+            }
         }
-        Ok(deleted)
-    })
-    .await
+    }
+    match first {
+        None => Ok(deleted),
+        Some(error) => Err(Error::SnapshotsLeft {
+            image: deleted.image,
+            snapshots: left,
+            region: deleted.region,
+            source: Box::new(error),
+        }),
+    }
 }
 
 async fn deregister(ec2: &Regional<'_>, id: &str) -> Result<(), Error> {

@@ -224,31 +224,33 @@ async fn protect(ec2: &Regional<'_>, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Begins a copy, or finds the one that an earlier run has begun: by the name and our tag, which copies take along.
+/// Begins a copy, or finds the one that an earlier run has begun: by its name and its tag, since EC2 does not say how long it remembers a
+/// client token. A copy of an earlier AMI of the same name and source has another tag.
 async fn copied(link: &Link, image: &Image, tags: &[Tag], copy: &Copy) -> Result<Copied, Error> {
     let ec2 = link.there(&copy.region)?;
     let name = image.name.clone().unwrap_or_default();
-    let source = image.tags().get(SOURCE_TAG).copied();
+    let token = client_token(image, copy);
     let earlier = ec2.images_named(&name).await?;
     let earlier = earlier.into_iter().find(|found| {
         let state = found.image_state.as_deref();
         matches!(state, Some("available" | "pending"))
-            && source.is_some()
-            && found.tags().get(SOURCE_TAG).copied() == source
+            && found.tags().get(COPY_TAG) == Some(&token.as_str())
     });
     let region = copy.region.clone();
     if let Some(image) = earlier.and_then(|found| found.image_id) {
         return Ok(Copied { region, image });
     }
+    let own = Tag::new(COPY_TAG, &token);
     let action = CopyImage {
-        client_token: client_token(image, copy),
+        client_token: token,
         name,
         description: image.description.clone(),
         source_image_id: image.image_id.clone().unwrap_or_default(),
         source_region: link.region.clone(),
         encrypted: copy.encrypted || copy.kms_key.is_some(),
         kms_key_id: copy.kms_key.clone(),
-        snapshot_tags: tags.to_vec(),
+        image_tags: vec![own.clone()],
+        snapshot_tags: tags.iter().cloned().chain([own]).collect(),
     };
     let image = ec2.perform(&action).await?.image_id;
     Ok(Copied { region, image })
@@ -256,6 +258,9 @@ async fn copied(link: &Link, image: &Image, tags: &[Tag], copy: &Copy) -> Result
 
 /// The key of the tag that everything of ours has. Its value is a digest of the source, which [`crate::delete`] and resuming find it by.
 pub const SOURCE_TAG: &str = "ec2-ami:source";
+
+/// The key of the tag that copies and their snapshots have besides. Its value is a digest of the AMI and of how it is copied.
+pub const COPY_TAG: &str = "ec2-ami:copy";
 
 /// The same for the same copy: 64 ASCII characters, EC2's limit.
 fn client_token(image: &Image, copy: &Copy) -> String {

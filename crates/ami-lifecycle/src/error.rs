@@ -102,6 +102,35 @@ pub enum Error {
         #[source]
         source: Box<ami_ebs::Error>,
     },
+    /// The snapshot, read back, is not what was sent.
+    #[error(
+        "{snapshot} is not what was sent, and {}",
+        if *.is_deleted { "was deleted" } else { "could not be deleted" }
+    )]
+    Wrong {
+        /// The snapshot.
+        snapshot: String,
+        /// Its region.
+        region: String,
+        /// Whether it is deleted.
+        is_deleted: bool,
+        /// The first block that differs.
+        #[source]
+        source: Box<ami_ebs::Error>,
+    },
+    /// An AMI is deregistered, and not all of its snapshots are deleted.
+    #[error("{image} is deregistered, but not all of its snapshots are deleted: {}", .snapshots.join(", "))]
+    SnapshotsLeft {
+        /// The AMI.
+        image: String,
+        /// The snapshots that are still there, as far as is known.
+        snapshots: Vec<String>,
+        /// Their region.
+        region: String,
+        /// Why the first of them is.
+        #[source]
+        source: Box<Error>,
+    },
     /// EBS refuses, or cannot be asked; a file beside it cannot be used.
     #[error(transparent)]
     Ebs(ami_ebs::Error),

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! What is made more than once over, because an answer was lost or a run was killed, is found again: an AMI by its name and snapshot, a
-//! copy by its name and our tag ([`SOURCE_TAG`]).
+//! copy by its name and its tag ([`COPY_TAG`]).
 //!
 //! Not here: how EC2 and S3 are asked (`ami-ec2`, `ami-s3`), options, what is printed, exit codes and advice (`bin/ec2-ami`).
 
@@ -42,12 +42,12 @@ pub use create::{
 };
 pub use delete::{Delete, DeletePlan, Deleted, Kept, delete, plan_delete};
 pub use distribution::{
-    Copied, Copy, Distributed, Distribution, Offer, SOURCE_TAG, Step, Unfinished,
+    COPY_TAG, Copied, Copy, Distributed, Distribution, Offer, SOURCE_TAG, Step, Unfinished,
 };
 pub use error::Error;
 pub use fetch::{Fetch, FetchPlan, Fetched, fetch, plan_fetch};
 pub use format::Format;
 pub use observer::{Event, Observer, Question, Stopped};
 pub use register::{Register, RegisterPlan, Registered, plan_register, register};
-pub use source::{Origin, Warning};
+pub use source::{Origin, Still, Warning};
 pub use upload::Fate;

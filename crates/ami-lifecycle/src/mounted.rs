@@ -26,15 +26,23 @@ pub(crate) fn mounted_for_writing(path: &Path) -> Option<PathBuf> {
     for device in first {
         add_with_users(&device, &loops, DEEPEST, &mut devices);
     }
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
-        let mount = Mount::parse(line)?;
-        let is_on = devices.contains(mount.device)
+    let mounts = fs::read("/proc/self/mountinfo").ok()?;
+    let is_on = |mount: &Mount<'_>| {
+        devices.contains(mount.device)
             // btrfs shows devices of its own.
             || fs::metadata(mount.source).is_ok_and(|source| {
                 source.file_type().is_block_device() && devices.contains(&number(source.rdev()))
-            });
-        (is_on && mount.is_writable).then(|| PathBuf::from(mount.folder))
+            })
+    };
+    writable(&mounts, is_on)
+}
+
+/// The folder of the first writable mount that is on the device. Names of other mounts may be any bytes.
+fn writable(mounts: &[u8], is_on: impl Fn(&Mount<'_>) -> bool) -> Option<PathBuf> {
+    let mounts = String::from_utf8_lossy(mounts);
+    mounts.lines().find_map(|line| {
+        let mount = Mount::parse(line)?;
+        (mount.is_writable && is_on(&mount)).then(|| PathBuf::from(mount.folder))
     })
 }
 
@@ -142,6 +150,14 @@ mod tests {
                 .is_writable
         );
         assert_eq!(Mount::parse("36 35 98:0 /mnt1"), None);
+    }
+
+    #[test]
+    fn a_mount_is_found_beside_others_with_names_that_are_no_text() {
+        let mounts = b"35 1 8:1 / /mnt/caf\xE9 rw - vfat /dev/sda1 rw\n36 1 98:0 / /mnt/a rw - ext4 /dev/sdb rw\n";
+        let found = writable(mounts, |mount| mount.device == "98:0");
+        assert_eq!(found, Some(PathBuf::from("/mnt/a")));
+        assert_eq!(writable(mounts, |mount| mount.device == "98:1"), None);
     }
 
     #[test]

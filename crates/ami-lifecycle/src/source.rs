@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use ami_disk::{Allocation, FileSystem, Survey, Unread, survey};
+use ami_ebs::{BoxError, Source};
 use ami_image::Image;
 use sha2::{Digest as _, Sha256};
 
@@ -32,6 +33,8 @@ pub enum Origin {
         path: PathBuf,
         /// Whether it stays, so that an interrupted run can be gone on with.
         stays: bool,
+        /// What keeps it from changing, if it is a device that is mounted for writing.
+        still: Option<Arc<dyn Still>>,
     },
     /// A stream, which is read once, and of which nothing is known before.
     Stream(Box<dyn Read + Send>),
@@ -45,6 +48,42 @@ impl Origin {
             Self::Snapshot(_) => true,
             Self::Stream(_) => false,
         }
+    }
+}
+
+/// Something keeps a device from changing, though it is mounted for writing.
+pub trait Still: Send + Sync {
+    /// Whether nothing has changed until now.
+    ///
+    /// # Errors
+    /// It may have.
+    fn check(&self) -> Result<(), BoxError>;
+
+    /// All of it was read, and it may change. If it is read again after that, `check` fails.
+    ///
+    /// # Errors
+    /// It may have changed before.
+    fn finish(&self) -> Result<(), BoxError>;
+}
+
+/// A device that is kept from changing.
+struct StillDisk {
+    image: Arc<Image>,
+    still: Arc<dyn Still>,
+}
+
+impl ami_ebs::Disk for StillDisk {
+    fn size(&self) -> u64 {
+        self.image.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), BoxError> {
+        self.still.check()?;
+        Ok(self.image.read(offset, buffer)?)
+    }
+
+    fn check_unchanged(&self) -> Result<(), BoxError> {
+        self.still.finish()
     }
 }
 
@@ -86,11 +125,15 @@ pub enum Warning {
 }
 
 impl Disk {
-    /// Opens and surveys a disk.
+    /// Opens and surveys a disk. One that `is_still` may be mounted for writing.
     ///
     /// # Errors
     /// [`Error::Format`], [`Error::Mounted`], [`Error::Empty`], [`Error::Image`], [`Error::Survey`].
-    pub(crate) fn open(path: &Path, interrupted: &AtomicBool) -> Result<Self, Error> {
+    pub(crate) fn open(
+        path: &Path,
+        is_still: bool,
+        interrupted: &AtomicBool,
+    ) -> Result<Self, Error> {
         let image = Image::open(path)?;
         let path = path.to_owned();
         if image.size() == 0 {
@@ -99,7 +142,7 @@ impl Disk {
         if let Some(format) = format(&image)? {
             return Err(Error::Format { path, format });
         }
-        if let Some(folder) = mounted_for_writing(&path) {
+        if !is_still && let Some(folder) = mounted_for_writing(&path) {
             return Err(Error::Mounted { path, folder });
         }
         let survey = survey(&image, interrupted).map_err(|error| match error {
@@ -108,6 +151,18 @@ impl Disk {
         })?;
         let image = Arc::new(image);
         Ok(Self { image, survey })
+    }
+
+    /// What is sent.
+    pub(crate) fn into_source(self, still: Option<Arc<dyn Still>>) -> Source {
+        let image = self.image;
+        Source::Disk {
+            disk: match still {
+                Some(still) => Arc::new(StillDisk { image, still }),
+                None => image,
+            },
+            free: self.survey.free,
+        }
     }
 
     /// The size of a volume that holds it, in GiB.

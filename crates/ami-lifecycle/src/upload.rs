@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use ami_ebs::{BoxError, Ebs, Parameters, Source, State, Upload, Uploaded, upload, verify};
+use ami_ebs::{
+    BoxError, Ebs, Journal, Parameters, Source, State, Upload, Uploaded, upload, verify,
+};
 use ami_ec2::{Regional, Tag};
 use tracing::debug;
 
@@ -33,10 +35,23 @@ pub(crate) struct Written {
     pub(crate) snapshot: String,
     pub(crate) sent: Sent,
     uploaded: Uploaded,
+    _fleeting: Fleeting,
+}
+
+/// The journal of a source that no later run can go on with. It goes when this is dropped.
+struct Fleeting(Option<PathBuf>);
+
+impl Drop for Fleeting {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // It may never have been made.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 impl Written {
-    /// Reads every block back and compares it with what was sent.
+    /// Reads every block back and compares it with what was sent. A snapshot that differs is deleted, and no run goes on with it.
     pub(crate) async fn verify(
         &self,
         link: &Link,
@@ -48,12 +63,23 @@ impl Written {
         let ebs = Ebs::new(&link.aws, &link.region, server);
         observer.tell(Event::Verifying { id: &self.snapshot });
         let relay = Relay::new(observer, &link.region);
-        let verifying = async {
-            let verified = verify(&ebs, &self.uploaded.journal, request.parallel, &relay).await;
-            verified.map_err(Error::Ebs)
-        };
-        let _ = unless_interrupted(interrupted, verifying).await?;
-        Ok(())
+        let journal = &self.uploaded.journal;
+        let verifying = async { Ok(verify(&ebs, journal, request.parallel, &relay).await) };
+        match unless_interrupted(interrupted, verifying).await? {
+            Ok(_) => Ok(()),
+            Err(error @ ami_ebs::Error::Differs { .. }) => {
+                journal.give_up().map_err(Error::Ebs)?;
+                let id = self.snapshot.clone();
+                let is_deleted = relay.delete(&link.here()?, Some(id)).await;
+                Err(Error::Wrong {
+                    snapshot: self.snapshot.clone(),
+                    region: link.region.clone(),
+                    is_deleted,
+                    source: Box::new(error),
+                })
+            }
+            Err(error) => Err(Error::Ebs(error)),
+        }
     }
 
     /// Nothing is left to do: the journal goes.
@@ -73,6 +99,7 @@ pub(crate) async fn write(
         make_private(folder)?;
     }
     let Writing { link, request, .. } = writing;
+    let fleeting = Fleeting((!writing.stays).then(|| writing.journal.clone()));
     let ec2 = link.here()?;
     let ebs = Ebs::new(&link.aws, &link.region, request.access.server.as_deref());
     let tags = writing.tags.iter();
@@ -119,14 +146,12 @@ pub(crate) async fn write(
         }
         Err(error) if writing.stays => return Err(error),
         Err(error) => {
-            let _ = relay.delete(&ec2, relay.begun()).await;
+            // It may have been started a moment ago, and not been told.
+            let noted = || Journal::snapshot_at(&writing.journal).ok().flatten();
+            let _ = relay.delete(&ec2, relay.begun().or_else(noted)).await;
             Err(error)
         }
     };
-    if result.is_err() && !writing.stays {
-        // Nothing goes on with it, and the next run has another.
-        let _ = std::fs::remove_file(&writing.journal);
-    }
     let uploaded = result?;
     let _ = relay.delete(&ec2, None).await;
     let counts = uploaded.counts;
@@ -140,6 +165,7 @@ pub(crate) async fn write(
             kept: counts.kept,
         },
         uploaded,
+        _fleeting: fleeting,
     })
 }
 

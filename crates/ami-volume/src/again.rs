@@ -22,15 +22,10 @@ use crate::copy::{Copying, Place};
 use crate::entry_error::{EntryError, as_path};
 use crate::error::Error;
 use crate::filter::Rule;
+use crate::links::{SECOND, TICK, duration};
 use crate::removal::remove;
 use crate::selection::{Decision, Selection};
 use crate::walk::{Entry, Folder, Visitor, walk};
-
-/// The longest time between two ticks of the kernel's clock for file times (CONFIG_HZ is 100 or more), doubled.
-const TICK: Duration = Duration::from_millis(20);
-
-/// Between two ticks of file systems that keep whole seconds only, such as ext3 with inodes of 128 bytes.
-const SECOND: Duration = Duration::from_millis(1020);
 
 /// The most paths that are kept to be named.
 const MOST_PATHS: usize = 100_000;
@@ -207,11 +202,7 @@ impl Record {
 
 /// When something was changed last, since 1970.
 fn changed(stat: &Stat) -> Duration {
-    let seconds = u64::try_from(stat.st_ctime).unwrap_or_default();
-    // An i64 on some architectures, a u64 on others; always below a second.
-    #[allow(clippy::useless_conversion)]
-    let nanoseconds = u32::try_from(stat.st_ctime_nsec).unwrap_or_default();
-    Duration::new(seconds, nanoseconds)
+    duration(stat.st_ctime, stat.st_ctime_nsec)
 }
 
 /// The latest moment that has a time of change.

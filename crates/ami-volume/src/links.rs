@@ -17,10 +17,10 @@ use rustix::io::Errno;
 const PATH_MAX: usize = 4096;
 
 /// The longest time between two ticks of the kernel's clock for file times (CONFIG_HZ is 100 or more), doubled.
-const TICK: Duration = Duration::from_millis(20);
+pub(crate) const TICK: Duration = Duration::from_millis(20);
 
 /// Between two ticks of file systems that keep whole seconds only, such as ext3 with inodes of 128 bytes.
-const SECOND: Duration = Duration::from_millis(1020);
+pub(crate) const SECOND: Duration = Duration::from_millis(1020);
 
 /// How often a time is waited for that does not come, because the clock is set back meanwhile.
 const MOST_WAITS: u32 = 3;
@@ -94,7 +94,8 @@ impl Identity {
     }
 }
 
-fn duration(seconds: i64, nanoseconds: impl TryInto<u32>) -> Duration {
+/// A time of a file, since 1970.
+pub(crate) fn duration(seconds: i64, nanoseconds: impl TryInto<u32>) -> Duration {
     // Before 1970 there were no files: such a time is that of a wrong clock.
     let seconds = u64::try_from(seconds).unwrap_or_default();
     Duration::new(seconds, nanoseconds.try_into().unwrap_or_default())

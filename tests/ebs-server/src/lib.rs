@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use sha2::Digest as _;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -143,6 +144,21 @@ impl EbsServer {
             (None, Reading::Noise) => blocks::noise(self.world.settings.seed, index),
             (None, Reading::Zeros) => vec![0; BLOCK],
         })
+    }
+
+    /// Gives a block of a snapshot other bytes, whatever state it is in: what must never happen.
+    ///
+    /// # Errors
+    /// There is no such snapshot, or its file cannot be written.
+    pub fn spoil(&self, snapshot: &str, index: u32) -> std::io::Result<()> {
+        let things = self.world.things.lock();
+        let mut all = things.snapshots.values();
+        let found = all.find(|found| found.id == snapshot).cloned();
+        drop(things);
+        let found = found.ok_or(std::io::ErrorKind::NotFound)?;
+        let spoilt = bytes::Bytes::from(vec![0xEE; BLOCK]);
+        let digest = sha2::Sha256::digest(&spoilt).into();
+        found.blocks.put(index, &[spoilt], digest)
     }
 
     /// Puts a snapshot in error, as its time-out or a failure of AWS's does.

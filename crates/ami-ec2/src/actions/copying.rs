@@ -1,7 +1,7 @@
 //! Copies of images in other regions.
 
 use super::registration::ImageId;
-use super::tags::{Tag, specification};
+use super::tags::{Tag, specifications};
 use super::{optional, parameter};
 use crate::query::Action;
 
@@ -22,7 +22,9 @@ pub struct CopyImage {
     pub encrypted: bool,
     /// The KMS key for that, in the region of the copy; otherwise the region's default. A wrong one fails only after the answer.
     pub kms_key_id: Option<String>,
-    /// The tags of the copy's snapshots; the copy itself has those of the image.
+    /// The tags that the copy has besides those of the image.
+    pub image_tags: Vec<Tag>,
+    /// The tags of the copy's snapshots.
     pub snapshot_tags: Vec<Tag>,
 }
 
@@ -46,7 +48,10 @@ impl Action for CopyImage {
         parameters.extend(optional("Description", self.description.as_ref()));
         parameters.extend(self.encrypted.then(|| parameter("Encrypted", true)));
         parameters.extend(optional("KmsKeyId", self.kms_key_id.as_ref()));
-        parameters.extend(specification("snapshot", &self.snapshot_tags));
+        parameters.extend(specifications(&[
+            ("image", &self.image_tags),
+            ("snapshot", &self.snapshot_tags),
+        ]));
         parameters
     }
 }
@@ -65,7 +70,8 @@ mod tests {
             source_region: "eu-west-1".to_owned(),
             encrypted: true,
             kms_key_id: Some("alias/k".to_owned()),
-            snapshot_tags: vec![Tag::new("a", "b")],
+            image_tags: vec![Tag::new("i", "1")],
+            snapshot_tags: vec![Tag::new("a", "b"), Tag::new("c", "d")],
         };
         let expected = [
             ("ClientToken", "t"),
@@ -75,9 +81,14 @@ mod tests {
             ("CopyImageTags", "true"),
             ("Encrypted", "true"),
             ("KmsKeyId", "alias/k"),
-            ("TagSpecification.1.ResourceType", "snapshot"),
-            ("TagSpecification.1.Tag.1.Key", "a"),
-            ("TagSpecification.1.Tag.1.Value", "b"),
+            ("TagSpecification.1.ResourceType", "image"),
+            ("TagSpecification.1.Tag.1.Key", "i"),
+            ("TagSpecification.1.Tag.1.Value", "1"),
+            ("TagSpecification.2.ResourceType", "snapshot"),
+            ("TagSpecification.2.Tag.1.Key", "a"),
+            ("TagSpecification.2.Tag.1.Value", "b"),
+            ("TagSpecification.2.Tag.2.Key", "c"),
+            ("TagSpecification.2.Tag.2.Value", "d"),
         ];
         assert_eq!(
             action.parameters(),

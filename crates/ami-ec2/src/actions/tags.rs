@@ -46,12 +46,20 @@ fn parameters_of(begin: &str, tags: &[Tag]) -> Vec<(String, String)> {
 
 /// The parameters of the tags that a resource of this type gets when it is made.
 pub(super) fn specification(resource: &str, tags: &[Tag]) -> Vec<(String, String)> {
-    if tags.is_empty() {
-        return Vec::new();
-    }
-    let mut parameters = vec![parameter("TagSpecification.1.ResourceType", resource)];
-    parameters.extend(parameters_of("TagSpecification.1.", tags));
-    parameters
+    specifications(&[(resource, tags)])
+}
+
+/// The same for resources of several types that are made at once.
+pub(super) fn specifications(resources: &[(&str, &[Tag])]) -> Vec<(String, String)> {
+    let tagged = resources.iter().filter(|(_, tags)| !tags.is_empty());
+    tagged
+        .zip(1..)
+        .flat_map(|((resource, tags), number)| {
+            let begin = format!("TagSpecification.{number}.");
+            let kind = parameter(&format!("{begin}ResourceType"), resource);
+            std::iter::once(kind).chain(parameters_of(&begin, tags))
+        })
+        .collect()
 }
 
 /// `CreateTags`: gives resources tags, in place of those that have the same keys.
