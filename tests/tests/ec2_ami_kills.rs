@@ -31,10 +31,10 @@ fn fetches_that_are_killed_and_given_again_leave_one_whole_file() {
     assert!(tally.kills > 3, "{tally:?}");
 }
 
-/// A command that is killed before its first call of this name.
-fn killed_at(call: &str, command: &Command) -> Outcome {
+/// A command that is killed before a thread's call of this name, the first or a later one.
+fn killed_at(call: &str, when: usize, command: &Command) -> Outcome {
     let mut strace = Command::new("strace");
-    let inject = format!("inject={call}:signal=KILL:when=1");
+    let inject = format!("inject={call}:signal=KILL:when={when}");
     let _ = strace
         .args(["-f", "-o", "/dev/null", "-e", &inject])
         .arg(command.get_program())
@@ -55,9 +55,9 @@ fn a_fetch_that_is_killed_when_the_file_has_its_name_is_brought_to_its_end() {
     let disk = scene.disk("disk.img");
     let made = scene.ok(&["create", &disk, "--snapshot-only"]);
     let arguments = ["fetch", made.stdout.trim_end(), "back.img"];
-    // The journal is what it removes first.
+    // The file is synced first, and then the folder in which it has its name.
     let kill = || {
-        let killed = killed_at("unlink", &scene.command(&arguments));
+        let killed = killed_at("fsync", 2, &scene.command(&arguments));
         assert_eq!(killed.code, -9, "{killed:?}");
         let left = names(scene.work.path());
         assert_eq!(left.len(), 3, "{left:?}");
@@ -89,6 +89,29 @@ fn a_fetch_that_is_killed_when_the_file_has_its_name_is_brought_to_its_end() {
     file.read_exact(&mut begin).unwrap();
     assert_eq!(&begin, b"mine");
     assert_eq!(names(scene.work.path()), ["back.img", "disk.img"]);
+}
+
+#[test]
+fn a_snapshot_that_is_given_up_is_deleted_before_it_is_forgotten() {
+    let scene = slow(1.0);
+    let disk = scene.disk("disk.img");
+    for name in ["one", "two", "three"] {
+        let before = scene.server.log().of("PutSnapshotBlock").count();
+        let arguments = ["create", &disk, "--name", name, "--parallel", "1"];
+        let mut run = Run::start(&mut scene.command(&arguments));
+        while scene.server.log().of("PutSnapshotBlock").count() < before + 2 {
+            assert_eq!(run.child.try_wait().unwrap(), None);
+            sleep(Duration::from_millis(5));
+        }
+        run.child.kill().unwrap();
+        let _ = run.child.wait().unwrap();
+        // Its own, which the journal knows.
+        let snapshots = scene.server.snapshots();
+        assert_eq!(snapshots.len(), 1, "{name}: {snapshots:?}");
+        assert!(snapshots[0].description.starts_with(name), "{snapshots:?}");
+    }
+    let _ = scene.ok(&["create", &disk, "--name", "three"]);
+    assert_eq!(scene.server.snapshots().len(), 1);
 }
 
 /// A folder with what a system needs at least.

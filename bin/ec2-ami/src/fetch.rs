@@ -79,10 +79,11 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     }
     let reporter = Reporter::new(context);
     let fetched = reporter.run(fetch(&request, &reporter, flag))?;
-    if context.is_json() {
-        context.print_json(&fetched)?;
-    } else {
-        context.say(&shown_path(&fetched.file))?;
-    }
-    reporter.finish()
+    let printed = match context.is_json() {
+        true => context.print_json(&fetched),
+        false => context.say(&shown_path(&fetched.file)),
+    };
+    printed
+        .and_then(|()| reporter.finish())
+        .map_err(|failure| failure.after(&fetched.file))
 }

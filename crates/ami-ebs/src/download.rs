@@ -280,7 +280,6 @@ impl Landing {
             })?;
         }
         // Without the image there is nothing to go on with.
-        journal.remove()?;
         staging.remove();
         let counts = Counts {
             kept,
@@ -319,7 +318,6 @@ impl Landing {
             false => self.staging.give_name(IMAGE, &target.name),
         };
         let _ = named?;
-        self.journal.remove()?;
         self.staging.remove();
         Ok(())
     }

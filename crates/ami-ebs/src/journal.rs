@@ -135,8 +135,8 @@ struct State {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or makes it (mode 0600). If it is of another subject, it begins anew, and the head that it had
-    /// is given too.
+    /// Opens the journal at `path`, or makes it (mode 0600). If it is of another subject, the head that it has is given too: it stays in the
+    /// file until [`Journal::begin`].
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Foreign`], [`Error::File`]; [`Error::Elsewhere`]: nobody here could delete the snapshot that it is of.
@@ -183,7 +183,8 @@ impl Journal {
                 let mut state = journal.state();
                 (state.seal, state.head) = (head.seal(), head);
             }
-            None => journal.begin(Head::of_generation(0))?,
+            None if other.is_none() => journal.begin(Head::of_generation(0))?,
+            None => {}
         }
         Ok((journal, other))
     }
@@ -208,20 +209,16 @@ impl Journal {
         Ok(lock_if_free(path)?.is_none())
     }
 
-    /// Removes the journal at `path`, unless a run uses it, and gives the snapshot that it was of.
+    /// Removes the journal at `path`, unless a run uses it; gives whether it is gone.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn discard(path: &Path) -> Result<Option<String>, Error> {
-        let Some(file) = lock_if_free(path)? else {
-            return Ok(None);
+    pub fn discard(path: &Path) -> Result<bool, Error> {
+        let Some(_lock) = lock_if_free(path)? else {
+            return Ok(false);
         };
-        let found = read_heads(&file).map_err(Error::io("read", path))?;
         std::fs::remove_file(path).map_err(Error::io("remove", path))?;
-        match found {
-            Found::Head(_, _, head) => Ok(head.snapshot),
-            Found::Nothing | Found::Foreign => Ok(None),
-        }
+        Ok(true)
     }
 
     /// The same, for another task; the lock is held until both are dropped.

@@ -27,7 +27,7 @@ pub enum Event {
         /// Whether an earlier run has begun it.
         is_resumed: bool,
     },
-    /// A snapshot will not be gone on with: whoever began it deletes it.
+    /// A snapshot will not be gone on with, and is deleted: [`Snapshots::delete`].
     Abandoned {
         /// Its ID.
         snapshot: String,
@@ -54,8 +54,12 @@ pub enum State {
     Error,
 }
 
-/// What EC2 knows of snapshots: the EBS direct APIs do not tell.
+/// What EC2 knows of snapshots, and does with them: the EBS direct APIs do not.
 pub trait Snapshots {
     /// The state of a snapshot; `None`: there is no such snapshot, or it is not known yet.
     fn state(&self, snapshot: &str) -> impl Future<Output = Result<Option<State>, BoxError>>;
+
+    /// Deletes a snapshot that is not gone on with. Only then does the journal forget it, so that a kill leaves none that nobody knows of.
+    /// What cannot be deleted stays.
+    fn delete(&self, snapshot: &str) -> impl Future<Output = ()>;
 }

@@ -109,13 +109,14 @@ pub async fn upload(
     let path = request.journal.clone();
     let opened = in_background(move |_| Journal::open(&path, subject)).await;
     let (journal, other) = opened.and_then(|opened| opened).map_err(before)?;
-    if let Some(Head {
-        snapshot: Some(snapshot),
-        stage: Stage::Writing | Stage::Completing,
-        ..
-    }) = other
-    {
-        observer.tell(Event::Abandoned { snapshot });
+    if let Some(other) = other {
+        if let (Some(snapshot), Stage::Writing | Stage::Completing) = (other.snapshot, other.stage)
+        {
+            let told = snapshot.clone();
+            observer.tell(Event::Abandoned { snapshot: told });
+            snapshots.delete(&snapshot).await;
+        }
+        journal.begin(Head::of_generation(0)).map_err(before)?;
     }
     let upload = Writing {
         ebs,
@@ -193,7 +194,7 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
             match (attempted, rereadable) {
                 (Attempted::Done(count), _) => return Ok((begun.snapshot, count)),
                 (Attempted::Unusable(fate), again) => {
-                    self.give_up(&begun.snapshot, fate)?;
+                    self.give_up(&begun.snapshot, fate).await?;
                     if attempts == MOST_ATTEMPTS {
                         break;
                     }
@@ -208,13 +209,13 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
     }
 
     /// The next run, or this one, begins another snapshot.
-    fn give_up(&self, snapshot: &str, fate: Fate) -> Result<(), Error> {
-        self.journal.give_up()?;
+    async fn give_up(&self, snapshot: &str, fate: Fate) -> Result<(), Error> {
         if fate == Fate::Abandoned {
-            let snapshot = snapshot.to_owned();
-            self.observer.tell(Event::Abandoned { snapshot });
+            let told = snapshot.to_owned();
+            self.observer.tell(Event::Abandoned { snapshot: told });
+            self.snapshots.delete(snapshot).await;
         }
-        Ok(())
+        self.journal.give_up()
     }
 
     async fn state(&self, snapshot: &str) -> Result<Option<State>, Error> {
@@ -241,15 +242,15 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
         let state = self.state(&snapshot).await?;
         let is_closed = match state {
             Some(State::Error) => {
-                self.give_up(&snapshot, Fate::Abandoned)?;
+                self.give_up(&snapshot, Fate::Abandoned).await?;
                 return Ok(None);
             }
             Some(State::Completed) if !is_resumed => {
-                self.give_up(&snapshot, Fate::Left)?;
+                self.give_up(&snapshot, Fate::Left).await?;
                 return Ok(None);
             }
             None if visible.is_none() => {
-                self.give_up(&snapshot, Fate::Left)?;
+                self.give_up(&snapshot, Fate::Left).await?;
                 return Ok(None);
             }
             Some(State::Completed) => true,

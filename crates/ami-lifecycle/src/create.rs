@@ -1,6 +1,5 @@
 //! A disk image, a device, a stream or a snapshot becomes an EBS-backed AMI.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -339,16 +338,19 @@ impl Journal {
         }
     }
 
-    /// Of the journals in the folder, those in a region with which nothing goes on when their run is gone.
-    pub(crate) fn of_one_run(&self, region: &str) -> Vec<PathBuf> {
+    /// Of the journals in the folder, those in a region with which nothing goes on when their run is gone, each with its source.
+    pub(crate) fn of_one_run(&self, region: &str) -> Vec<(String, PathBuf)> {
         let Self::In(folder) = self else {
             return Vec::new();
         };
         let end = format!(".{region}.{ONCE}");
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let is_one =
-            |entry: &std::fs::DirEntry| entry.file_name().as_bytes().ends_with(end.as_bytes());
-        entries.filter(is_one).map(|entry| entry.path()).collect()
+        let ours = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let source = name.strip_suffix(&end)?.to_owned();
+            Some((source, entry.path()))
+        });
+        ours.collect()
     }
 }
 

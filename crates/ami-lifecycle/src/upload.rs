@@ -1,5 +1,6 @@
 //! The snapshot of a source is written, or gone on with.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +14,7 @@ use tracing::debug;
 use crate::access::{Link, writable};
 use crate::create::{Create, Sent};
 use crate::delete::delete_snapshot;
+use crate::distribution::SOURCE_TAG;
 use crate::error::Error;
 use crate::observer::{Event, Observer};
 use crate::waiting::unless_interrupted;
@@ -125,15 +127,17 @@ pub(crate) async fn write(
         Ok(())
     };
     unless_interrupted(interrupted, sweeping).await?;
-    let states = States(&ec2);
+    let states = States(&ec2, &relay);
     let uploading = async { Ok(upload(&ebs, source, &settings, &states, &relay).await) };
     let ended = unless_interrupted(interrupted, uploading).await;
     let result = match ended {
         Ok(Ok(uploaded)) => Ok(uploaded),
         Ok(Err(failure)) => {
             let can_resume = failure.can_resume && writing.stays;
-            let snapshot = failure.snapshot.filter(|_| !can_resume);
-            let is_deleted = relay.delete(&ec2, snapshot).await;
+            let is_deleted = match failure.snapshot.filter(|_| !can_resume) {
+                Some(snapshot) => relay.delete(&ec2, &snapshot).await,
+                None => true,
+            };
             Err(Error::Upload {
                 snapshot: relay.begun(),
                 fate: match (can_resume, is_deleted) {
@@ -148,12 +152,13 @@ pub(crate) async fn write(
         Err(error) => {
             // It may have been started a moment ago, and not been told.
             let noted = || Journal::snapshot_at(&writing.journal).ok().flatten();
-            let _ = relay.delete(&ec2, relay.begun().or_else(noted)).await;
+            if let Some(snapshot) = relay.begun().or_else(noted) {
+                let _ = relay.delete(&ec2, &snapshot).await;
+            }
             Err(error)
         }
     };
     let uploaded = result?;
-    let _ = relay.delete(&ec2, None).await;
     let counts = uploaded.counts;
     Ok(Written {
         snapshot: uploaded.snapshot.clone(),
@@ -169,17 +174,24 @@ pub(crate) async fn write(
     })
 }
 
-/// Removes the journals of killed runs with which nothing goes on, and deletes their snapshots, unless they are complete.
+/// Removes the journals of killed runs with which nothing goes on, and deletes their snapshots, unless they are complete. They are known by
+/// their tags: a run can be killed before it has noted its snapshot. What this does not delete, `clean` finds.
 async fn sweep(request: &Create, ec2: &Regional<'_>, relay: &Relay<'_, impl Observer>) {
-    for journal in request.journal.of_one_run(ec2.region()) {
-        // What this does not delete, `clean` finds.
-        let Ok(Some(snapshot)) = ami_ebs::Journal::discard(&journal) else {
-            continue;
-        };
-        let found = ec2.snapshot(&snapshot).await.ok().flatten();
-        let status = found.and_then(|found| found.status);
-        if matches!(status.as_deref(), Some("pending" | "error")) {
-            let _ = relay.delete(ec2, Some(snapshot)).await;
+    let of_killed = request.journal.of_one_run(ec2.region()).into_iter();
+    let sources: BTreeSet<String> = of_killed
+        .filter(|(_, journal)| ami_ebs::Journal::discard(journal).unwrap_or(false))
+        .map(|(source, _)| source)
+        .collect();
+    if sources.is_empty() {
+        return;
+    }
+    let found = ec2.snapshots_tagged(SOURCE_TAG).await.unwrap_or_default();
+    for snapshot in found {
+        let source = snapshot.tags().get(SOURCE_TAG).copied();
+        let is_of_killed = source.is_some_and(|source| sources.contains(source));
+        let is_open = matches!(snapshot.status.as_deref(), Some("pending" | "error"));
+        if let Some(id) = snapshot.snapshot_id.filter(|_| is_of_killed && is_open) {
+            let _ = relay.delete(ec2, &id).await;
         }
     }
 }
@@ -225,8 +237,6 @@ pub(crate) struct Relay<'a, O> {
     observer: &'a O,
     region: &'a str,
     begun: Mutex<Option<String>>,
-    /// Snapshots that are to be deleted.
-    abandoned: Mutex<Vec<String>>,
 }
 
 impl<'a, O: Observer> Relay<'a, O> {
@@ -235,7 +245,6 @@ impl<'a, O: Observer> Relay<'a, O> {
             observer,
             region,
             begun: Mutex::default(),
-            abandoned: Mutex::default(),
         }
     }
 
@@ -244,30 +253,19 @@ impl<'a, O: Observer> Relay<'a, O> {
         begun.clone()
     }
 
-    /// Deletes what is not gone on with. What cannot be deleted, `clean` finds. Gives whether all of it is gone.
-    async fn delete(&self, ec2: &Regional<'_>, and: Option<String>) -> bool {
-        let mut abandoned = {
-            let mut abandoned = self
-                .abandoned
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *abandoned)
-        };
-        abandoned.extend(and);
-        abandoned.sort();
-        abandoned.dedup();
-        let mut is_all = true;
-        for id in abandoned {
-            match delete_snapshot(ec2, &id).await {
-                Ok(true) => self.observer.tell(Event::Deleted { id: &id }),
-                Ok(false) => is_all = false,
-                Err(error) => {
-                    debug!("{id} stays: {error}");
-                    is_all = false;
-                }
+    /// Deletes what is not gone on with. What cannot be deleted, `clean` finds. Gives whether it is gone.
+    async fn delete(&self, ec2: &Regional<'_>, id: &str) -> bool {
+        match delete_snapshot(ec2, id).await {
+            Ok(true) => {
+                self.observer.tell(Event::Deleted { id });
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                debug!("{id} stays: {error}");
+                false
             }
         }
-        is_all
     }
 }
 
@@ -288,9 +286,6 @@ impl<O: Observer> ami_ebs::Observer for Relay<'_, O> {
             }
             ami_ebs::Event::Abandoned { snapshot } => {
                 self.observer.tell(Event::Abandoned { id: &snapshot });
-                let abandoned = &self.abandoned;
-                let mut abandoned = abandoned.lock().unwrap_or_else(PoisonError::into_inner);
-                abandoned.push(snapshot);
             }
             ami_ebs::Event::Begin { blocks, progress } => {
                 self.observer.tell(Event::Begin {
@@ -305,9 +300,9 @@ impl<O: Observer> ami_ebs::Observer for Relay<'_, O> {
 }
 
 /// What EC2 knows of snapshots.
-struct States<'a>(&'a Regional<'a>);
+struct States<'a, O>(&'a Regional<'a>, &'a Relay<'a, O>);
 
-impl ami_ebs::Snapshots for States<'_> {
+impl<O: Observer> ami_ebs::Snapshots for States<'_, O> {
     async fn state(&self, snapshot: &str) -> Result<Option<State>, BoxError> {
         let found = self.0.snapshot(snapshot).await?;
         let status = found.and_then(|found| found.status);
@@ -316,5 +311,9 @@ impl ami_ebs::Snapshots for States<'_> {
             "completed" => State::Completed,
             _ => State::Error,
         }))
+    }
+
+    async fn delete(&self, snapshot: &str) {
+        let _ = self.1.delete(self.0, snapshot).await;
     }
 }

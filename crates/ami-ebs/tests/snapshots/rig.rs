@@ -161,6 +161,8 @@ impl Snapshots for Known<'_> {
             _ => State::Error,
         }))
     }
+
+    async fn delete(&self, _: &str) {}
 }
 
 /// Notes what is told.
