@@ -111,6 +111,11 @@ pub enum Warning {
     /// Nothing is found that an instance starts with.
     #[error("no boot loader was found: an instance may not start")]
     NoBootLoader,
+    /// No kernel of it has the network driver of current instance types.
+    #[error(
+        "no kernel in the image has the driver ena: current instance types cannot be reached without it"
+    )]
+    NoEna,
 }
 
 impl Disk {
