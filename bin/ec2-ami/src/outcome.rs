@@ -63,6 +63,7 @@ fn code_of_ebs(error: &ami_ebs::Error) -> u8 {
         | E::Changed(_)
         | E::Length { .. }
         | E::TooLong { .. }
+        | E::Elsewhere { .. }
         | E::Vanished { .. }
         | E::VolumeSize { .. } => exit::SOURCE,
         E::Request { .. }
@@ -86,6 +87,9 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         Error::NoArchitecture => Some("give it with --arch".to_owned()),
         Error::TpmWithoutUefi { .. } => Some("give --boot-mode uefi".to_owned()),
         Error::Exists { .. } => Some("choose another name, or give --replace".to_owned()),
+        Error::Upload { source, .. } if matches!(**source, ami_ebs::Error::Elsewhere { .. }) => {
+            Some("give the region of that snapshot with --region, or another --journal".to_owned())
+        }
         Error::Upload {
             fate: Fate::Resumable,
             snapshot: Some(_),
