@@ -63,6 +63,23 @@ fn a_copy_of_an_earlier_ami_of_the_same_name_is_not_taken_for_the_new_one() {
 }
 
 #[test]
+fn a_copy_that_has_failed_is_tried_again() {
+    let scene = Scene::new();
+    let disk = scene.disk("disk.img");
+    let key = ["--copy-to", THERE, "--copy-kms-key", "alias/none"];
+    let _ = scene.fails(4, &[&["create", &disk, "--name", "web"], &key[..]].concat());
+    let image = scene.server.image(&images(&scene, HERE)[0]).unwrap();
+    let snapshot = image.snapshots().next().unwrap();
+    // EC2 gives the copy that has failed for the same client token.
+    let _ = scene.fails(
+        4,
+        &[&["create", snapshot, "--name", "web"], &key[..]].concat(),
+    );
+    let copies = scene.server.images().into_iter();
+    assert_eq!(copies.filter(|copy| copy.region == THERE).count(), 2);
+}
+
+#[test]
 fn a_copy_that_ec2_is_making_is_not_cleaned_away() {
     let scene = Scene::with(Settings {
         copied_after: Duration::from_secs(3600),

@@ -1,7 +1,7 @@
 //! `ec2-ami create`.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use ami_cli::{Context, Failure};
@@ -58,7 +58,7 @@ pub struct Arguments {
     /// legacy-bios, uefi or uefi-preferred [default: found in the image]
     #[arg(long, value_name = "MODE", value_parser = ["legacy-bios", "uefi", "uefi-preferred"], hide_possible_values = true, help_heading = IMAGE)]
     boot_mode: Option<String>,
-    /// Whether it has the network driver of current instance types: on, off or auto (not i386, not paravirtual)
+    /// Whether it has ena, the network driver of current instance types: on, off or auto (found in the image; not i386, not paravirtual)
     #[arg(long, value_name = "WHETHER", default_value = "auto", value_parser = ["on", "off", "auto"], hide_possible_values = true, help_heading = IMAGE)]
     ena: String,
     /// Instances answer only to version 2 of the metadata service (the default)
@@ -315,8 +315,10 @@ impl Arguments {
         };
         let kind = fs::metadata(path).map_err(cannot)?.file_type();
         if kind.is_file() || kind.is_block_device() {
-            // By its own name, under which a later run finds it again.
-            let own = fs::read_link(path).ok().filter(|own| own.exists());
+            // By its own name, under which a later run finds it again, unless another file has that name by now.
+            let identity = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
+            let is_it = |own: &PathBuf| identity(own) == identity(path);
+            let own = fs::read_link(path).ok().filter(is_it);
             return Ok(Origin::Disk {
                 path: own.unwrap_or_else(|| path.to_owned()),
                 stays: true,

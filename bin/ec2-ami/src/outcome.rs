@@ -68,6 +68,7 @@ fn code_of_ebs(error: &ami_ebs::Error) -> u8 {
         | E::Length { .. }
         | E::TooLong { .. }
         | E::NoBytes
+        | E::Elsewhere { .. }
         | E::Vanished { .. }
         | E::VolumeSize { .. } => exit::SOURCE,
         E::Request { .. }
@@ -93,6 +94,9 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         Error::JournalFolder { .. } => Some(OF_JOURNAL.to_owned()),
         Error::NoFile { .. } | Error::Folder { .. } => Some("choose another file".to_owned()),
         Error::Exists { .. } => Some("choose another name, or give --replace".to_owned()),
+        Error::Upload { source, .. } if matches!(**source, ami_ebs::Error::Elsewhere { .. }) => {
+            Some("give the region of that snapshot with --region, or another --journal".to_owned())
+        }
         Error::Upload {
             fate: Fate::Resumable,
             snapshot: Some(id),

@@ -33,6 +33,8 @@ pub struct Survey {
     /// The one architecture of the programs in ext file systems; else of the kernels there; else of the EFI programs. `None` if
     /// nothing was found, or several.
     pub architecture: Option<Architecture>,
+    /// Whether a kernel in an ext file system has `ena`, the network driver of current instance types. `None` if that is not known.
+    pub has_ena: Option<bool>,
 }
 
 /// A partition, or the whole disk.
@@ -93,6 +95,7 @@ pub fn survey(disk: &dyn ReadAt, interrupted: &AtomicBool) -> Result<Survey, Err
             uefi: found.is_uefi,
         },
         architecture: program::agreed(&[found.programs, found.kernels, found.efi]),
+        has_ena: found.has_ena,
         volumes,
         free: joined(found.free),
     })
@@ -129,6 +132,7 @@ struct Found {
     programs: Architectures,
     kernels: Architectures,
     efi: Architectures,
+    has_ena: Option<bool>,
 }
 
 impl Found {
@@ -183,6 +187,8 @@ impl Found {
                 let found = ext::files::look(window)?;
                 self.programs.extend(found.programs);
                 self.kernels.extend(found.kernels);
+                // A data disk beside the root has no modules, or old ones.
+                self.has_ena = self.has_ena.max(found.has_ena);
             }
             Some(FileSystem::Vfat) if is_efi => {
                 let found = fat::programs(window)?;

@@ -90,7 +90,8 @@ pub struct Create {
     pub boot_mode: Option<String>,
     /// `hvm` or `paravirtual`.
     pub virtualization: String,
-    /// Whether the image has the driver `ena`; `None`: all but paravirtual and 32-bit ones do.
+    /// Whether the image has the driver `ena`; `None`: if it was found in the image, or nothing was found of drivers. Paravirtual and 32-bit
+    /// ones never do.
     pub ena: Option<bool>,
     /// Whether instances answer only to version 2 of the metadata service.
     pub imds_v2_only: bool,
@@ -174,6 +175,8 @@ struct Known {
     disk: Option<Disk>,
     architecture: Option<String>,
     boot_mode: Option<String>,
+    /// Whether its kernel has the driver `ena`, if that is known.
+    has_ena: Option<bool>,
     volume_size: u64,
     warnings: Vec<Warning>,
 }
@@ -206,6 +209,11 @@ impl Known {
         if !is_hvm || request.name.is_none() {
             warnings.retain(|warning| *warning != Warning::NoBootLoader);
         }
+        let has_ena = survey.and_then(|survey| survey.has_ena);
+        if has_ena == Some(false) && is_hvm && request.name.is_some() && request.ena != Some(false)
+        {
+            warnings.push(Warning::NoEna);
+        }
         let least = disk.as_ref().map(Disk::gib);
         let volume_size = match (request.size, least) {
             (Some(given), Some(least)) if given < least => {
@@ -224,6 +232,7 @@ impl Known {
             disk,
             architecture,
             boot_mode: request.boot_mode.clone().or(boot_mode),
+            has_ena,
             volume_size,
             warnings,
         })
@@ -247,7 +256,8 @@ impl Known {
         }];
         devices.extend(request.devices.iter().cloned());
         let is_i386 = self.architecture.as_deref() == Some("i386");
-        let has_ena = request.virtualization == "hvm" && !is_i386;
+        let is_hvm = request.virtualization == "hvm";
+        let has_ena = is_hvm && !is_i386 && self.has_ena != Some(false);
         let version_2 = || "v2.0".to_owned();
         RegisterImage {
             name: name.to_owned(),

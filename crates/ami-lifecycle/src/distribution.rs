@@ -229,17 +229,26 @@ async fn protect(ec2: &Regional<'_>, id: &str) -> Result<(), Error> {
 async fn copied(link: &Link, image: &Image, tags: &[Tag], copy: &Copy) -> Result<Copied, Error> {
     let ec2 = link.there(&copy.region)?;
     let name = image.name.clone().unwrap_or_default();
-    let token = client_token(image, copy);
     let earlier = ec2.images_named(&name).await?;
-    let earlier = earlier.into_iter().find(|found| {
+    let mut generation = 0;
+    let token = loop {
+        let token = client_token(image, copy, generation);
+        let is_it = |found: &&Image| found.tags().get(COPY_TAG) == Some(&token.as_str());
+        let Some(found) = earlier.iter().find(is_it) else {
+            break token;
+        };
         let state = found.image_state.as_deref();
-        matches!(state, Some("available" | "pending"))
-            && found.tags().get(COPY_TAG) == Some(&token.as_str())
-    });
-    let region = copy.region.clone();
-    if let Some(image) = earlier.and_then(|found| found.image_id) {
-        return Ok(Copied { region, image });
-    }
+        if let Some(id) = &found.image_id
+            && matches!(state, Some("available" | "pending"))
+        {
+            return Ok(Copied {
+                region: copy.region.clone(),
+                image: id.clone(),
+            });
+        }
+        // The same token would give the one that has failed again.
+        generation += 1;
+    };
     let own = Tag::new(COPY_TAG, &token);
     let action = CopyImage {
         client_token: token,
@@ -253,6 +262,7 @@ async fn copied(link: &Link, image: &Image, tags: &[Tag], copy: &Copy) -> Result
         snapshot_tags: tags.iter().cloned().chain([own]).collect(),
     };
     let image = ec2.perform(&action).await?.image_id;
+    let region = copy.region.clone();
     Ok(Copied { region, image })
 }
 
@@ -262,16 +272,18 @@ pub const SOURCE_TAG: &str = "ec2-ami:source";
 /// The key of the tag that copies and their snapshots have besides. Its value is a digest of the AMI and of how it is copied.
 pub const COPY_TAG: &str = "ec2-ami:copy";
 
-/// The same for the same copy: 64 ASCII characters, EC2's limit.
-fn client_token(image: &Image, copy: &Copy) -> String {
+/// The same for the same copy, of which so many have failed: 64 ASCII characters, EC2's limit.
+fn client_token(image: &Image, copy: &Copy, generation: u32) -> String {
     let mut digest = Sha256::new();
     let encrypted = copy.encrypted.to_string();
+    let generation = generation.to_string();
     for field in [
         image.image_id.as_deref(),
         image.name.as_deref(),
         Some(&copy.region),
         Some(&encrypted),
         copy.kms_key.as_deref(),
+        Some(&generation),
     ] {
         let field = field.unwrap_or_default();
         digest.update((field.len() as u64).to_be_bytes());
@@ -296,11 +308,12 @@ mod tests {
             encrypted: false,
             kms_key: kms_key.map(str::to_owned),
         };
-        let token = |copy: &Copy| client_token(&image, copy);
+        let token = |copy: &Copy| client_token(&image, copy, 0);
         let one = token(&copy("eu-west-1", None));
         assert_eq!(one.len(), 64);
         assert_eq!(one, token(&copy("eu-west-1", None)));
         assert_ne!(one, token(&copy("eu-west-2", None)));
+        assert_ne!(one, client_token(&image, &copy("eu-west-1", None), 1));
         assert_ne!(one, token(&copy("eu-west-1", Some("k"))));
     }
 }

@@ -122,6 +122,11 @@ pub enum Warning {
     /// Nothing is found that an instance starts with.
     #[error("no boot loader was found: an instance may not start")]
     NoBootLoader,
+    /// No kernel of it has the network driver of current instance types.
+    #[error(
+        "no kernel in the image has the driver ena: current instance types cannot be reached without it"
+    )]
+    NoEna,
 }
 
 impl Disk {
@@ -134,6 +139,9 @@ impl Disk {
         is_still: bool,
         interrupted: &AtomicBool,
     ) -> Result<Self, Error> {
+        if is_still {
+            forget_cached(path);
+        }
         let image = Image::open(path)?;
         let path = path.to_owned();
         if image.size() == 0 {
@@ -259,6 +267,14 @@ impl Fields {
 
     fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
+    }
+}
+
+/// Drops what was read of a device before: file systems write past the pages that are kept of it (posix_fadvise(2)).
+fn forget_cached(device: &Path) {
+    if let Ok(device) = fs::File::open(device) {
+        // Pages that the file system itself works with stay, and are right.
+        let _ = rustix::fs::fadvise(&device, 0, None, rustix::fs::Advice::DontNeed);
     }
 }
 

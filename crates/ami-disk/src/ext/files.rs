@@ -1,4 +1,4 @@
-//! Files of an ext file system, by the `ext4-view` crate, as far as they tell the architecture.
+//! Files of an ext file system that tell the architecture, and whether there is a network driver, by the `ext4-view` crate.
 //!
 //! The journal is left alone: what it has not replayed yet is not about the programs of a system, and old journals are not read by that
 //! crate.
@@ -28,6 +28,17 @@ const PROGRAMS: [&str; 8] = [
 /// Where kernels are, in a root file system and in one that is mounted at /boot.
 const KERNELS: [&str; 2] = ["/boot", "/"];
 
+/// Where kernels keep their modules, in a folder for each version; and the most versions that are looked at.
+const MODULES: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
+const MOST_VERSIONS: usize = 16;
+
+/// The lists of a version's modules, and of what is built into its kernel (depmod(8), kbuild); and how much of one is read.
+const LISTS: [&str; 2] = ["modules.dep", "modules.builtin"];
+const MOST_LIST: usize = 8 << 20;
+
+/// The driver of current instance types' network. A suffix says how the module is compressed.
+const ENA: &[u8] = b"/ena.ko";
+
 /// The most names that are looked at in such a folder.
 const MOST_NAMES: usize = 1000;
 
@@ -42,6 +53,8 @@ pub(crate) struct Found {
     pub(crate) programs: Architectures,
     /// Of kernels that are EFI programs too.
     pub(crate) kernels: Architectures,
+    /// Whether a kernel has the driver `ena`; `None` if there is no list of a kernel's modules.
+    pub(crate) has_ena: Option<bool>,
 }
 
 /// Looks at the programs and kernels of the file system in the window; what cannot be read is not there.
@@ -177,17 +190,43 @@ fn find(reader: Remote) -> Found {
             found.kernels.extend(kernel);
         }
     }
+    found.has_ena = has_ena(&fs);
     found
 }
 
-/// The beginning of a file; symbolic links are followed inside the file system.
+fn has_ena(fs: &Ext4) -> Option<bool> {
+    let mut has_ena = None;
+    for folder in MODULES {
+        let Ok(versions) = fs.read_dir(folder) else {
+            continue;
+        };
+        for version in versions.take(MOST_VERSIONS).map_while(Result::ok) {
+            for list in LISTS {
+                let path = [version.path().as_ref(), list.as_bytes()].join(&b'/');
+                if let Some(list) = beginning(fs, &path, MOST_LIST) {
+                    let has_it = list.windows(ENA.len()).any(|part| part == ENA);
+                    has_ena = Some(has_it || has_ena == Some(true));
+                }
+            }
+        }
+    }
+    has_ena
+}
+
+/// The beginning of a program.
 fn head(fs: &Ext4, path: &[u8]) -> Option<Vec<u8>> {
+    beginning(fs, path, program::HEAD)
+}
+
+/// The beginning of a file; symbolic links are followed inside the file system.
+fn beginning(fs: &Ext4, path: &[u8], most: usize) -> Option<Vec<u8>> {
     let path = ext4_view::Path::try_from(path).ok()?;
     if !fs.metadata(path).ok()?.file_type().is_regular_file() {
         return None;
     }
     let mut file = fs.open(path).ok()?;
-    let mut head = vec![0; program::HEAD];
+    let size = usize::try_from(file.metadata().len()).unwrap_or(usize::MAX);
+    let mut head = vec![0; size.min(most)];
     let mut length = 0;
     while length < head.len() {
         match file.read_bytes(&mut head[length..]).ok()? {

@@ -267,3 +267,29 @@ fn programs_are_found_though_the_journal_has_to_be_replayed() {
     assert!(matches!(disk.unread(), Unread::Dirty(_)));
     assert_eq!(disk.survey().architecture, Some(Architecture::Arm64));
 }
+
+#[test]
+fn modules_tell_whether_there_is_a_network_driver() {
+    let found = |lists: &str| {
+        let script = format!(
+            "mkdir -p root/lib/modules/6.1 root/lib/modules/6.2; cd root/lib/modules; {lists} cd ../../..
+             mke2fs -q -t ext4 -d root disk"
+        );
+        Disk::new("16M", &script).survey().has_ena
+    };
+    for (lists, expected) in [
+        ("true;", None),
+        ("echo kernel/net/xen.ko: > 6.1/modules.dep;", Some(false)),
+        (
+            "seq 100000 > 6.1/modules.dep; echo kernel/drivers/net/ethernet/amazon/ena/ena.ko.xz: > 6.2/modules.dep;",
+            Some(true),
+        ),
+        (
+            "seq 100000 > 6.1/modules.dep; echo kernel/drivers/net/ethernet/amazon/ena/ena.ko >> 6.1/modules.builtin;",
+            Some(true),
+        ),
+        ("echo kernel/lena.ko: > 6.1/modules.dep;", Some(false)),
+    ] {
+        assert_eq!(found(lists), expected, "{lists}");
+    }
+}
