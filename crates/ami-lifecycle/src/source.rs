@@ -139,9 +139,6 @@ impl Disk {
         is_still: bool,
         interrupted: &AtomicBool,
     ) -> Result<Self, Error> {
-        if is_still {
-            forget_cached(path);
-        }
         let image = Image::open(path)?;
         let path = path.to_owned();
         if image.size() == 0 {
@@ -267,14 +264,6 @@ impl Fields {
 
     fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
-    }
-}
-
-/// Drops what was read of a device before: file systems write past the pages that are kept of it (posix_fadvise(2)).
-fn forget_cached(device: &Path) {
-    if let Ok(device) = fs::File::open(device) {
-        // Pages that the file system itself works with stay, and are right.
-        let _ = rustix::fs::fadvise(&device, 0, None, rustix::fs::Advice::DontNeed);
     }
 }
 

@@ -70,9 +70,8 @@ impl Written {
         match unless_interrupted(interrupted, verifying).await? {
             Ok(_) => Ok(()),
             Err(error @ ami_ebs::Error::Differs { .. }) => {
+                let is_deleted = relay.delete(&link.here()?, &self.snapshot).await;
                 journal.give_up().map_err(Error::Ebs)?;
-                let id = self.snapshot.clone();
-                let is_deleted = relay.delete(&link.here()?, Some(id)).await;
                 Err(Error::Wrong {
                     snapshot: self.snapshot.clone(),
                     region: link.region.clone(),
