@@ -10,9 +10,8 @@ pub const METHOD: &str = "- Snapshots: a disk of 10 GiB with a partition table a
      snapshot, and that a file again. Clients, a double of EBS (`tests/ebs-server`), and the same proxy as for transfers share the \
      cores. Ours: `ec2-ami create --snapshot-only`, which waits until the snapshot is complete, and `ec2-ami fetch`. Coldsnap 0.12 from \
      crates.io: `coldsnap upload`, which sends every block, the same with `--omit-zero-blocks`, which is not safe for encrypted volumes, \
-     and `coldsnap download`. The faster of two runs each; after each the volume or the file is compared with the disk, byte by byte, \
-     and SHA-256 sums of the volumes with each other. Blocks a second are those between the first and the last \
-     answer, without proxy and quotas. The throttled runs have no proxy: the double answers after 30 ms, takes 200 blocks a second, \
+     and `coldsnap download`. The faster of two runs each; after each the volume or the file is compared with the disk, \
+     byte by byte. Blocks a second are those between the first and the last answer, without proxy and quotas. The throttled runs have no proxy: the double answers after 30 ms, takes 200 blocks a second, \
      fails 5 % of the requests, and never answers 1 %. How much of the bucket was used counts from second 3 on, and up to the last \
      whole second in which there were blocks that had never been sent.";
 
