@@ -13,7 +13,7 @@ const MOST: usize = 512;
 #[derive(Debug, Clone, Args)]
 pub struct Parallel {
     /// The most requests in flight; how many are of use is found out
-    #[arg(long, value_name = "N", default_value = "256", value_parser = number, help_heading = RUNNING)]
+    #[arg(long, value_name = "N", default_value = "128", value_parser = number, help_heading = RUNNING)]
     parallel: NonZeroUsize,
 }
 
