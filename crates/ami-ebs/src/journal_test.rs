@@ -79,7 +79,7 @@ fn records_of_another_generation_or_snapshot_say_nothing_of_this_one() {
 }
 
 #[test]
-fn another_subject_begins_anew_and_the_older_snapshot_is_named() {
+fn the_snapshot_of_another_subject_is_named_until_this_one_begins() {
     let (_folder, path) = journal();
     let (journal, _) = Journal::open(&path, SUBJECT).unwrap();
     journal.change(started(4)).unwrap();
@@ -89,10 +89,17 @@ fn another_subject_begins_anew_and_the_older_snapshot_is_named() {
         source: [8; 32],
         ..SUBJECT
     };
-    let (journal, other) = Journal::open(&path, subject).unwrap();
-    assert_eq!(other, Some(started(4)));
-    assert_eq!(journal.head(), Head::of_generation(0));
+    for _ in 0..2 {
+        let (journal, other) = Journal::open(&path, subject).unwrap();
+        assert_eq!(other, Some(started(4)));
+        assert_eq!(journal.head(), Head::of_generation(0));
+    }
+    let (journal, _) = Journal::open(&path, subject).unwrap();
+    journal.begin(Head::of_generation(0)).unwrap();
     assert_eq!(all(&journal), []);
+    drop(journal);
+    let (_, other) = Journal::open(&path, subject).unwrap();
+    assert_eq!(other, None);
 }
 
 #[test]
