@@ -204,7 +204,7 @@ fn the_snapshot_of_a_stream_whose_run_was_killed_is_claimed_by_nobody() {
         // It is at work: nobody else may delete it.
         let claimed = scene.ok(&["clean", "--yes"]);
         assert!(
-            claimed.stdout.contains("is pending, and a run"),
+            claimed.stdout.contains("is pending and stays"),
             "{claimed:?}"
         );
         run.child.kill().unwrap();

@@ -140,7 +140,11 @@ pub async fn fetch(
     interrupted: &AtomicBool,
 ) -> Result<Fetched, Error> {
     unless_interrupted(interrupted, async {
-        request.check_place()?;
+        match request.check_place() {
+            // An interrupted run may have given it its name: the download finds that out.
+            Ok(()) | Err(Error::Exists { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let link = Link::open(&request.access).await?;
         let id = snapshot(&link, &request.from).await?;
         observer.tell(Event::Fetching {
