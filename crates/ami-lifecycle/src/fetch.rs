@@ -140,17 +140,20 @@ pub async fn fetch(
     interrupted: &AtomicBool,
 ) -> Result<Fetched, Error> {
     unless_interrupted(interrupted, async {
-        match request.check_place() {
+        let is_free = match request.check_place() {
+            Ok(()) => true,
             // An interrupted run may have given it its name: the download finds that out.
-            Ok(()) | Err(Error::Exists { .. }) => {}
+            Err(Error::Exists { .. }) => false,
             Err(error) => return Err(error),
-        }
+        };
         let link = Link::open(&request.access).await?;
         let id = snapshot(&link, &request.from).await?;
-        observer.tell(Event::Fetching {
-            id: &id,
-            region: &link.region,
-        });
+        if is_free {
+            observer.tell(Event::Fetching {
+                id: &id,
+                region: &link.region,
+            });
+        }
         let ebs = Ebs::new(&link.aws, &link.region, request.access.server.as_deref());
         let settings = Download {
             snapshot: id.clone(),
@@ -161,7 +164,8 @@ pub async fn fetch(
         let relay = Relay::new(observer, &link.region);
         let done = download(&ebs, &settings, &relay).await;
         let done = done.map_err(|error| match error {
-            ami_ebs::Error::Destination(ami_parts::Error::Exists { path }) => {
+            ami_ebs::Error::Destination(ami_parts::Error::Exists { .. }) => {
+                let path = request.file.clone();
                 Error::Exists { path }
             }
             error => Error::Ebs(error),
