@@ -253,11 +253,7 @@ impl Soak {
 }
 
 /// Kills runs of one verb of `ec2-ami`, this many.
-fn kill(
-    verb: fn(&mut Random, u64) -> kills::Tally,
-    random: &mut Random,
-    count: u64,
-) -> kills::Tally {
+fn kill(verb: Kills, random: &mut Random, count: u64) -> kills::Tally {
     let mut all = kills::Tally::default();
     while all.kills < count {
         let one = verb(random, KILLS_IN_A_ROW.min(count - all.kills));
@@ -267,8 +263,11 @@ fn kill(
     all
 }
 
+/// Kills a verb's runs so many times.
+type Kills = fn(&mut Random, u64) -> kills::Tally;
+
 /// The verbs of `ec2-ami` that are killed.
-const VERBS: [(&str, fn(&mut Random, u64) -> kills::Tally); 2] = [
+const VERBS: [(&str, Kills); 2] = [
     ("ec2-ami create", kills::create),
     ("ec2-ami fetch", kills::fetch),
 ];
