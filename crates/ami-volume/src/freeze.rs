@@ -45,7 +45,7 @@ impl Freeze {
     ///
     /// # Errors
     /// [`Error::Needed`] if one of `ours`, the root directory, this program or a file that it writes is on one of them: it would wait for
-    /// itself. [`Error::FrozenAlready`]; [`Error::NotAllowed`]; [`Error::Io`] for a file system that cannot be frozen.
+    /// itself. [`Error::FrozenAlready`]; [`Error::NotAllowed`]; [`Error::File`] for a file system that cannot be frozen.
     pub fn new(
         volumes: &[PathBuf],
         ours: &[PathBuf],
@@ -68,7 +68,7 @@ impl Freeze {
     /// Checks what can be checked before the volumes are frozen. Returns one volume for each file system.
     ///
     /// # Errors
-    /// [`Error::Needed`]; [`Error::Io`] for a volume that is not there.
+    /// [`Error::Needed`]; [`Error::File`] for a volume that is not there.
     pub fn check_volumes<'v>(
         volumes: &'v [PathBuf],
         ours: &[PathBuf],
@@ -197,7 +197,7 @@ impl Drop for Frozen {
 /// Where the file systems of a block device and its partitions are mounted, one path each.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be looked at, or is no block device.
+/// [`Error::File`] if it cannot be looked at, or is no block device.
 pub fn mounted_from(device: &Path) -> Result<Vec<PathBuf>, Error> {
     let metadata = fs::metadata(device).map_err(Error::io("read", device))?;
     if !metadata.file_type().is_block_device() {
