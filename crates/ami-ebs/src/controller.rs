@@ -33,6 +33,9 @@ const LEAST_DECREASE: f64 = 0.98;
 const RISE: f64 = 0.02;
 const PATIENCE: f64 = 4.0;
 
+/// It rises up to so many times faster if what is known was measured in less than a second.
+const MOST_UNSURE: f64 = 4.0;
+
 /// The most that it rises in a second.
 const FASTEST_RISE: f64 = 0.5;
 
@@ -120,6 +123,8 @@ struct Rate {
     now: f64,
     /// What is known to pass.
     known: f64,
+    /// How much it rises in a second at first, in parts of that.
+    rise: f64,
     decreased: Duration,
     risen: Duration,
     next: Duration,
@@ -294,6 +299,7 @@ impl Controller {
         self.rate = Some(Rate {
             now: rate,
             known: rate / DECREASED,
+            rise: RISE * (1.0 / seconds).clamp(1.0, MOST_UNSURE),
             decreased: now,
             risen: now,
             next: now + Duration::from_secs_f64(1.0 / rate),
@@ -318,7 +324,7 @@ impl Rate {
         }
         let passed = now.saturating_sub(self.risen).as_secs_f64();
         let faster = (self.quiet(now) - PATIENCE).max(0.0);
-        let rise = (RISE * (1.0 + faster * faster)).min(FASTEST_RISE);
+        let rise = (self.rise * (1.0 + faster * faster)).min(FASTEST_RISE);
         self.now += self.known.max(self.now * f64::from(u8::from(faster > 0.0))) * rise * passed;
         self.risen = now;
     }
