@@ -2,11 +2,10 @@
 
 use ami_manifest::BundleKey;
 use ami_parts::{PART_SIZE, PartSink, PartWriter, WrittenPart};
-use ami_pool::Pool;
+use ami_pool::{Buffer, Buffers, Pool};
 use crc32fast::Hasher as Crc32;
 use sha1::{Digest, Sha1};
 
-use crate::buffer::{Buffer, Buffers};
 use crate::cipher::{BLOCK as CIPHER_BLOCK, StreamCipher};
 use crate::deflate::{CHUNK, Chunk, Packed, Packer, STREAM_END};
 use crate::error::Error;

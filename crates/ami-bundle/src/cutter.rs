@@ -2,9 +2,9 @@
 //!
 //! The stream may be hostile, so pieces have a minimum size, and each byte is searched and copied only once.
 
+use ami_pool::{Buffer, Buffers};
 use memchr::memmem;
 
-use crate::buffer::{Buffer, Buffers};
 use crate::deflate::{CHUNK, CHUNK_END};
 use crate::effort;
 use crate::gzip;

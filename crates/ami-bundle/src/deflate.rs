@@ -6,9 +6,9 @@
 //! ([`last_block`]). Then the very bytes that are written are inflated, and must give what was read. If they do not, zlib walks
 //! through the chunk's blocks to the last.
 
+use ami_pool::{Buffer, Buffers};
 use libdeflater::{CompressionLvl, Compressor};
 
-use crate::buffer::{Buffer, Buffers};
 use crate::error::Error;
 use crate::last_block;
 use crate::schedule::Work;

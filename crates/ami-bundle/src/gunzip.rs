@@ -12,9 +12,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ami_pool::{Buffer, Buffers};
 use crc32fast::Hasher as Crc32;
 
-use crate::buffer::{Buffer, Buffers};
 use crate::cutter::Piece;
 use crate::deflate::CHUNK;
 use crate::effort;

@@ -45,7 +45,6 @@
 //! # Ok(()) }
 //! ```
 
-mod buffer;
 mod bundle;
 mod bundling;
 mod cipher;

@@ -3,10 +3,9 @@
 use ami_image::{Description, ImageSink, Nowhere};
 use ami_manifest::BundleKey;
 use ami_parts::PartSource;
-use ami_pool::Pool;
+use ami_pool::{Buffer, Buffers, Pool};
 use sha1::{Digest, Sha1};
 
-use crate::buffer::{Buffer, Buffers};
 use crate::cipher::StreamCipher;
 use crate::cutter::{Cutter, Piece};
 use crate::error::{Error, StreamError};

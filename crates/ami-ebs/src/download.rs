@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ami_parts::{Prepared, Staging, Waiting};
+use ami_pool::{Buffer, Buffers};
 use rustix::fs::FallocateFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::background::in_background;
 use crate::bitmap::Bitmap;
-use crate::block::{self, BLOCK_SIZE, Digest};
-use crate::buffers::{Buffer, Buffers};
+use crate::block::{self, BLOCK, BLOCK_SIZE, Digest};
 use crate::ebs::Ebs;
 use crate::error::Error;
 use crate::fetch::{Listing, Taker, fetch};
@@ -160,12 +160,12 @@ fn compare(
     stopped: &AtomicBool,
     mut tell: impl FnMut(u64, bool),
 ) -> Result<(), Error> {
-    let mut buffer = Buffers::default().take();
+    let mut buffer = Buffers::default().filled(BLOCK);
     journal.each(0, |index, record| {
         if stopped.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let read = file.read_exact_at(buffer.as_mut(), index * BLOCK_SIZE);
+        let read = file.read_exact_at(&mut buffer, index * BLOCK_SIZE);
         read.map_err(Error::io("read", path))?;
         let is_same = record == Record::Written(block::digest(buffer.as_ref()));
         tell(index, is_same);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ami_aws::{Aws, Ended, Policy, RequestError, Verdict};
+use ami_pool::{Buffer, Buffers};
 use aws_sdk_ebs::Client;
 use aws_sdk_ebs::config::retry::RetryConfig;
 use aws_sdk_ebs::config::{
@@ -15,7 +16,6 @@ use aws_sdk_ebs::types::{ChecksumAggregationMethod, ChecksumAlgorithm, Tag};
 use tracing::debug;
 
 use crate::block::{self, BLOCK, BLOCK_SIZE, Block, Digest};
-use crate::buffers::{Buffer, Buffers};
 use crate::controller::Outcome;
 use crate::error::Error;
 use crate::gate::Gate;
@@ -388,8 +388,8 @@ impl Ebs {
             }
             let expected = answer.checksum().and_then(block::from_base64);
             let expected = expected.ok_or_else(|| wrong("the block has no SHA-256"))?;
-            let mut buffer = buffers.take();
-            receive(answer.block_data, buffer.as_mut()).await?;
+            let mut buffer = buffers.filled(BLOCK);
+            receive(answer.block_data, &mut buffer).await?;
             let digest = block::digest(buffer.as_ref());
             if digest != expected {
                 return Err(wrong("the block's SHA-256 is another than EBS says"));

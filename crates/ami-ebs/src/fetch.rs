@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use ami_pool::{Buffer, Buffers};
+
 use crate::background::{Crowd, in_background};
 use crate::block::Digest;
-use crate::buffers::{Buffer, Buffers};
 use crate::ebs::{Ebs, From};
 use crate::error::Error;
 use crate::gate::Gate;

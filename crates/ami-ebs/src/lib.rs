@@ -34,7 +34,6 @@
 mod background;
 mod bitmap;
 mod block;
-mod buffers;
 mod controller;
 mod download;
 mod ebs;

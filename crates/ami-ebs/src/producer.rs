@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
-use ami_pool::Pool;
+use ami_pool::{Buffer, Buffers, Pool};
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::block::{self, Block};
-use crate::buffers::{Buffer, Buffers};
+use crate::block::{self, BLOCK, Block};
 use crate::error::Error;
 use crate::journal::{Journal, Record};
 use crate::progress::Progress;
@@ -85,8 +85,8 @@ impl Producer {
                     // EBS has, or may have, what was there: it becomes zeros.
                     Kind::Free | Kind::Hole => Payload::Zeros,
                     Kind::Data => {
-                        let mut buffer = buffers.take();
-                        if !self.reading.read(index, buffer.as_mut())? {
+                        let mut buffer = buffers.filled(BLOCK);
+                        if !self.reading.read(index, &mut buffer)? {
                             end = index;
                             break 'all;
                         }
@@ -150,7 +150,7 @@ impl Producer {
         };
         for (read, digest) in reads.drain(..).zip(digests) {
             let (data, digest) = match (read.payload, digest) {
-                (Payload::Data(buffer), Some(digest)) => (buffer.into_bytes(), digest),
+                (Payload::Data(buffer), Some(digest)) => (Bytes::from_owner(buffer), digest),
                 _ => {
                     let _ = self.progress.zeros.fetch_add(1, Ordering::Relaxed);
                     (block::zeros(), block::digest_of_zeros())

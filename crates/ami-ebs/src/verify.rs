@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ami_pool::Buffer;
+
 use crate::background::in_background;
 use crate::bitmap::Bitmap;
 use crate::block::{self, Digest};
-use crate::buffers::Buffer;
 use crate::ebs::Ebs;
 use crate::error::Error;
 use crate::fetch::{Listing, Taker, fetch};

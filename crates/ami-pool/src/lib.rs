@@ -7,6 +7,8 @@
 //! - The caller decides when and on which thread the pool is made: its threads share that thread's mount namespace.
 //! - Dropping the pool waits for its threads to end. A thread that outlived it would keep a mount namespace alive.
 //!
+//! [`Buffers`] is the memory that passes between its threads, used again.
+//!
 //! Not here: what the work is. Tasks must not wait for each other, because the pool may have a single thread.
 //!
 //! ```
@@ -18,6 +20,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod buffers;
+
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +30,8 @@ use std::thread::{self, JoinHandle};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
+
+pub use buffers::{Buffer, Buffers};
 
 /// Threads that share work.
 #[derive(Debug)]
