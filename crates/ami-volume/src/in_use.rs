@@ -27,7 +27,8 @@ pub struct InUse {
     /// Whether what changed while it was copied is copied again. What is frozen is copied once.
     pub second_pass: bool,
     /// Whether btrfs subvolumes are copied from snapshots, which are made in a folder at the top of each mounted one and deleted afterwards.
-    /// Each subvolume has its own; they are not of one moment.
+    /// Each subvolume has its own; they are not of one moment. A snapshot holds what a loss of power would leave: all that was synced, and of what
+    /// was only written to files some, of each file by itself.
     pub snapshots: bool,
     /// Whether the volume, and the mounts below it that are copied too, are frozen during the copy. Then there are no snapshots.
     pub freeze: Option<Freezing>,

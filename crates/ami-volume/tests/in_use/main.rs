@@ -42,6 +42,9 @@ fn main() -> ExitCode {
         Some("numbers") => {
             return write_numbers(Path::new(&arguments[1]), Path::new(&arguments[2]));
         }
+        Some("names") => {
+            return change_names(Path::new(&arguments[1]), Path::new(&arguments[2]));
+        }
         _ => {}
     }
     let wanted = arguments.iter().filter_map(|word| word.to_str());
@@ -215,10 +218,28 @@ fn write_numbers(first: &Path, second: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Another process writes numbers while `act` runs.
-fn while_numbers_are_written<T>(first: &Path, second: &Path, act: impl FnOnce() -> T) -> T {
+/// The same with names: each folder has one file, whose name is a number.
+fn change_names(first: &Path, second: &Path) -> ExitCode {
+    for folder in [first, second] {
+        fs::create_dir(folder).unwrap();
+        let _ = File::create(folder.join("0")).unwrap();
+    }
+    for number in 0_u32.. {
+        for folder in [first, second] {
+            let [old, new] = [number, number + 1].map(|number| folder.join(number.to_string()));
+            fs::rename(old, new).unwrap();
+        }
+        if number == 1000 {
+            println!("begun");
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Another process does `what` to both while `act` runs.
+fn while_writing<T>(what: &str, first: &Path, second: &Path, act: impl FnOnce() -> T) -> T {
     let words = [first, second].map(|path| path.to_str().unwrap());
-    let mut writer = Other::start(&["numbers", words[0], words[1]]);
+    let mut writer = Other::start(&[what, words[0], words[1]]);
     assert_eq!(writer.line(), "begun");
     act()
 }
@@ -270,7 +291,8 @@ fn frozen_volumes() {
             Event::SecondPass => panic!("nothing can have changed"),
             _ => {}
         };
-        let made = while_numbers_are_written(&path.join("a/first"), &path.join("b/second"), || {
+        let (first, second) = (path.join("a/first"), path.join("b/second"));
+        let made = while_writing("numbers", &first, &second, || {
             image_of(
                 request(&path, destination.path(), in_use),
                 &event,
@@ -320,7 +342,9 @@ fn snapshots() {
             *count.lock().unwrap() = number;
         }
     };
-    let made = while_numbers_are_written(&path.join("a/first"), &path.join("b/second"), || {
+    // What is written to files is in a snapshot only as far as it had reached the disk, of each file by itself; names are of one moment.
+    let (first, second) = (path.join("a/first"), path.join("b/second"));
+    let made = while_writing("names", &first, &second, || {
         image_of(request, &event, &|_, _| {}).unwrap()
     });
     assert_eq!(count.into_inner().unwrap(), 3);
@@ -329,7 +353,14 @@ fn snapshots() {
         (vec![], vec![])
     );
     in_image(destination.path(), |root| {
-        let (first, second) = numbers(root, "a/first", "b/second");
+        let [first, second] = ["a/first", "b/second"].map(|folder| {
+            let names: Vec<_> = fs::read_dir(root.join(folder)).unwrap().collect();
+            let [Ok(only)] = &names[..] else {
+                panic!("{names:?}")
+            };
+            let number = only.file_name().into_string().unwrap();
+            number.parse::<u32>().unwrap()
+        });
         assert!(
             second >= 1000 && (first == second || first == second + 1),
             "{first} {second}"
