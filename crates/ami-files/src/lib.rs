@@ -1,4 +1,5 @@
-//! Files that somebody else may have made: opening them, reading them within limits, and recognising the same file under another name.
+//! Files: opening those that somebody else may have made, reading them within limits, recognising one under another name; and writing
+//! new ones past the page cache.
 //!
 //! A name in somebody else's folder can belong to a FIFO, on which an ordinary open blocks, or to a device that opening starts (a
 //! watchdog, a tape). So the file is first examined through a descriptor that cannot be read (`O_PATH`), and then exactly that file is
@@ -8,7 +9,8 @@
 //!
 //! - [`open_regular`] and its variants: opening. [`FileError`]: what failed, and on which file.
 //! - [`LimitReader`], [`DigestReader`]: adapters around a reader.
-//! - [`first_same_file`], [`identity`]: whether two paths are one file. [`free_space`]: of a folder.
+//! - [`Writer`]: new files. [`free_space`]: of a folder.
+//! - [`first_same_file`], [`identity`]: whether two paths are one file.
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
@@ -22,12 +24,14 @@ mod open;
 mod reader;
 mod same;
 mod space;
+mod writer;
 
 pub use error::{FileError, shown};
 pub use open::{NotRegular, open_regular, open_regular_at, open_regular_or_block_device};
 pub use reader::{DigestReader, LimitReader, read_some};
 pub use same::{Identity, first_same_file, identity};
 pub use space::free_space;
+pub use writer::Writer;
 
 #[cfg(test)]
 mod tests {

@@ -5,9 +5,10 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ami_files::Writer;
+
 use crate::error::Error;
 use crate::sink::{Description, ImageSink};
-use crate::write_behind::WriteBehind;
 
 /// Zeros in runs of this many bytes are not written but left as holes: the smallest unit of most file systems.
 const HOLE: usize = 4096;
@@ -18,7 +19,7 @@ pub struct ImageFile {
     file: File,
     /// For messages.
     path: PathBuf,
-    write_behind: WriteBehind,
+    writer: Writer,
     /// The permission bits that the file was made with.
     allowed: u32,
     mode: u32,
@@ -34,11 +35,12 @@ impl ImageFile {
     /// The file's mode cannot be read, or there are too many open files.
     pub fn new(file: File, path: &Path) -> Result<Self, Error> {
         let made = file.metadata().map_err(Error::io("read", path))?;
-        let write_behind = WriteBehind::start(&file).map_err(Error::io("open", path))?;
+        let mut writer = Writer::new();
+        writer.begin(file.try_clone().map_err(Error::io("open", path))?, path)?;
         Ok(Self {
             file,
             path: path.to_owned(),
-            write_behind,
+            writer,
             allowed: made.permissions().mode() & 0o666,
             mode: 0,
             mtime: 0,
@@ -58,9 +60,9 @@ impl ImageSink for ImageFile {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Error> {
-        let (file, behind) = (&self.file, &mut self.write_behind);
-        write_runs(file, offset, data, |length, end| behind.wrote(length, end))
-            .map_err(Error::io("write", &self.path))
+        Ok(write_runs(offset, data, |offset, run| {
+            self.writer.write(offset, run)
+        })?)
     }
 
     /// Gives the file its mode and time and syncs it.
@@ -68,10 +70,11 @@ impl ImageSink for ImageFile {
         let Self {
             file,
             path,
-            write_behind,
+            mut writer,
             ..
         } = self;
-        write_behind.finish().map_err(Error::io("sync", &path))?;
+        writer.end()?;
+        writer.finish()?;
         // The mode comes from the bundle, which may be hostile: no execute bits, and no more than the umask allows.
         file.set_permissions(Permissions::from_mode(self.mode & self.allowed))
             .map_err(Error::io("set the mode of", &path))?;
@@ -89,26 +92,24 @@ impl ImageSink for ImageFile {
 /// # Errors
 /// What the system says.
 pub fn write_sparse(file: &File, offset: u64, data: &[u8]) -> std::io::Result<()> {
-    write_runs(file, offset, data, |_, _| ())
+    write_runs(offset, data, |offset, run| file.write_all_at(run, offset))
 }
 
-/// Calls `wrote` with the length of each run of data, and where it ends.
-fn write_runs(
-    file: &File,
+/// Calls `write` with each run of data and its place.
+fn write_runs<E>(
     mut offset: u64,
     data: &[u8],
-    mut wrote: impl FnMut(u64, u64),
-) -> std::io::Result<()> {
+    mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let mut rest = data;
     while !rest.is_empty() {
         let zeros = leading_zeros(rest, offset);
         rest = &rest[zeros..];
         offset += zeros as u64;
         let length = leading_data(rest, offset);
-        file.write_all_at(&rest[..length], offset)?;
+        write(offset, &rest[..length])?;
         rest = &rest[length..];
         offset += length as u64;
-        wrote(length as u64, offset);
     }
     Ok(())
 }
@@ -216,7 +217,7 @@ mod tests {
         assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o600);
     }
 
-    /// Enough data for several stretches of write-behind.
+    /// More than is written at a time, and in pieces of odd sizes.
     #[test]
     fn a_large_image_comes_out_whole() {
         let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 //! Not here: what an image is packed in (`ami-bundle`), and which name a file gets when it is complete (`ami-parts`).
 //!
 //! - [`Image`]: a file or block device that is read: its size, its [`Extent`]s of data, and whether it changed meanwhile.
-//! - [`ImageSink`]: where an image goes, a piece after the other. [`ImageFile`] is one: a file with holes, written behind;
+//! - [`ImageSink`]: where an image goes, a piece after the other. [`ImageFile`] is one: a file with holes;
 //!   [`Nowhere`] takes an image that is only to be checked. [`write_sparse`]: a piece of one, in any order.
 //! - `conformance`, with the feature of that name: the tests that every sink must pass.
 //!
@@ -33,7 +33,6 @@ mod error;
 mod file;
 mod image;
 mod sink;
-mod write_behind;
 
 pub use error::Error;
 pub use file::{ImageFile, write_sparse};

@@ -1,10 +1,9 @@
 //! The parts of a bundle in a private folder, which get their names together.
 
 use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
+use std::path::PathBuf;
+
+use ami_files::Writer;
 
 use crate::dir::Dir;
 use crate::error::Error;
@@ -24,15 +23,15 @@ fn staged_name(index: usize) -> String {
 /// Writes a bundle to a private folder. Publishing gives the parts, the manifest and other files of that folder their names in the
 /// destination, all or none, and replaces an older bundle of that name.
 ///
-/// A finished part is synced by a separate thread while the next one is written, so that the disk and the processors work at the same
-/// time. If no thread can be started, the part is synced before the next one is begun.
+/// Parts are written and synced by a separate thread, if one can be started, so that the disk and the processors work at the same time.
 #[derive(Debug)]
 pub struct StagedBundle<'a> {
     folder: Dir,
     bundle: String,
     also: Vec<NewFile>,
-    current: Option<(File, PathBuf)>,
-    syncer: Option<Syncer>,
+    writer: Option<Writer>,
+    /// How much of the current part has been written, in bytes.
+    written: u64,
     staging: Staging,
     waiting: Waiting<'a>,
 }
@@ -56,8 +55,8 @@ impl<'a> StagedBundle<'a> {
             folder: staging.folder()?,
             bundle: bundle.to_owned(),
             also: Vec::new(),
-            current: None,
-            syncer: None,
+            writer: None,
+            written: 0,
             staging,
             waiting,
         })
@@ -83,29 +82,28 @@ impl PartSink for StagedBundle<'_> {
         let name = staged_name(index);
         let path = self.folder.path().join(&name);
         let file = self.folder.create(&name, 0o666);
-        self.current = Some((file.map_err(Error::io("create", &path))?, path));
-        Ok(())
+        let file = file.map_err(Error::io("create", &path))?;
+        self.written = 0;
+        Ok(self
+            .writer
+            .get_or_insert_with(Writer::new)
+            .begin(file, &path)?)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        match &mut self.current {
-            Some((file, path)) => file.write_all(bytes).map_err(Error::io("write", path)),
-            None => Ok(()),
+        if let Some(writer) = &mut self.writer {
+            writer.write(self.written, bytes)?;
+            self.written += bytes.len() as u64;
         }
+        Ok(())
     }
 
     fn end(&mut self, _: PartDigest) -> Result<(), Error> {
-        match self.current.take() {
-            Some((file, path)) => self
-                .syncer
-                .get_or_insert_with(Syncer::start)
-                .sync(file, path),
-            None => Ok(()),
-        }
+        Ok(self.writer.as_mut().map_or(Ok(()), Writer::end)?)
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        self.syncer.take().map_or(Ok(()), Syncer::finish)
+        Ok(self.writer.take().map_or(Ok(()), Writer::finish)?)
     }
 
     /// # Errors
@@ -142,59 +140,6 @@ impl PartSink for StagedBundle<'_> {
             saved,
         })
     }
-}
-
-#[derive(Debug)]
-enum Syncer {
-    /// The thread takes files until the sender is dropped, so there is always a receiver.
-    Thread {
-        files: mpsc::Sender<(File, PathBuf)>,
-        thread: thread::JoinHandle<Result<(), Error>>,
-    },
-    /// No thread could be started.
-    AtOnce,
-}
-
-impl Syncer {
-    fn start() -> Self {
-        let (files, queue) = mpsc::channel::<(File, PathBuf)>();
-        let thread = thread::Builder::new().spawn(move || {
-            let mut result = Ok(());
-            for (file, path) in queue {
-                result = result.and(sync(&file, &path));
-            }
-            result
-        });
-        match thread {
-            Ok(thread) => Self::Thread { files, thread },
-            Err(_) => Self::AtOnce,
-        }
-    }
-
-    fn sync(&self, file: File, path: PathBuf) -> Result<(), Error> {
-        match self {
-            Self::Thread { files, .. } => {
-                let _ = files.send((file, path));
-                Ok(())
-            }
-            Self::AtOnce => sync(&file, &path),
-        }
-    }
-
-    fn finish(self) -> Result<(), Error> {
-        let Self::Thread { files, thread } = self else {
-            return Ok(());
-        };
-        drop(files);
-        match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-}
-
-fn sync(file: &File, path: &Path) -> Result<(), Error> {
-    file.sync_data().map_err(Error::io("sync", path))
 }
 
 #[cfg(test)]
