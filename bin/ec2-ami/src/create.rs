@@ -160,7 +160,7 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         false => Reporter::of_what_goes(context),
     };
     let distribution = request.distribution.clone();
-    let created = reporter.run(create(request, &reporter, flag));
+    let created = reporter.run_on_one_thread(create(request, &reporter, flag));
     drop(made);
     let created = created?;
     create_report::show(&created, &distribution, &again, context)?;

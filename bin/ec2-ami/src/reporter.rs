@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ami_cli::{Answer, Context, Failure, Progress, counted};
 use ami_lifecycle::{DeletePlan, Error, Event, Observer, Question, Stopped, Stray, bytes_of};
 
-use ami_remote_cli::{block_on, ticking};
+use ami_remote_cli::{block_on, block_on_one_thread, ticking};
 
 use crate::outcome::failure;
 
@@ -52,9 +52,24 @@ impl<'a> Reporter<'a> {
 
     /// Runs a story to its end.
     pub fn run<T>(&self, story: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
-        let result = block_on(async { Ok(ticking(story, || self.tick()).await) })?;
+        self.ended(block_on(self.ticking(story)))
+    }
+
+    /// The same with [`block_on_one_thread`].
+    pub fn run_on_one_thread<T>(
+        &self,
+        story: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Failure> {
+        self.ended(block_on_one_thread(self.ticking(story)))
+    }
+
+    async fn ticking<T>(&self, story: impl Future<Output = T>) -> Result<T, Failure> {
+        Ok(ticking(story, || self.tick()).await)
+    }
+
+    fn ended<T>(&self, result: Result<Result<T, Error>, Failure>) -> Result<T, Failure> {
         drop(locked(&self.bar).take());
-        result.map_err(|error| self.failure(error))
+        result?.map_err(|error| self.failure(error))
     }
 
     /// How the command ends whose story has failed.

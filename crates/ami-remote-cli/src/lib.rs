@@ -2,7 +2,7 @@
 //!
 //! - [`CredentialOptions`], [`AccountOptions`], [`S3Options`], [`PlaceOptions`], [`MigrationOptions`]: groups of options.
 //! - [`run`]: runs a story of `ami-transfer` until it ends or the user interrupts it. Its [`Reporter`] prints what happens.
-//! - [`block_on`], [`ticking`]: the runtime in which stories of other crates wait.
+//! - [`block_on`], [`block_on_one_thread`], [`ticking`]: the runtime in which stories of other crates wait.
 //! - `lines.rs` has the status lines and warnings; `outcome.rs` the exit codes of errors; [`advice()`] what to do about them.
 //!
 //! Not here: what the commands do (`ami-transfer`), and what only one of them has (`bin/`).
@@ -23,4 +23,4 @@ pub use migration::MigrationOptions;
 pub use place::PlaceOptions;
 pub use reporter::{Reporter, run};
 pub use s3::S3Options;
-pub use wait::{block_on, ticking};
+pub use wait::{block_on, block_on_one_thread, ticking};
