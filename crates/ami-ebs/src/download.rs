@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use ami_files::DirectFile;
 use ami_parts::{Prepared, Staging, Waiting};
 use ami_pool::{Buffer, Buffers};
 use rustix::fs::FallocateFlags;
@@ -25,9 +26,6 @@ use crate::progress::{Counts, Progress};
 /// Names in the private folder.
 const IMAGE: &str = "image";
 const BLOCKS: &str = "blocks";
-
-/// After so many bytes the file is synced, so that the disk does not have all to do at the end.
-const STRETCH: u64 = 64 << 20;
 
 /// What is downloaded, and where to.
 #[derive(Debug, Clone)]
@@ -176,14 +174,13 @@ fn compare(
 /// A file that is being filled.
 struct Landing {
     staging: Staging,
-    file: File,
+    file: DirectFile,
     path: PathBuf,
     journal: Journal,
     kept: Bitmap,
     /// There may be something where nothing is noted.
     was_begun: bool,
     progress: Arc<Progress>,
-    written: AtomicU64,
 }
 
 impl Landing {
@@ -217,35 +214,22 @@ impl Landing {
         let size = blocks * BLOCK_SIZE;
         file.set_len(size)
             .map_err(Error::io("make room for", &path))?;
-        let mut landing = Self {
+        // What an earlier run has written, and only what the disk has.
+        let mut kept = Bitmap::new(blocks);
+        compare(&journal, (&file, &path), stopped, |index, is_same| {
+            if is_same {
+                kept.set(index, true);
+            }
+        })?;
+        Ok(Self {
             staging,
-            file,
+            file: DirectFile::new(file),
             path,
             journal,
-            kept: Bitmap::new(blocks),
+            kept,
             was_begun,
             progress: progress.clone(),
-            written: AtomicU64::new(0),
-        };
-        landing.find_again(stopped)?;
-        Ok(landing)
-    }
-
-    /// Finds what an earlier run has written, and only what the disk has.
-    fn find_again(&mut self, stopped: &AtomicBool) -> Result<(), Error> {
-        let mut kept = std::mem::take(&mut self.kept);
-        compare(
-            &self.journal,
-            (&self.file, &self.path),
-            stopped,
-            |index, is_same| {
-                if is_same {
-                    kept.set(index, true);
-                }
-            },
-        )?;
-        self.kept = kept;
-        Ok(())
+        })
     }
 
     /// Ends a run that was killed when the file had its name. `None`: there was none, or the file is another.
@@ -292,20 +276,18 @@ impl Landing {
         let offset = index * BLOCK_SIZE;
         if self.was_begun {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            if rustix::fs::fallocate(&self.file, flags, offset, BLOCK_SIZE).is_err() {
+            if rustix::fs::fallocate(self.file.file(), flags, offset, BLOCK_SIZE).is_err() {
                 return self.file.write_all_at(data.as_ref(), offset);
             }
         }
-        ami_image::write_sparse(&self.file, offset, data.as_ref())?;
-        let before = self.written.fetch_add(BLOCK_SIZE, Ordering::Relaxed);
-        if before / STRETCH != (before + BLOCK_SIZE) / STRETCH {
-            self.file.sync_data()?;
-        }
-        Ok(())
+        ami_image::write_sparse(offset, data.as_ref(), |offset, run| {
+            self.file.write_all_at(run, offset)
+        })
     }
 
     fn publish(self, target: &Target, may_replace: bool) -> Result<(), Error> {
         self.file
+            .file()
             .sync_all()
             .map_err(Error::io("sync", &self.path))?;
         // From now on the file may have its name.

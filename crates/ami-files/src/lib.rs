@@ -9,7 +9,7 @@
 //!
 //! - [`open_regular`] and its variants: opening. [`FileError`]: what failed, and on which file.
 //! - [`LimitReader`], [`DigestReader`]: adapters around a reader.
-//! - [`Writer`]: new files. [`free_space`]: of a folder.
+//! - [`Writer`]: new files. [`DirectFile`]: one that is written in any order. [`free_space`]: of a folder.
 //! - [`first_same_file`], [`identity`]: whether two paths are one file.
 //!
 //! ```
@@ -19,6 +19,7 @@
 //! # Ok(()) }
 //! ```
 
+mod direct;
 mod error;
 mod open;
 mod reader;
@@ -26,6 +27,7 @@ mod same;
 mod space;
 mod writer;
 
+pub use direct::DirectFile;
 pub use error::{FileError, shown};
 pub use open::{NotRegular, open_regular, open_regular_at, open_regular_or_block_device};
 pub use reader::{DigestReader, LimitReader, read_some};

@@ -1,35 +1,17 @@
-//! New files of any size, written past the page cache.
-//!
-//! Left alone, the kernel copies a new file into its cache, keeps gigabytes of it there, pushes out what else is cached, and the sync at
-//! the end takes as long as the disk needs for all of it. Here a thread writes directly from aligned memory (`O_DIRECT`) while the caller
-//! makes the next data. Where a file system does not take that, the thread writes as usual, but syncs every few MiB and lets the kernel
-//! forget them. On the machine of docs/benchmarks.md direct writes take a tenth of the processor time of usual ones.
+//! New files of any size, each written from its beginning to its end.
 
 use std::fs::File;
-use std::io;
-use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use rustix::fs::{Advice, OFlags, fcntl_getfl, fcntl_setfl};
-
+use crate::direct::{Aligned, DirectFile, STRETCH, UNIT};
 use crate::error::FileError;
-
-/// What offsets, lengths and addresses of direct writes are multiples of: the largest block of usual disks, in bytes.
-const UNIT: usize = 4096;
-
-/// How much is written at a time, in bytes: from 0.5 to 8 MiB a disk takes them equally fast.
-const STRETCH: usize = 2 << 20;
 
 /// How many stretches there are, being filled, waiting or being written: with four of 1 MiB the processors waited for the disk.
 const STRETCHES: usize = 8;
 
-/// How much that is written as usual is synced at a time, in bytes.
-const SYNCED: u64 = 16 << 20;
-
-/// Writes one file after the other, each from its beginning to its end.
+/// Writes one file after the other past the page cache (see [`DirectFile`]), by a thread of its own, while the caller makes the next data.
 #[derive(Debug)]
 pub struct Writer {
     worker: Worker,
@@ -107,26 +89,14 @@ impl Writer {
 }
 
 /// Data for one place of a file, which begins where a unit begins.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Stretch {
-    memory: Vec<u8>,
-    /// Where the aligned part of the memory begins.
-    aligned: usize,
+    memory: Aligned,
     offset: u64,
     length: usize,
 }
 
 impl Stretch {
-    fn new() -> Self {
-        let memory = vec![0; STRETCH + UNIT];
-        Self {
-            aligned: memory.as_ptr().align_offset(UNIT).min(UNIT),
-            memory,
-            offset: 0,
-            length: 0,
-        }
-    }
-
     /// Empties it, for data at `offset`.
     fn reset(&mut self, offset: u64) {
         self.offset = offset - offset % UNIT as u64;
@@ -147,7 +117,7 @@ impl Stretch {
     fn append(&mut self, offset: u64, data: &[u8]) -> usize {
         let place = (offset - self.offset) as usize;
         let count = data.len().min(STRETCH - place);
-        let memory = &mut self.memory[self.aligned..];
+        let memory = self.memory.bytes();
         memory[self.length..place].fill(0);
         memory[place..place + count].copy_from_slice(&data[..count]);
         self.length = place + count;
@@ -161,12 +131,12 @@ impl Stretch {
     /// Fills the last unit with zeros.
     fn fill_unit(&mut self) {
         let end = self.length.next_multiple_of(UNIT);
-        self.memory[self.aligned..][self.length..end].fill(0);
+        self.memory.bytes()[self.length..end].fill(0);
         self.length = end;
     }
 
     fn data(&self) -> &[u8] {
-        &self.memory[self.aligned..][..self.length]
+        self.memory.written(self.length)
     }
 }
 
@@ -208,10 +178,10 @@ impl Worker {
             Ok(())
         });
         let Ok(thread) = thread else {
-            return Self::Here(Disk::default(), Some(Stretch::new()));
+            return Self::Here(Disk::default(), Some(Stretch::default()));
         };
         for _ in 0..STRETCHES {
-            let _ = used.send(Stretch::new());
+            let _ = used.send(Stretch::default());
         }
         Self::Thread {
             tasks,
@@ -244,7 +214,7 @@ impl Worker {
         if stretch.is_none() {
             self.finish()?;
         }
-        let mut stretch = stretch.unwrap_or_else(Stretch::new);
+        let mut stretch = stretch.unwrap_or_default();
         stretch.reset(offset);
         Ok(stretch)
     }
@@ -267,12 +237,8 @@ struct Disk(Option<Target>);
 
 #[derive(Debug)]
 struct Target {
-    file: File,
+    file: DirectFile,
     path: PathBuf,
-    is_direct: bool,
-    /// Of what was written as usual: where that begins which is not synced, and how much of it is data.
-    begin: u64,
-    unsynced: u64,
 }
 
 impl Disk {
@@ -280,12 +246,14 @@ impl Disk {
     fn run(&mut self, task: Task) -> Result<Option<Stretch>, FileError> {
         match task {
             Task::Begin(file, path) => {
-                self.0 = Some(Target::new(file, path));
+                let file = DirectFile::new(file);
+                self.0 = Some(Target { file, path });
                 Ok(None)
             }
             Task::Write(stretch) => {
-                if let Some(target) = &mut self.0 {
-                    target.write(&stretch)?;
+                if let Some(Target { file, path }) = &self.0 {
+                    file.write_aligned(stretch.data(), stretch.offset)
+                        .map_err(FileError::new("write", path))?;
                 }
                 Ok(Some(stretch))
             }
@@ -300,81 +268,19 @@ impl Disk {
 }
 
 impl Target {
-    fn new(file: File, path: PathBuf) -> Self {
-        Self {
-            is_direct: set_direct(&file, true).is_ok(),
-            file,
-            path,
-            begin: 0,
-            unsynced: 0,
-        }
-    }
-
-    /// Writes whole units.
-    fn write(&mut self, stretch: &Stretch) -> Result<(), FileError> {
-        self.write_at(stretch.offset, stretch.data())
-            .and_then(|()| self.sync_some(stretch))
-            .map_err(FileError::new("write", &self.path))
-    }
-
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        match self.file.write_all_at(data, offset) {
-            // A file system that takes the flag and not the write, or whose blocks are larger.
-            Err(error) if self.is_direct && error.kind() == io::ErrorKind::InvalidInput => {
-                self.write_as_usual()?;
-                self.file.write_all_at(data, offset)
-            }
-            result => result,
-        }
-    }
-
-    fn write_as_usual(&mut self) -> io::Result<()> {
-        self.is_direct = false;
-        set_direct(&self.file, false)
-    }
-
-    fn sync_some(&mut self, written: &Stretch) -> io::Result<()> {
-        if self.is_direct {
-            return Ok(());
-        }
-        self.unsynced += written.length as u64;
-        if self.unsynced >= SYNCED {
-            self.file.sync_data()?;
-            let length = NonZeroU64::new(written.end() - self.begin);
-            // Only speed depends on it.
-            let _ = rustix::fs::fadvise(&self.file, self.begin, length, Advice::DontNeed);
-            (self.begin, self.unsynced) = (written.end(), 0);
-        }
-        Ok(())
-    }
-
-    /// Leaves the descriptor as it was.
-    fn write_rest(&mut self, rest: Option<&Stretch>) -> io::Result<()> {
+    fn end(self, rest: Option<&Stretch>) -> Result<(), FileError> {
+        let Self { file, path } = self;
         let (offset, data) = rest.map_or((0, &[][..]), |rest| (rest.offset, rest.data()));
         let (units, tail) = data.split_at(data.len() - data.len() % UNIT);
-        self.write_at(offset, units)?;
-        self.write_as_usual()?;
-        self.file.write_all_at(tail, offset + units.len() as u64)
-    }
-
-    fn end(mut self, rest: Option<&Stretch>) -> Result<(), FileError> {
-        self.write_rest(rest)
-            .map_err(FileError::new("write", &self.path))?;
-        self.file
+        let written = file.write_aligned(units, offset).and_then(|()| {
+            file.write_as_usual()?;
+            file.write_aligned(tail, offset + units.len() as u64)
+        });
+        written.map_err(FileError::new("write", &path))?;
+        file.file()
             .sync_data()
-            .map_err(FileError::new("sync", &self.path))
+            .map_err(FileError::new("sync", &path))
     }
-}
-
-/// Writes with this descriptor, and those made from it, go past the page cache, or not.
-fn set_direct(file: &File, direct: bool) -> io::Result<()> {
-    let flags = fcntl_getfl(file)?;
-    let flags = if direct {
-        flags | OFlags::DIRECT
-    } else {
-        flags - OFlags::DIRECT
-    };
-    Ok(fcntl_setfl(file, flags)?)
 }
 
 #[cfg(test)]
@@ -383,13 +289,19 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt;
 
+    use rustix::fs::{OFlags, fcntl_getfl};
+
     /// Gives a target that writes directly or as usual.
     fn writer(folder: &Path, is_direct: bool) -> (Disk, PathBuf) {
         let path = folder.join("file");
-        let mut target = Target::new(File::create(&path).unwrap(), path.clone());
+        let file = DirectFile::new(File::create(&path).unwrap());
         if !is_direct {
-            target.write_as_usual().unwrap();
+            file.write_as_usual().unwrap();
         }
+        let target = Target {
+            file,
+            path: path.clone(),
+        };
         (Disk(Some(target)), path)
     }
 
@@ -432,7 +344,7 @@ mod tests {
         for is_direct in [true, false] {
             let (disk, path) = writer(folder.path(), is_direct);
             let mut writer = Writer {
-                worker: Worker::Here(disk, Some(Stretch::new())),
+                worker: Worker::Here(disk, Some(Stretch::default())),
                 current: None,
             };
             write_pieces(&mut writer);

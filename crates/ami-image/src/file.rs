@@ -1,7 +1,7 @@
 //! An image that becomes a file with holes.
 
 use std::fs::{File, FileTimes, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -60,7 +60,7 @@ impl ImageSink for ImageFile {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Error> {
-        Ok(write_runs(offset, data, |offset, run| {
+        Ok(write_sparse(offset, data, |offset, run| {
             self.writer.write(offset, run)
         })?)
     }
@@ -87,16 +87,12 @@ impl ImageSink for ImageFile {
     }
 }
 
-/// Writes data into a file that has a hole there; zeros stay a hole, in runs of the smallest unit of most file systems.
+/// Calls `write` with each run of data and its place. Zeros are left out, in runs of the smallest unit of most file systems: a file that
+/// has a hole there keeps it.
 ///
 /// # Errors
-/// What the system says.
-pub fn write_sparse(file: &File, offset: u64, data: &[u8]) -> std::io::Result<()> {
-    write_runs(offset, data, |offset, run| file.write_all_at(run, offset))
-}
-
-/// Calls `write` with each run of data and its place.
-fn write_runs<E>(
+/// Those of `write`.
+pub fn write_sparse<E>(
     mut offset: u64,
     data: &[u8],
     mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,
