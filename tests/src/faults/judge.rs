@@ -178,7 +178,10 @@ fn after_kill(scene: &Scene, injection: &Injection, ran: &Ran) -> Result<(), Str
     }
     let kept = scene.is_kept_after_kill();
     let kept = kept.map_err(|wrong| format!("after the next run: {wrong}"))?;
-    let is_done = kept == Kept::Complete && scene.promise != Promise::Resumes;
+    // It may have been killed when all was done but to say so: then there is nothing to resume.
+    let resumes = scene.promise == Promise::Resumes
+        && !left_behind(&scene.target, Duration::ZERO, |_| false).is_empty();
+    let is_done = kept == Kept::Complete && !resumes;
     if is_done || scene.promise == Promise::NeverSucceeds {
         return Ok(());
     }
