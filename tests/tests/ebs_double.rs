@@ -1,11 +1,11 @@
-//! The double of EBS, EC2 and STS (`tests/ebs-server`), judged by clients that are not ours: boto3 and the AWS CLI.
+//! The double of EBS, EC2, KMS, Service Quotas and STS (`tests/ebs-server`), judged by clients that are not ours: boto3 and the AWS CLI.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::thread::sleep;
 use std::time::Duration;
 
-use ebs_server::{ACCOUNT, BLOCK, EbsServer, Fault, KMS_KEY, Launch, Reading, Settings};
+use ebs_server::{ACCOUNT, BLOCK, EbsServer, Fault, KMS_KEY, KmsKey, Launch, Reading, Settings};
 use end_to_end::boto::{Boto, aws, aws_ok};
 use end_to_end::ebs::{
     begin, completed, digest, image, put, quick, refusal, register, start, with,
@@ -397,4 +397,60 @@ fn what_was_never_written_reads_as_noise() {
     assert_eq!(length, 1 << 30);
     assert_eq!(noise[..2 * BLOCK], zeros[..2 * BLOCK]);
     assert_eq!(noise[3 * BLOCK..], block(3));
+}
+
+#[test]
+fn keys_are_described_by_any_of_their_names() {
+    let (_server, mut boto) = start(Settings {
+        kms_keys: vec![KmsKey {
+            aliases: vec!["house/mine".to_owned()],
+            state: "PendingDeletion".to_owned(),
+            ..KmsKey::default()
+        }],
+        default_kms_key: Some("alias/house/mine".to_owned()),
+        ..quick()
+    });
+    let begin = format!("arn:aws:kms:us-east-1:{ACCOUNT}:");
+    let arn = format!("{begin}key/{KMS_KEY}");
+    for name in [
+        KMS_KEY,
+        "alias/house/mine",
+        &arn,
+        &format!("{begin}alias/house/mine"),
+    ] {
+        let described = boto.ok("kms", "describe_key", json!({"KeyId": name}));
+        let key = &described["KeyMetadata"];
+        assert_eq!(key["Arn"], arn);
+        assert_eq!(key["KeyState"], "PendingDeletion");
+        assert_eq!(key["KeySpec"], "SYMMETRIC_DEFAULT");
+        assert_eq!(key["KeyUsage"], "ENCRYPT_DECRYPT");
+    }
+    let default = boto.ok("ec2", "get_ebs_default_kms_key_id", json!({}));
+    assert_eq!(default["KmsKeyId"], arn);
+    let of_aws = json!({"KeyId": "alias/aws/ebs"});
+    let of_aws = boto.ok("kms", "describe_key", of_aws);
+    assert_eq!(of_aws["KeyMetadata"]["KeyManager"], "AWS");
+    assert_eq!(of_aws["KeyMetadata"]["Enabled"], true);
+}
+
+#[test]
+fn quotas_have_aws_values_unless_others_were_applied() {
+    let (_server, mut boto) = start(Settings {
+        service_quotas: [("L-B665C33B".to_owned(), 7.0)].into(),
+        ..quick()
+    });
+    let quota = |service, code| json!({"ServiceCode": service, "QuotaCode": code});
+    let mut value = |method, service, code| {
+        let answer = boto.call("service-quotas", method, quota(service, code));
+        let value = answer["answer"]["Quota"]["Value"].as_f64();
+        let code = answer["code"].as_str().map(str::to_owned);
+        (value, code)
+    };
+    let missing = (None, Some("NoSuchResourceException".to_owned()));
+    let (get, default) = ("get_service_quota", "get_aws_default_service_quota");
+    assert_eq!(value(get, "ec2", "L-B665C33B"), (Some(7.0), None));
+    assert_eq!(value(default, "ec2", "L-B665C33B"), (Some(50_000.0), None));
+    assert_eq!(value(get, "ebs", "L-309BACF6"), missing);
+    assert_eq!(value(default, "ebs", "L-309BACF6"), (Some(100_000.0), None));
+    assert_eq!(value(default, "ec2", "L-309BACF6"), missing);
 }

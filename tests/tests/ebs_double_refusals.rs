@@ -1,8 +1,8 @@
-//! What the double of EBS, EC2 and STS refuses, and how: sent by boto3, which checks nothing before.
+//! What the double of EBS, EC2, KMS, Service Quotas and STS refuses, and how: sent by boto3, which checks nothing before.
 
 use std::time::Duration;
 
-use ebs_server::{ACCOUNT, BLOCK, KMS_KEY, Quotas, Role, Settings};
+use ebs_server::{ACCOUNT, BLOCK, KMS_KEY, KmsKey, Quotas, Role, Settings};
 use end_to_end::boto::Boto;
 use end_to_end::ebs::{
     begin, completed, digest, image, put, quick, refusal, register, start, with,
@@ -586,4 +586,73 @@ fn requests_beyond_a_quota_are_throttled() {
     let _ = boto.ok("ec2", "describe_images", json!({}));
     let result = boto.call("ec2", "describe_images", json!({}));
     assert_eq!(refusal(&result), (503, "RequestLimitExceeded", ""));
+}
+
+#[test]
+fn wrong_requests_of_kms_and_service_quotas_are_refused() {
+    let (_server, mut boto) = start(Settings {
+        denied: vec!["GetAWSDefaultServiceQuota".to_owned()],
+        kms_keys: vec![KmsKey {
+            state: "Disabled".to_owned(),
+            ..KmsKey::default()
+        }],
+        ..quick()
+    });
+    let key = |name: &str| ("kms", "describe_key", json!({"KeyId": name}));
+    let elsewhere = format!("arn:aws:kms:eu-west-1:{ACCOUNT}:key/{KMS_KEY}");
+    let no_arn = format!("arn:aws:kms:us-east-1:{ACCOUNT}:{KMS_KEY}");
+    let quotas = |method, parameters| ("service-quotas", method, parameters);
+    let get = "get_service_quota";
+    let table = [
+        (("kms", "describe_key", json!({})), "ValidationException"),
+        (key(""), "ValidationException"),
+        (key(&"x".repeat(2049)), "ValidationException"),
+        (
+            ("kms", "describe_key", json!({"KeyId": ["a"]})),
+            "SerializationException",
+        ),
+        (key("none"), "NotFoundException"),
+        (key("alias/none"), "NotFoundException"),
+        (key(&elsewhere), "NotFoundException"),
+        (key(&no_arn), "InvalidArnException"),
+        (("kms", "list_keys", json!({})), "UnknownOperationException"),
+        (
+            quotas(get, json!({"ServiceCode": "ebs"})),
+            "IllegalArgumentException",
+        ),
+        (
+            quotas(
+                get,
+                json!({"ServiceCode": "ebs", "QuotaCode": "L-00000000"}),
+            ),
+            "NoSuchResourceException",
+        ),
+        (
+            quotas(
+                "get_aws_default_service_quota",
+                json!({"ServiceCode": "ebs", "QuotaCode": "L-309BACF6"}),
+            ),
+            "AccessDeniedException",
+        ),
+    ];
+    for ((service, method, parameters), expected) in table {
+        let result = boto.call(service, method, parameters.clone());
+        assert_eq!(
+            refusal(&result),
+            (400, expected, ""),
+            "{method} {parameters}"
+        );
+    }
+    // A key that is disabled encrypts nothing.
+    let arn = format!("arn:aws:kms:us-east-1:{ACCOUNT}:key/{KMS_KEY}");
+    let begin = json!({"VolumeSize": 1, "Encrypted": true, "KmsKeyArn": arn});
+    let refused = boto.call("ebs", "start_snapshot", begin);
+    assert_eq!(
+        refusal(&refused),
+        (400, "ValidationException", "INVALID_CUSTOMER_KEY")
+    );
+    boto.keys.1 = "wrong".to_owned();
+    let (service, method, parameters) = key(KMS_KEY);
+    let result = boto.call(service, method, parameters);
+    assert_eq!(refusal(&result), (400, "InvalidSignatureException", ""));
 }

@@ -13,6 +13,7 @@ mod ebs_double_refusals;
 mod ec2_ami;
 mod ec2_ami_kills;
 mod ec2_ami_noise;
+mod ec2_ami_plan;
 mod ec2_ami_secrets;
 mod ec2_ami_wrong;
 mod error_texts;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ami_cli::{Context, Failure};
 use ami_ec2::{BlockDeviceMapping, Tag};
-use ami_lifecycle::{Create, Error, Journal, Origin, RootVolume, create, plan_create};
+use ami_lifecycle::{Create, Error, Journal, Origin, Purpose, RootVolume, create, plan_create};
 use ami_remote_cli::block_on;
 use ami_volume_cli::{ImageOptions, SelectionOptions};
 use clap::ArgAction::SetTrue;
@@ -100,8 +100,8 @@ pub struct Arguments {
     /// Encrypt the snapshot; otherwise the account's settings say
     #[arg(long, action = SetTrue, help_heading = SNAPSHOT)]
     encrypted: bool,
-    /// The ARN of the KMS key that encrypts it
-    #[arg(long, value_name = "ARN", value_parser = values::kms_key, help_heading = SNAPSHOT)]
+    /// The KMS key that encrypts it: its ID or ARN, alias/NAME or the ARN of an alias
+    #[arg(long, value_name = "KEY", value_parser = values::kms_key, help_heading = SNAPSHOT)]
     kms_key_id: Option<String>,
     #[command(flatten)]
     selection: SelectionOptions,
@@ -131,9 +131,14 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let again = create_report::Again::of(&arguments.access);
     let (mut request, volume) = arguments.request(context)?;
     let flag = context.interrupted();
-    let plan = || block_on(async { plan_create(&request, flag).await.map_err(failure) });
+    let plan = |purpose| {
+        block_on(async {
+            let plan = plan_create(&request, purpose, flag).await;
+            plan.map_err(failure)
+        })
+    };
     if dry_run {
-        let mut plan = plan()?;
+        let mut plan = plan(Purpose::Show)?;
         let Some(volume) = volume else {
             return create_report::show_plan(plan, Vec::new(), None, context);
         };
@@ -144,7 +149,7 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let made = match volume {
         Some(volume) => {
             // What AWS would refuse after a long copy is found before it.
-            let problems = plan()?.problems.into_iter();
+            let problems = plan(Purpose::Prepare)?.problems.into_iter();
             let problems: Vec<Error> = problems.filter(is_known_before).collect();
             Failure::all(problems::of(problems))?;
             let (staging, path) = volume.make(context)?;

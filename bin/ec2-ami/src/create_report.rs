@@ -1,8 +1,11 @@
 //! What `ec2-ami create` says of its plan and of its result.
 
+use ami_account::Quota;
 use ami_cli::{Context, Failure, counted};
 use ami_ec2::Grantee;
-use ami_lifecycle::{Copied, CreatePlan, Created, Distribution, Sent, Step, Unfinished, bytes_of};
+use ami_lifecycle::{
+    Copied, CreatePlan, Created, Distribution, QuotaUse, Sent, Step, Unfinished, bytes_of,
+};
 use serde::Serialize;
 
 use crate::access::AccessOptions;
@@ -213,8 +216,87 @@ struct PlanReport<'a> {
     free_blocks: Option<u64>,
     copied_bytes: Option<u64>,
     encrypted: Option<bool>,
+    kms_key: Option<&'a str>,
+    least_seconds: Option<u64>,
+    quotas: Vec<QuotaReport<'a>>,
     warnings: Vec<String>,
     problems: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct QuotaReport<'a> {
+    region: &'a str,
+    name: String,
+    service: &'static str,
+    code: &'static str,
+    used: u64,
+    is_all: bool,
+    limit: u64,
+}
+
+impl<'a> From<&'a QuotaUse> for QuotaReport<'a> {
+    fn from(found: &'a QuotaUse) -> Self {
+        Self {
+            region: &found.region,
+            name: found.quota.to_string(),
+            service: found.quota.service_code(),
+            code: found.quota.code(),
+            used: found.used.found,
+            is_all: found.used.is_all,
+            limit: found.limit,
+        }
+    }
+}
+
+/// The lines of a plan: what, and its value.
+fn lines(report: &PlanReport<'_>, quotas: &[QuotaUse]) -> Vec<(String, String)> {
+    let text = |value: Option<&str>| value.map(str::to_owned);
+    let mib = |blocks: u64| format!("{} MiB", bytes_of(blocks) / MIB);
+    let sent = report.blocks.zip(report.free_blocks);
+    let sent = sent.map(|(all, free)| mib(all.saturating_sub(free)));
+    let encrypted = report
+        .encrypted
+        .map(|is_so| if is_so { "yes" } else { "no" });
+    let seconds = report.least_seconds;
+    let of_result = [
+        ("AMI", text(report.name)),
+        ("there already", text(report.existing)),
+        ("architecture", text(report.architecture)),
+        ("boot mode", text(report.boot_mode)),
+        ("volume", report.volume_size.map(|gib| format!("{gib} GiB"))),
+        (
+            "to be copied",
+            report
+                .copied_bytes
+                .map(|bytes| format!("{} MiB", bytes / MIB)),
+        ),
+        ("to be sent", sent),
+        ("free, left out", report.free_blocks.map(mib)),
+        (
+            "sending takes at least",
+            seconds.map(|seconds| format!("{seconds} s")),
+        ),
+        ("encrypted", text(encrypted)),
+        ("key", text(report.kms_key)),
+    ];
+    let of_result = of_result.into_iter();
+    let of_result = of_result.filter_map(|(what, value)| Some((what.to_owned(), value?)));
+    let of_quotas = quotas.iter().map(|found| {
+        let what = match found.quota {
+            Quota::Snapshots => "snapshots",
+            Quota::PublicImages => "public AMIs",
+            _ => "AMIs",
+        };
+        let place = match &*found.region {
+            region if region == report.region => String::new(),
+            region => format!(" in {region}"),
+        };
+        let at_least = if found.used.is_all { "" } else { "at least " };
+        let (used, limit) = (found.used.found, found.limit);
+        let value = format!("{at_least}{used} of {limit}");
+        (format!("{what}{place}"), value)
+    });
+    of_result.chain(of_quotas).collect()
 }
 
 /// Shows a plan, and fails with its problems and those of the volume, of which so many bytes would be `copied`.
@@ -238,6 +320,9 @@ pub fn show_plan(
         free_blocks: plan.free,
         copied_bytes: copied,
         encrypted: plan.encrypted,
+        kms_key: plan.kms_key.as_deref(),
+        least_seconds: plan.least_seconds,
+        quotas: plan.quotas.iter().map(QuotaReport::from).collect(),
         warnings: plan.warnings.iter().map(ToString::to_string).collect(),
         problems: problems::told(&problems, context),
     };
@@ -248,29 +333,7 @@ pub fn show_plan(
     // Of what cannot be used nothing is known.
     if report.volume_size.is_some() || report.name.is_some() {
         context.say(&format!("This would be made in {}:", report.region))?;
-    }
-    let text = |value: Option<&str>| value.map(str::to_owned);
-    let mib = |blocks: u64| format!("{} MiB", bytes_of(blocks) / MIB);
-    let sent = report.blocks.zip(report.free_blocks);
-    let sent = sent.map(|(all, free)| mib(all.saturating_sub(free)));
-    let encrypted = report
-        .encrypted
-        .map(|is_so| if is_so { "yes" } else { "no" });
-    for (what, value) in [
-        ("AMI", text(report.name)),
-        ("there already", text(report.existing)),
-        ("architecture", text(report.architecture)),
-        ("boot mode", text(report.boot_mode)),
-        ("volume", report.volume_size.map(|gib| format!("{gib} GiB"))),
-        (
-            "to be copied",
-            copied.map(|bytes| format!("{} MiB", bytes / MIB)),
-        ),
-        ("to be sent", sent),
-        ("free, left out", report.free_blocks.map(mib)),
-        ("encrypted", text(encrypted)),
-    ] {
-        if let Some(value) = value {
+        for (what, value) in lines(&report, &plan.quotas) {
             context.say(&format!("  {what}: {value}"))?;
         }
     }

@@ -20,7 +20,7 @@ pub const DEFINITION: Definition = Definition {
          that were interrupted and not begun again.",
         "IDs are printed on standard output as soon as they exist, one a line; everything else that is of interest meanwhile on standard \
          error. --dry-run looks everything up first, asks EC2 whether these credentials are allowed to do it, shows the plan, and lists \
-         every problem, one a line.",
+         every problem, one a line. That of create also has the KMS keys, and the quotas as far as these credentials can read them.",
         "A command that has failed or was interrupted can be given again: it goes on with the same snapshot, and what is there already is found \
          and not made twice. An AMI that has the name is taken for ours only if it has our snapshot. Everything that create makes has the tag \
          ec2-ami:source, a digest of what identifies the source on this machine.",
@@ -63,7 +63,8 @@ pub const DEFINITION: Definition = Definition {
             "As for AWS's own tools.",
         ),
         (
-            "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL_EBS, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_STS",
+            "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL_EBS, AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL_SERVICE_QUOTAS, \
+             AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_STS",
             "Servers in place of AWS's.",
         ),
     ],

@@ -9,6 +9,7 @@ use clap::ArgAction::SetTrue;
 use clap::Args;
 
 use crate::access::region;
+use crate::values;
 
 const OFFER: &str = "Copies and permissions";
 
@@ -23,8 +24,8 @@ pub struct OfferOptions {
     /// Copy the AMI to this region; may be repeated
     #[arg(long, value_name = "REGION", value_parser = region, help_heading = OFFER)]
     copy_to: Vec<String>,
-    /// The KMS key that encrypts the copy: that of the region with the same place among --copy-to
-    #[arg(long, value_name = "KEY", requires = "copy_to", help_heading = OFFER)]
+    /// The KMS key that encrypts the copy, named as that of --kms-key-id: that of the region with the same place among --copy-to
+    #[arg(long, value_name = "KEY", value_parser = values::kms_key, requires = "copy_to", help_heading = OFFER)]
     copy_kms_key: Vec<String>,
     /// Who may start instances of it: ACCOUNT, the ARN of an organisation or of a unit, all, or none (the default); may be repeated
     #[arg(long, value_name = "WHOM", value_parser = share, help_heading = OFFER)]

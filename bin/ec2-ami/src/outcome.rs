@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::path::Path;
 
+use ami_account::{Flaw, Quota};
 use ami_aws::RequestError;
 use ami_cli::{Failure, shown_path};
 use ami_files::FileError;
@@ -47,10 +48,15 @@ fn code(error: &Error) -> u8 {
         | Error::Device { .. }
         | Error::NoImage { .. }
         | Error::NoSnapshot { .. }
+        | Error::NoKey { .. }
+        | Error::KeyElsewhere { .. }
+        | Error::KeyUnusable { .. }
         | Error::Protected { .. }
         | Error::NameTaken { .. } => exit::SOURCE,
         Error::Aws(_)
         | Error::Ec2(_)
+        | Error::Account(_)
+        | Error::QuotaReached { .. }
         | Error::S3(_)
         | Error::ImageFailed { .. }
         | Error::SnapshotFailed { .. }
@@ -143,12 +149,20 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         Error::NoImage { .. } | Error::NoSnapshot { .. } => {
             Some("give its region with --region".to_owned())
         }
+        Error::NoKey { region, .. } | Error::KeyElsewhere { region, .. } => Some(format!(
+            "name one of those that aws kms list-aliases --region {region} shows"
+        )),
+        Error::KeyUnusable {
+            arn, region, flaw, ..
+        } => of_key(arn, region, flaw),
+        Error::QuotaReached { quota, region, .. } => Some(of_quota(*quota, region)),
         Error::Late { .. } => Some("run the same command again to wait longer".to_owned()),
         Error::Denied { .. } => {
             Some("docs/iam.md has the policies that each verb needs".to_owned())
         }
         Error::Manifest { source, .. } => ami_cli::advice::of_manifests(source),
         Error::Ec2(ami_ec2::Error::Request { error, .. }) => of_request(error),
+        Error::Account(ami_account::Error { error, .. }) => of_request(error),
         Error::S3(own_s3 @ ami_s3::Error::Request { error, .. }) => {
             of_request(error).or_else(|| ami_remote_cli::advice(own_s3, None))
         }
@@ -161,6 +175,28 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         _ => ami_volume_cli::advice(error),
     };
     of_own.or_else(of_volume)
+}
+
+fn of_key(arn: &str, region: &str, flaw: &Flaw) -> Option<String> {
+    let arn = quoted(arn);
+    match flaw {
+        Flaw::Disabled => Some(format!(
+            "enable it: aws kms enable-key --region {region} --key-id {arn}"
+        )),
+        Flaw::PendingDeletion => Some(format!(
+            "name another, or keep it: aws kms cancel-key-deletion --region {region} --key-id {arn}"
+        )),
+        Flaw::Type { .. } => Some("name another: EBS takes no other keys".to_owned()),
+        _ => None,
+    }
+}
+
+fn of_quota(quota: Quota, region: &str) -> String {
+    let (service, code) = (quota.service_code(), quota.code());
+    format!(
+        "delete what is not needed, or ask for more: aws service-quotas request-service-quota-increase \
+         --region {region} --service-code {service} --quota-code {code} --desired-value NUMBER"
+    )
 }
 
 fn of_format(path: &Path, format: Format) -> String {

@@ -97,16 +97,28 @@ pub fn snapshot_or_image(text: &str) -> Result<String, String> {
     Ok(snapshot(text).or_else(|_| image(text)).map_err(other)?)
 }
 
-/// The ARN of a KMS key (EBS API reference, "StartSnapshot": KmsKeyArn).
+/// A KMS key: its ID or ARN, or the name or ARN of an alias (KMS API reference, "DescribeKey": KeyId; "CreateAlias": AliasName).
 pub fn kms_key(text: &str) -> Result<String, String> {
+    let has_only = |text: &str, others: &str| {
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
+        !text.is_empty() && text.chars().all(is_fit)
+    };
+    let is_id = |text: &str| has_only(text, "-");
+    let is_alias = |text: &str| {
+        let name = text.strip_prefix("alias/");
+        name.is_some_and(|name| has_only(name, "/_-"))
+    };
     let parts: Vec<&str> = text.splitn(6, ':').collect();
-    match parts[..] {
-        ["arn", _, "kms", region, account, key]
-            if !region.is_empty() && !account.is_empty() && key.starts_with("key/") =>
-        {
-            Ok(text.to_owned())
+    let is_key = match parts[..] {
+        ["arn", _, "kms", region, account, key] => {
+            let is_key = key.strip_prefix("key/").is_some_and(is_id) || is_alias(key);
+            !region.is_empty() && !account.is_empty() && is_key
         }
-        _ => Err("a key's ARN is needed: arn:aws:kms:REGION:ACCOUNT:key/ID".to_owned()),
+        _ => is_id(text) || is_alias(text),
+    };
+    match is_key {
+        true => Ok(text.to_owned()),
+        false => Err("a key's ID or ARN, alias/NAME or an alias's ARN is needed".to_owned()),
     }
 }
 

@@ -3,14 +3,13 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use ami_aws::{Aws, DEFAULT_REGION, Identity, Partition, RequestError};
+use ami_aws::{Aws, DEFAULT_REGION, Identity, Partition, RequestError, is_label};
 use tracing::debug;
 
 use crate::actions::images::{DescribeImages, Image};
 use crate::actions::regions::DescribeRegions;
-use crate::endpoint;
 use crate::error::Error;
-use crate::query::{Action, Client, Filter};
+use crate::query::{Action, Client, EC2, Filter};
 
 /// The images of an answer, which the client limits in bytes too.
 const PAGE: u32 = 200;
@@ -54,7 +53,7 @@ impl FromStr for RegionEndpoint {
 /// EC2 in all regions.
 pub struct Ec2 {
     aws: Aws,
-    /// A server in place of AWS's, for all regions.
+    /// A server in place of AWS's, and of the one that the environment or the profile names, for all regions.
     server: Option<String>,
     additional: Option<RegionEndpoint>,
 }
@@ -69,18 +68,15 @@ impl Ec2 {
         identity: &Identity,
         additional: Option<RegionEndpoint>,
     ) -> Result<Self, Error> {
-        let aws = Aws::open(identity).await?;
-        let server = aws.endpoint("EC2").map(|endpoint| endpoint.url);
         Ok(Self {
-            aws,
-            server,
+            aws: Aws::open(identity).await?,
+            server: None,
             additional,
         })
     }
 
     /// EC2 for somebody who is known already. `server` is asked in place of AWS, or of the one that the environment or the profile names.
     pub fn of(aws: Aws, server: Option<String>) -> Self {
-        let server = server.or_else(|| aws.endpoint("EC2").map(|endpoint| endpoint.url));
         Self {
             aws,
             server,
@@ -94,12 +90,11 @@ impl Ec2 {
             .as_ref()
             .filter(|additional| additional.region == region)
             .map(|additional| &additional.url);
-        let server = of_region.or(self.server.as_ref()).cloned();
-        let kind = self.aws.endpoint_kind();
+        let server = of_region.or(self.server.as_ref());
         Client {
             aws: &self.aws,
             region,
-            url: server.unwrap_or_else(|| endpoint::of_region(region, kind)),
+            url: EC2.url(&self.aws, region, server.map(String::as_str)),
         }
     }
 
@@ -114,7 +109,7 @@ impl Ec2 {
         let regions = answer.region_info.into_iter();
         let names = regions
             .filter_map(|region| region.region_name)
-            .filter(|name| endpoint::is_label(name));
+            .filter(|name| is_label(name));
         let additional = self
             .additional
             .iter()
@@ -173,6 +168,7 @@ impl Ec2 {
                 values: ids,
             }],
             include_deprecated: true,
+            include_disabled: false,
             max_results: PAGE,
             next_token: None,
         };

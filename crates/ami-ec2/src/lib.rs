@@ -14,20 +14,19 @@
 //! ```
 //!
 //! Kernels and RAM disks are images of one region, with an ID of its own in each. [`Ec2::counterparts`] finds those of another region
-//! that have the same owner, type and location. EC2's Query protocol is spoken here
-//! (`query.rs`), since AWS's own client takes gigabytes of memory to compile.
+//! that have the same owner, type and location. EC2's Query protocol is spoken here (`query.rs`), since AWS's own client takes gigabytes of
+//! memory and minutes to compile.
 //!
 //! Not here: manifests (`ami-manifest`), and the order in which things are done (`ami-transfer`, `ami-lifecycle`).
 
 mod actions;
 mod connection;
 mod counterparts;
-mod endpoint;
 mod error;
 mod query;
 mod regional;
 
-pub use actions::account::GetEbsEncryptionByDefault;
+pub use actions::account::{GetEbsDefaultKmsKeyId, GetEbsEncryptionByDefault};
 pub use actions::copying::CopyImage;
 pub use actions::images::Image;
 pub use actions::offering::{
@@ -41,4 +40,4 @@ pub use actions::tags::{CreateTags, Tag};
 pub use connection::{Ec2, RegionEndpoint};
 pub use error::Error;
 pub use query::Permission;
-pub use regional::Regional;
+pub use regional::{Count, Regional};

@@ -7,43 +7,27 @@
 //! | answer | the root element `NAMEResponse`; the items of a list are elements called `item` |
 //! | error | `<Response><Errors><Error><Code/><Message/></Error></Errors></Response>` |
 //!
-//! EC2 API reference, "Query requests"; the AWS SDK for Rust signs and sends (its crates `aws-runtime` and `aws-smithy-runtime`),
-//! `ami-aws` tries again. The SDK's own client of EC2 has all 700 actions, and takes gigabytes of memory and minutes to compile.
+//! EC2 API reference, "Query requests"; `ami-aws` signs, sends and tries again ([`Rpc`]).
 
 use std::fmt;
 use std::time::Duration;
 
-use ami_aws::{APP_NAME, Aws, Ended, Failed, Policy, RequestError, verdict};
-use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
-use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
-use aws_runtime::service_clock_skew::ServiceClockSkewInterceptor;
-use aws_runtime::user_agent::{ApiMetadata, UserAgentInterceptor};
-use aws_runtime::{invocation_id::InvocationIdInterceptor, request_info::RequestInfoInterceptor};
-use aws_smithy_runtime::client::orchestrator::operation::Operation;
-use aws_smithy_runtime::client::retries::classifiers::{
-    HttpStatusCodeClassifier, TransientErrorClassifier,
-};
-use aws_smithy_runtime_api::client::auth::AuthSchemeOptionResolverParams;
-use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
-use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::Layer;
-use aws_smithy_types::error::ErrorMetadata;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use aws_types::SigningName;
-use aws_types::app_name::AppName;
-use aws_types::region::{Region, SigningRegion};
+use ami_aws::{Aws, Call, Policy, Refused, RequestError, Rpc, Service};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tracing::debug;
 
 /// EC2 API reference: the version of the API.
 const VERSION: &str = "2016-11-15";
 
-/// How EC2 is called in signatures (AWS general reference, "Service endpoints": the signing name).
-const SIGNING_NAME: &str = "ec2";
+/// EC2 (AWS general reference, "Service endpoints").
+pub(crate) const EC2: Service = Service {
+    id: "EC2",
+    name: "ec2",
+    government_is_fips: true,
+};
+
+/// The type of a request's body.
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 /// An action, its parameters, and what it answers.
 pub trait Action: Send + Sync {
@@ -142,27 +126,21 @@ pub(crate) fn filters(filters: &[Filter]) -> Vec<(String, String)> {
     parameters
 }
 
+/// An action that lists things, spread over pages.
+pub(crate) trait Listing: Action {
+    /// What it lists.
+    type Item: Send;
+
+    /// What a page has, and where the next one begins, if others follow.
+    fn open(page: Self::Answer) -> (Items<Self::Item>, Option<String>);
+
+    /// Asks for the page that begins there.
+    fn turn_to(&mut self, token: String);
+}
+
 /// The answer of an action that says only that it was performed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Done {}
-
-/// A refusal.
-#[derive(Debug)]
-struct Refusal(ErrorMetadata);
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-impl ProvideErrorMetadata for Refusal {
-    fn meta(&self) -> &ErrorMetadata {
-        &self.0
-    }
-}
 
 /// How actions are tried: as AWS's SDKs do, but for five tries in place of three (AWS SDKs and tools reference guide, "Retry behavior").
 const POLICY: Policy = Policy {
@@ -203,7 +181,7 @@ impl Client<'_> {
     /// # Errors
     /// EC2's refusal; no answer.
     pub(crate) async fn perform<A: Action>(&self, action: &A) -> Result<A::Answer, RequestError> {
-        self.send::<A>(&body_of(action.parameters(), A::NAME)).await
+        self.send::<A>(body_of(action.parameters(), A::NAME)).await
     }
 
     /// Asks whether these credentials are allowed to perform an action, which is not performed (EC2 API reference, "Common query
@@ -214,7 +192,7 @@ impl Client<'_> {
     pub(crate) async fn try_dry<A: Action>(&self, action: &A) -> Result<Permission, RequestError> {
         let mut parameters = action.parameters();
         parameters.push(("DryRun".to_owned(), "true".to_owned()));
-        match self.send::<A>(&body_of(parameters, A::NAME)).await {
+        match self.send::<A>(body_of(parameters, A::NAME)).await {
             Ok(_) => Ok(Permission::Granted),
             Err(RequestError::Service(error)) if error.code == "DryRunOperation" => {
                 Ok(Permission::Granted)
@@ -229,94 +207,23 @@ impl Client<'_> {
         }
     }
 
-    async fn send<A: Action>(&self, body: &str) -> Result<A::Answer, RequestError> {
-        let operation = &self.operation::<A>();
-        let attempt = |_| async move {
-            let answer = operation.invoke(body.to_owned()).await;
-            answer.map_err(|error| failed::<A>(error.into()))
+    async fn send<A: Action>(&self, body: String) -> Result<A::Answer, RequestError> {
+        let rpc = Rpc {
+            aws: self.aws,
+            service: EC2,
+            region: self.region,
+            url: &self.url,
+            policy: POLICY,
         };
-        let retrying = |error: &RequestError, _| debug!("{}: {error}", A::NAME);
-        // On the heap, because it would make the stories' futures large.
-        let performing = Box::pin(self.aws.perform(&POLICY, attempt, retrying));
-        performing.await.map_err(|ended| match ended {
-            Ended::Failed(error) => error,
-            Ended::Late(total) => RequestError::Deadline(total),
-        })
-    }
-
-    /// The action as the SDK sees it: one try, which the caller may repeat. A repeated one is signed with the service's time, where this
-    /// machine's clock is wrong.
-    fn operation<A: Action>(&self) -> Operation<String, A::Answer, Refusal> {
-        Operation::builder()
-            .service_name("EC2")
-            .operation_name(A::NAME)
-            .http_client(self.aws.http().answers.clone())
-            .endpoint_url(&self.url)
-            .timeout_config(POLICY.timeouts())
-            .no_retry()
-            // They tell which connections are not used again.
-            .retry_classifier(HttpStatusCodeClassifier::default())
-            .retry_classifier(TransientErrorClassifier::<Refusal>::new())
-            .with_connection_poisoning()
-            .interceptor(ServiceClockSkewInterceptor::new())
-            .interceptor(RequestInfoInterceptor::new())
-            .interceptor(UserAgentInterceptor::new())
-            .interceptor(InvocationIdInterceptor::new())
-            .runtime_plugin(self.signing())
-            .serializer(|body: String| {
-                let mut request = HttpRequest::new(SdkBody::from(body));
-                request.set_method("POST")?;
-                request.set_uri("/")?;
-                let _ = request
-                    .headers_mut()
-                    .insert("content-type", "application/x-www-form-urlencoded");
-                Ok(request)
-            })
-            .deserializer(read::<A::Answer>)
-            .build()
-    }
-
-    /// Signature version 4 (AWS general reference, "Signature Version 4 signing process").
-    fn signing(&self) -> StaticRuntimePlugin {
-        let mut config = Layer::new("signing");
-        let _ = config
-            .store_put(AuthSchemeOptionResolverParams::new(()))
-            .store_put(SigV4OperationSigningConfig {
-                region: Some(SigningRegion::from(Region::new(self.region.to_owned()))),
-                name: Some(SigningName::from_static(SIGNING_NAME)),
-                signing_options: SigningOptions::default(),
-                ..Default::default()
-            })
-            .store_put(ApiMetadata::new(SIGNING_NAME, env!("CARGO_PKG_VERSION")))
-            .store_or_unset(AppName::new(APP_NAME).ok());
-        let components = RuntimeComponentsBuilder::new("signing")
-            .with_auth_scheme_option_resolver(Some(StaticAuthSchemeOptionResolver::new(vec![
-                SCHEME_ID,
-            ])))
-            .with_auth_scheme(SigV4AuthScheme::new())
-            .with_identity_cache(Some(self.aws.identity_cache()))
-            .with_identity_resolver(SCHEME_ID, self.aws.credentials());
-        StaticRuntimePlugin::new()
-            .with_config(config.freeze())
-            .with_runtime_components(components)
-    }
-}
-
-/// What a failed try of an action means for the next one.
-fn failed<A: Action>(error: RequestError) -> Failed<RequestError> {
-    let found = verdict(&error, |_| None);
-    let retry_after = match &error {
-        RequestError::Service(error) => error.retry_after,
-        _ => None,
-    };
-    Failed {
-        verdict: if A::IS_REPEATABLE {
-            found
-        } else {
-            found.unless_done()
-        },
-        retry_after,
-        error,
+        let call = Call {
+            action: A::NAME,
+            headers: vec![FORM],
+            body,
+            is_repeatable: A::IS_REPEATABLE,
+            read: |bytes| Ok(quick_xml::de::from_str(&String::from_utf8_lossy(bytes))?),
+            refusal: |bytes| refusal(&String::from_utf8_lossy(bytes)),
+        };
+        rpc.perform(&call).await
     }
 }
 
@@ -329,16 +236,8 @@ fn body_of(parameters: Vec<(String, String)>, name: &str) -> String {
     form.finish()
 }
 
-fn read<T: DeserializeOwned>(response: &HttpResponse) -> Result<T, OrchestratorError<Refusal>> {
-    let text = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
-    if response.status().is_success() {
-        return quick_xml::de::from_str(&text).map_err(OrchestratorError::other);
-    }
-    Err(OrchestratorError::operation(Refusal(refusal(&text))))
-}
-
 /// An answer that is no error document has no code: what it says is shown as it is.
-fn refusal(text: &str) -> ErrorMetadata {
+fn refusal(text: &str) -> Refused {
     #[derive(Deserialize)]
     struct Document {
         #[serde(rename = "Errors")]
@@ -347,32 +246,25 @@ fn refusal(text: &str) -> ErrorMetadata {
     #[derive(Deserialize)]
     struct Errors {
         #[serde(rename = "Error")]
-        error: Vec<Refused>,
+        error: Vec<One>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Refused {
+    struct One {
         code: Option<String>,
         message: Option<String>,
     }
     let document: Option<Document> = quick_xml::de::from_str(text).ok();
     let error = document.and_then(|document| document.errors.error.into_iter().next());
-    let mut builder = ErrorMetadata::builder();
-    if let Some(Refused { code, message }) = error {
-        builder = code
-            .into_iter()
-            .fold(builder, |builder, code| builder.code(code));
-        builder = message
-            .into_iter()
-            .fold(builder, |builder, text| builder.message(text));
-    }
-    builder.build()
+    error.map_or_else(Refused::default, |One { code, message }| Refused {
+        code,
+        message,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ami_aws::Verdict;
 
     struct Example;
 
@@ -405,31 +297,6 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_done_twice_is_not_repeated_after_a_lost_answer() {
-        struct Make;
-
-        impl Action for Make {
-            const NAME: &'static str = "MakeExample";
-
-            const FAILED: &'static str = "Failed to make an example";
-
-            const IS_REPEATABLE: bool = false;
-
-            type Answer = Answer;
-
-            fn parameters(&self) -> Vec<(String, String)> {
-                Vec::new()
-            }
-        }
-
-        let lost = || RequestError::Lost("r".to_owned());
-        let unreached = || RequestError::Unreached("r".to_owned());
-        assert_eq!(failed::<Make>(lost()).verdict, Verdict::Permanent);
-        assert_eq!(failed::<Make>(unreached()).verdict, Verdict::NotDone);
-        assert_eq!(failed::<Example>(lost()).verdict, Verdict::Transient);
-    }
-
-    #[test]
     fn a_list_may_be_empty() {
         let parse = |set: &str| -> Vec<String> {
             let text = format!(
@@ -448,9 +315,8 @@ mod tests {
     #[test]
     fn a_refusal_says_its_code_and_message() {
         let of = |text| {
-            let refusal = refusal(text);
-            let known = |text: Option<&str>| text.map(str::to_owned);
-            (known(refusal.code()), known(refusal.message()))
+            let Refused { code, message } = refusal(text);
+            (code, message)
         };
         let text = "<?xml version=\"1.0\"?><Response><Errors><Error><Code>AuthFailure</Code><Message>No &amp; no</Message></Error></Errors>\
             <RequestID>r</RequestID></Response>";

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use ami_aws::{RequestError, Verdict, verdict};
+use ami_aws::{RequestError, Verdict, is_label, verdict};
 use tracing::debug;
 
 use crate::actions::images::{DescribeImages, Image};
 use crate::actions::snapshots::{DescribeSnapshots, Snapshot};
 use crate::connection::Ec2;
-use crate::endpoint;
 use crate::error::Error;
-use crate::query::{Action, Client, Filter, Permission};
+use crate::query::{Action, Client, Filter, Items, Listing, Permission};
 
 /// The images or snapshots of an answer, which the client limits in bytes too.
 const PAGE: u32 = 200;
@@ -25,6 +24,15 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// Who asks, as an owner.
 const SELF: &str = "self";
 
+/// How many of something there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// How many were counted.
+    pub found: u64,
+    /// Whether these are all.
+    pub is_all: bool,
+}
+
 /// EC2 in one region.
 pub struct Regional<'a> {
     ec2: &'a Ec2,
@@ -37,7 +45,7 @@ impl Ec2 {
     /// # Errors
     /// [`Error::NoRegion`]: it is no name of one, and could lead to another host.
     pub fn of_region<'a>(&'a self, region: &'a str) -> Result<Regional<'a>, Error> {
-        if !endpoint::is_label(region) {
+        if !is_label(region) {
             let region = region.to_owned();
             return Err(Error::NoRegion { region });
         }
@@ -113,27 +121,32 @@ impl Regional<'_> {
         filter: &str,
         value: &str,
     ) -> Result<Vec<Image>, Error> {
-        let mut action = DescribeImages {
-            owners: owners.iter().map(|&owner| owner.to_owned()).collect(),
+        let action = DescribeImages {
+            owners: owned(owners),
             filters: vec![Filter::new(filter, value)],
             include_deprecated: true,
             max_results: PAGE,
-            next_token: None,
+            ..DescribeImages::default()
         };
-        let pages = async {
-            let mut images = Vec::new();
-            for _ in 0..MOST_PAGES {
-                let page = self.perform(&action).await?;
-                images.extend(page.images_set);
-                action.next_token = page.next_token.filter(|token| !token.is_empty());
-                if action.next_token.is_none() {
-                    return Ok(images);
-                }
-            }
-            Err(self.endless(DescribeImages::FAILED))
+        self.all_of(action).await
+    }
+
+    /// How many images this account has, public ones only if `is_public`. What is in the recycle bin is not counted, and nothing that is
+    /// beyond `enough` and its page, or beyond 10,000.
+    ///
+    /// # Errors
+    /// EC2 cannot be asked.
+    pub async fn count_images(&self, is_public: bool, enough: u64) -> Result<Count, Error> {
+        let is_public = is_public.then(|| Filter::new("is-public", "true"));
+        let action = DescribeImages {
+            owners: owned(&[SELF]),
+            filters: is_public.into_iter().collect(),
+            include_deprecated: true,
+            include_disabled: true,
+            max_results: PAGE,
+            ..DescribeImages::default()
         };
-        let described = tokio::time::timeout(LONGEST, pages).await;
-        described.unwrap_or_else(|_| Err(self.endless(DescribeImages::FAILED)))
+        self.count(action, enough).await
     }
 
     /// The snapshot of this ID, whoever owns it.
@@ -158,32 +171,80 @@ impl Regional<'_> {
     }
 
     async fn snapshots(&self, owners: &[&str], filter: Filter) -> Result<Vec<Snapshot>, Error> {
-        let mut action = DescribeSnapshots {
-            owners: owners.iter().map(|&owner| owner.to_owned()).collect(),
+        let action = DescribeSnapshots {
+            owners: owned(owners),
             filters: vec![filter],
             max_results: PAGE,
-            next_token: None,
+            ..DescribeSnapshots::default()
         };
+        self.all_of(action).await
+    }
+
+    /// How many snapshots this account has, as [`Self::count_images`] counts.
+    ///
+    /// # Errors
+    /// EC2 cannot be asked.
+    pub async fn count_snapshots(&self, enough: u64) -> Result<Count, Error> {
+        let action = DescribeSnapshots {
+            owners: owned(&[SELF]),
+            max_results: PAGE,
+            ..DescribeSnapshots::default()
+        };
+        self.count(action, enough).await
+    }
+
+    async fn all_of<L: Listing>(&self, action: L) -> Result<Vec<L::Item>, Error> {
+        let mut items = Vec::new();
+        let keep = |page: Items<L::Item>| {
+            items.extend(page);
+            true
+        };
+        match self.turn_pages(action, keep).await? {
+            true => Ok(items),
+            false => Err(self.endless(L::FAILED)),
+        }
+    }
+
+    async fn count<L: Listing>(&self, action: L, enough: u64) -> Result<Count, Error> {
+        let mut found = 0;
+        let count = |page: Items<L::Item>| {
+            found += page.iter().len() as u64;
+            found < enough
+        };
+        let is_all = self.turn_pages(action, count).await?;
+        Ok(Count { found, is_all })
+    }
+
+    /// Reads the pages of a list, but no more than there may be, as long as `takes` wants another. Gives whether the last one was read.
+    async fn turn_pages<L: Listing>(
+        &self,
+        mut action: L,
+        mut takes: impl FnMut(Items<L::Item>) -> bool + Send,
+    ) -> Result<bool, Error> {
         let pages = async {
-            let mut snapshots = Vec::new();
             for _ in 0..MOST_PAGES {
-                let page = self.perform(&action).await?;
-                snapshots.extend(page.snapshot_set);
-                action.next_token = page.next_token.filter(|token| !token.is_empty());
-                if action.next_token.is_none() {
-                    return Ok(snapshots);
+                let (items, next) = L::open(self.perform(&action).await?);
+                let wants_another = takes(items);
+                match next.filter(|token| !token.is_empty()) {
+                    None => return Ok(true),
+                    Some(_) if !wants_another => return Ok(false),
+                    Some(token) => action.turn_to(token),
                 }
             }
-            Err(self.endless(DescribeSnapshots::FAILED))
+            Ok(false)
         };
-        let described = tokio::time::timeout(LONGEST, pages).await;
-        described.unwrap_or_else(|_| Err(self.endless(DescribeSnapshots::FAILED)))
+        let turned = tokio::time::timeout(LONGEST, pages).await;
+        turned.unwrap_or_else(|_| Err(self.endless(L::FAILED)))
     }
 
     fn endless(&self, operation: &'static str) -> Error {
         let reason = "the server's answers have no end".to_owned();
         Error::of(operation, self.region, RequestError::Unread(reason))
     }
+}
+
+fn owned(owners: &[&str]) -> Vec<String> {
+    owners.iter().map(|&owner| owner.to_owned()).collect()
 }
 
 impl Error {

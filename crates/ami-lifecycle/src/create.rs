@@ -15,7 +15,9 @@ use crate::access::{Access, Link};
 use crate::delete::denied;
 use crate::distribution::{Copied, Distribution, SOURCE_TAG, Unfinished, distribute};
 use crate::error::Error;
+use crate::keys;
 use crate::observer::{Event, Observer};
+use crate::quotas::QuotaUse;
 use crate::registering::{find, register_once};
 use crate::source::{Disk, Origin, Warning, of_snapshot, unique};
 use crate::upload::{Writing, check_writable, write};
@@ -84,7 +86,7 @@ pub struct Create {
     pub devices: Vec<BlockDeviceMapping>,
     /// Whether the snapshot is encrypted; otherwise as the account's settings say.
     pub encrypted: bool,
-    /// The ARN of the KMS key for that.
+    /// The KMS key for that: its ID or ARN, or the name or ARN of an alias.
     pub kms_key: Option<String>,
     /// `legacy-bios`, `uefi` or `uefi-preferred`.
     pub boot_mode: Option<String>,
@@ -111,6 +113,16 @@ pub struct Create {
     pub journal: Journal,
 }
 
+/// What a plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It is shown, and nothing is made.
+    Show,
+    /// What is in the way is to be known before a long preparation. Quotas are not looked at: whatever counts against them may change
+    /// meanwhile.
+    Prepare,
+}
+
 /// What is made, and what is in the way.
 #[derive(Debug)]
 pub struct CreatePlan {
@@ -124,6 +136,12 @@ pub struct CreatePlan {
     pub free: Option<u64>,
     /// Whether the snapshot will be encrypted.
     pub encrypted: Option<bool>,
+    /// The key that encrypts it, by its ARN, or AWS's own by its alias.
+    pub kms_key: Option<String>,
+    /// How much is used of the quotas that could be read.
+    pub quotas: Vec<QuotaUse>,
+    /// How many seconds EBS takes for the blocks at least, if its quotas could be read.
+    pub least_seconds: Option<u64>,
     /// The AMI, as EC2 will be asked for it, but for its snapshot.
     pub image: Option<RegisterImage>,
     /// The AMI that is there already, if an earlier run has made it.
@@ -368,7 +386,11 @@ impl Journal {
 ///
 /// # Errors
 /// AWS cannot be asked; an interruption. What else is in the way is in the plan.
-pub async fn plan_create(request: &Create, interrupted: &AtomicBool) -> Result<CreatePlan, Error> {
+pub async fn plan_create(
+    request: &Create,
+    purpose: Purpose,
+    interrupted: &AtomicBool,
+) -> Result<CreatePlan, Error> {
     let known = Known::new(request, interrupted);
     if let Err(Error::Interrupted) = known {
         return Err(Error::Interrupted);
@@ -381,6 +403,9 @@ pub async fn plan_create(request: &Create, interrupted: &AtomicBool) -> Result<C
             blocks: None,
             free: None,
             encrypted: None,
+            kms_key: None,
+            quotas: Vec::new(),
+            least_seconds: None,
             image: None,
             existing: None,
             warnings: Vec::new(),
@@ -400,12 +425,21 @@ pub async fn plan_create(request: &Create, interrupted: &AtomicBool) -> Result<C
             plan.problems
                 .extend(asked.images_named(name).await.err().map(Error::from));
         }
+        plan.look_at_keys(request, &link).await?;
+        if purpose == Purpose::Show {
+            plan.look_at_quotas(request, &link).await?;
+        }
         Ok(plan)
     })
     .await
 }
 
 impl Create {
+    /// Whether encryption is asked for.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.encrypted || self.kms_key.is_some()
+    }
+
     /// Whether a journal can be kept, if one is.
     fn check_journal(&self) -> Result<(), Error> {
         match (&self.origin, &self.journal) {
@@ -445,9 +479,9 @@ impl CreatePlan {
         } else {
             let asked = ec2.perform(&GetEbsEncryptionByDefault).await;
             self.encrypted = match asked {
-                Ok(answer) => Some(answer.ebs_encryption_by_default || request.encrypted),
+                Ok(answer) => Some(answer.ebs_encryption_by_default || request.is_encrypted()),
                 // It only says what would be.
-                Err(_) => request.encrypted.then_some(true),
+                Err(_) => request.is_encrypted().then_some(true),
             };
         }
         self.volume_size = (known.volume_size > 0).then_some(known.volume_size);
@@ -521,14 +555,24 @@ pub async fn create(
         {
             return Err(problem);
         }
-        Ok((link, ours, identity))
+        for copy in &request.distribution.copies {
+            if let Some(key) = &copy.kms_key {
+                keys::check_region(key, &copy.region)?;
+            }
+        }
+        let kms_key = match &request.kms_key {
+            Some(name) => Some(keys::resolve(&link.account(&link.region), name).await?),
+            None => None,
+        };
+        Ok((link, ours, identity, kms_key))
     };
-    let (link, ours, identity) = unless_interrupted(interrupted, begin).await?;
+    let (link, ours, identity, kms_key) = unless_interrupted(interrupted, begin).await?;
     let ec2 = link.here()?;
     let mut tags = request.tags.clone();
     tags.push(Tag::new(SOURCE_TAG, &ours.source));
 
-    let (origin, rest) = request.split();
+    let (origin, mut rest) = request.split();
+    rest.kms_key = kms_key;
     let request = &rest;
     let name = request.name.as_ref();
     let mut image = name.map(|name| known.image(request, name, None));

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ami_account::{Flaw, Quota};
+
 use crate::format::Format;
 use crate::observer::Stopped;
 use crate::upload::Fate;
@@ -17,6 +19,9 @@ pub enum Error {
     /// EC2 refuses, or cannot be asked.
     #[error(transparent)]
     Ec2(#[from] ami_ec2::Error),
+    /// KMS refuses, or cannot be asked.
+    #[error(transparent)]
+    Account(#[from] ami_account::Error),
     /// S3 refuses, or cannot be asked.
     #[error(transparent)]
     S3(#[from] ami_s3::Error),
@@ -205,6 +210,44 @@ pub enum Error {
         region: String,
         /// EC2's word for it.
         protection: String,
+    },
+    /// There is no such KMS key.
+    #[error("there is no KMS key {key} in {region}")]
+    NoKey {
+        /// The key, as it was named.
+        key: String,
+        /// Where it was looked for.
+        region: String,
+    },
+    /// A key encrypts only what is in its own region.
+    #[error("the KMS key {key} is not of {region}")]
+    KeyElsewhere {
+        /// The key, as it was named.
+        key: String,
+        /// The region of the snapshot.
+        region: String,
+    },
+    /// EBS does not encrypt with the key.
+    #[error("the KMS key {key} in {region} {flaw}")]
+    KeyUnusable {
+        /// The key, as it was named.
+        key: String,
+        /// Its ARN.
+        arn: String,
+        /// Its region.
+        region: String,
+        /// Why.
+        flaw: Flaw,
+    },
+    /// There are as many as there may be.
+    #[error("the quota {:?} in {region} is reached: {limit}", .quota.to_string())]
+    QuotaReached {
+        /// The quota.
+        quota: Quota,
+        /// Its value.
+        limit: u64,
+        /// The region.
+        region: String,
     },
     /// Another AMI has the name.
     #[error(

@@ -15,7 +15,7 @@
 //! What is made more than once over, because an answer was lost or a run was killed, is found again: an AMI by its name and snapshot, a
 //! copy by its name and its tag ([`COPY_TAG`]).
 //!
-//! Not here: how EC2 and S3 are asked (`ami-ec2`, `ami-s3`), options, what is printed, exit codes and advice (`bin/ec2-ami`).
+//! Not here: how EC2, KMS and S3 are asked (`ami-ec2`, `ami-account`, `ami-s3`), options, what is printed, exit codes and advice (`bin/ec2-ami`).
 
 mod access;
 mod clean;
@@ -26,8 +26,10 @@ mod distribution;
 mod error;
 mod fetch;
 mod format;
+mod keys;
 mod mounted;
 mod observer;
+mod quotas;
 mod register;
 mod registering;
 mod source;
@@ -38,7 +40,7 @@ pub use access::Access;
 pub use ami_ebs::Progress;
 pub use clean::{Clean, Cleaned, Stray, clean, plan_clean};
 pub use create::{
-    Create, CreatePlan, Created, Journal, RootVolume, Sent, bytes_of, create, plan_create,
+    Create, CreatePlan, Created, Journal, Purpose, RootVolume, Sent, bytes_of, create, plan_create,
 };
 pub use delete::{Delete, DeletePlan, Deleted, Kept, delete, plan_delete};
 pub use distribution::{
@@ -48,6 +50,7 @@ pub use error::Error;
 pub use fetch::{Fetch, FetchPlan, Fetched, fetch, plan_fetch};
 pub use format::Format;
 pub use observer::{Event, Observer, Question, Stopped};
+pub use quotas::QuotaUse;
 pub use register::{Register, RegisterPlan, Registered, plan_register, register};
 pub use source::{Origin, Still, Warning};
 pub use upload::Fate;

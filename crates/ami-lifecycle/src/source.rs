@@ -127,6 +127,19 @@ pub enum Warning {
         "no kernel in the image has the driver ena: current instance types cannot be reached without it"
     )]
     NoEna,
+    /// It is not known whether EBS encrypts with a key.
+    #[error(
+        "{} in {region} cannot be looked up: {reason}",
+        .key.as_ref().map_or_else(|| "the default KMS key of EBS".to_owned(), |key| format!("the KMS key {key}"))
+    )]
+    KeyUnknown {
+        /// The key; `None`: the default one.
+        key: Option<String>,
+        /// Its region.
+        region: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Disk {

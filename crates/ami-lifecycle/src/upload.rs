@@ -111,7 +111,7 @@ pub(crate) async fn write(
             tags: tags
                 .map(|tag| (tag.key.clone(), tag.value.clone()))
                 .collect(),
-            encrypted: (request.encrypted || request.kms_key.is_some()).then_some(true),
+            encrypted: request.is_encrypted().then_some(true),
             kms_key_arn: request.kms_key.clone(),
             timeout: None,
         },

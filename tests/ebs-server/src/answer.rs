@@ -67,7 +67,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn new(status: u16, kind: &str, body: Bytes) -> Self {
+    pub(crate) fn of_kind(status: u16, kind: &str, body: Bytes) -> Self {
         Self {
             status,
             headers: vec![("content-type", kind.to_owned())],
@@ -76,15 +76,15 @@ impl Answer {
     }
 
     pub(crate) fn json(status: u16, body: String) -> Self {
-        Self::new(status, "application/json", body.into())
+        Self::of_kind(status, "application/json", body.into())
     }
 
     pub(crate) fn xml(status: u16, body: String) -> Self {
-        Self::new(status, "text/xml;charset=UTF-8", body.into())
+        Self::of_kind(status, "text/xml;charset=UTF-8", body.into())
     }
 
     pub(crate) fn binary(body: Bytes) -> Self {
-        Self::new(200, "application/octet-stream", body)
+        Self::of_kind(200, "application/octet-stream", body)
     }
 
     pub(crate) fn with(mut self, name: &'static str, value: String) -> Self {

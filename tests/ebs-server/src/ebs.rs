@@ -270,19 +270,17 @@ impl World {
             Ok(found)
         });
         let parent = parent.transpose()?;
+        let unusable = || Refused::invalid("INVALID_CUSTOMER_KEY", "The key cannot be used.");
         let key = match (&parent, &start.kms_key_arn) {
             (Some(parent), _) => parent.kms_key.clone(),
             (None, Some(key)) => {
-                let found = self.key(&caller.region, &caller.account, key);
-                let found = found.filter(|arn| arn == key);
-                Some(found.ok_or_else(|| {
-                    Refused::invalid("INVALID_CUSTOMER_KEY", "The key cannot be used.")
-                })?)
+                let found = self.ebs_key(caller, Some(key));
+                Some(found.filter(|arn| arn == key).ok_or_else(unusable)?)
             }
             (None, None)
                 if start.encrypted == Some(true) || self.settings.encryption_by_default =>
             {
-                Some(self.default_key(&caller.region, &caller.account))
+                Some(self.ebs_key(caller, None).ok_or_else(unusable)?)
             }
             (None, None) => None,
         };

@@ -1,5 +1,5 @@
-//! A strict double of the EBS direct APIs, of what EC2 has for snapshots and images, and of STS's AssumeRole: one HTTP server on 127.0.0.1
-//! that checks signatures, enforces what AWS documents, has AWS's quotas as token buckets, and fails where it is told to. Regions are
+//! A strict double of the EBS direct APIs, of what EC2, KMS and Service Quotas have for snapshots and images, and of STS's AssumeRole: one
+//! HTTP server on 127.0.0.1 that checks signatures, enforces what AWS documents, has AWS's quotas as token buckets, and fails where it is told to. Regions are
 //! told apart by the signature's scope. It is a crate of its own so that the demonstration compiles nothing else of the tests.
 //!
 //! ```no_run
@@ -19,8 +19,11 @@ mod ebs_read;
 mod ec2;
 mod error;
 mod image;
+mod json_rpc;
+mod kms;
 mod log;
 mod serve;
+mod service_quotas;
 mod settings;
 mod sigv4;
 mod snapshot;
@@ -43,7 +46,7 @@ pub use crate::blocks::{BLOCK, Reading};
 pub use crate::image::{Device, EbsDevice, ImageRecord, Launch};
 pub use crate::log::{Log, Record, Second};
 pub use crate::settings::{
-    ACCESS_KEY, ACCOUNT, Fault, Faults, KMS_KEY, Quotas, Role, SECRET_KEY, Settings,
+    ACCESS_KEY, ACCOUNT, Fault, Faults, KMS_KEY, KmsKey, Quotas, Role, SECRET_KEY, Settings,
 };
 use crate::snapshot::Phase;
 pub use crate::snapshot::{SnapshotRecord, Tags};
@@ -91,7 +94,7 @@ impl EbsServer {
         }
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`, for EBS, EC2 and STS.
+    /// Where it listens: `http://127.0.0.1:PORT`, for all services.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

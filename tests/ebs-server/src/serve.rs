@@ -18,6 +18,7 @@ use crate::control;
 use crate::ebs::Call;
 use crate::ec2::{Parameters, QueryService};
 use crate::error::Refused;
+use crate::json_rpc;
 use crate::log::Record;
 use crate::settings::Fault;
 use crate::sigv4::Refusal;
@@ -50,6 +51,7 @@ fn reset(control: &OwnedFd) -> io::Error {
 /// What a request is for.
 enum Route {
     Ebs(Call),
+    Json(json_rpc::Call),
     Query,
     Unknown,
 }
@@ -106,7 +108,10 @@ async fn answer(
     }
     let route = match Call::of(&parts.method, parts.uri.path()) {
         Some(call) => Route::Ebs(call),
-        None if parts.uri.path() == "/" => Route::Query,
+        None if parts.uri.path() == "/" => match json_rpc::Call::of(&parts) {
+            Some(call) => Route::Json(call),
+            None => Route::Query,
+        },
         None => Route::Unknown,
     };
     let flight = match &route {
@@ -133,6 +138,7 @@ async fn answer(
             record.snapshot = call.snapshot().map(str::to_owned);
             record.block = call.block();
         }
+        Route::Json(call) => record.action = call.action.clone(),
         Route::Query => record.action = parameters.action(),
         Route::Unknown => {}
     }
@@ -198,6 +204,7 @@ fn perform(
     let request = &request[..36];
     let services: &[&str] = match route {
         Route::Ebs(_) => &["ebs"],
+        Route::Json(call) => &[call.service.name()],
         _ => &["ec2", "sts"],
     };
     let may_be_unsigned = matches!(route, Route::Ebs(Call::Put { .. }));
@@ -207,11 +214,15 @@ fn perform(
         Err(_) => parameters.service(),
     };
     let result = match (route, &caller) {
-        (Route::Ebs(_), Err(refusal)) => Err(ebs_refusal(refusal)),
+        (Route::Ebs(_), Err(refusal)) => Err(json_refusal(refusal).with_status(403)),
+        (Route::Json(_), Err(refusal)) => Err(json_refusal(refusal)),
         (_, Err(refusal)) => Err(query_refusal(refusal, service)),
         (route, Ok(caller)) => {
             record.region = caller.region.clone();
             match (record.fault, route) {
+                (Some(fault @ (Fault::Error | Fault::Throttle)), Route::Json(call)) => {
+                    Err(call.service.fault(fault))
+                }
                 (Some(Fault::Error), Route::Ebs(_)) => Err(Refused::new(
                     "InternalServerException",
                     "An internal error has occurred.",
@@ -233,6 +244,7 @@ fn perform(
                 )
                 .with_status(503)),
                 (_, Route::Ebs(call)) => world.ebs(call, parts, received, caller, is_alone),
+                (_, Route::Json(call)) => world.json(call, parts, received, caller),
                 (_, Route::Query) => world.query(service, parameters, caller, request),
                 (_, Route::Unknown) => {
                     Err(Refused::new("UnknownOperationException", "").with_status(404))
@@ -246,6 +258,7 @@ fn perform(
         match (route, service) {
             (Route::Ebs(_) | Route::Unknown, _) => Answer::json(refused.status, refused.to_json())
                 .with("x-amzn-ErrorType", refused.code.to_owned()),
+            (Route::Json(_), _) => Answer::json_rpc(refused.status, refused.to_json_rpc()),
             (_, QueryService::Ec2) => Answer::xml(refused.status, refused.to_ec2_xml(request)),
             (_, QueryService::Sts) => Answer::xml(refused.status, refused.to_sts_xml(request)),
         }
@@ -253,8 +266,8 @@ fn perform(
     answer.with("x-amzn-RequestId", request.to_owned())
 }
 
-/// How a service with JSON refuses a signature, always with status 403.
-fn ebs_refusal(refusal: &Refusal) -> Refused {
+/// How a service with JSON refuses a signature: EBS with status 403, others with 400.
+fn json_refusal(refusal: &Refusal) -> Refused {
     let (code, message) = match refusal {
         Refusal::Missing => (
             "MissingAuthenticationTokenException",
@@ -276,7 +289,7 @@ fn ebs_refusal(refusal: &Refusal) -> Refused {
             "The request signature we calculated does not match the signature you provided.",
         ),
     };
-    Refused::new(code, message).with_status(403)
+    Refused::new(code, message)
 }
 
 /// How EC2 and STS do.

@@ -1,5 +1,6 @@
 //! What the double is started with. In JSON and as options of the program, durations are seconds.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ pub const SECRET_KEY: &str = "rather-secret/key+of=tests";
 /// The account that the access key belongs to.
 pub const ACCOUNT: &str = "123456789012";
 
-/// The ID of the only customer managed key, in each region.
+/// The ID of the only customer managed key, in each region, unless [`Settings`] name others.
 pub const KMS_KEY: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
 
 /// How the double behaves; [`Settings::default`] is AWS with fast completion and no faults.
@@ -35,8 +36,12 @@ pub struct Settings {
     pub regions: Vec<String>,
     /// The roles that can be assumed.
     pub roles: Vec<Role>,
-    /// The IDs of the customer managed keys that exist, in each region.
-    pub kms_keys: Vec<String>,
+    /// The customer managed keys that exist, in each region.
+    pub kms_keys: Vec<KmsKey>,
+    /// The name of the key with which EBS encrypts where none is named; AWS's own without it.
+    pub default_kms_key: Option<String>,
+    /// Quotas of the account that are not AWS's default, by their codes: what Service Quotas tells. Nothing enforces them.
+    pub service_quotas: BTreeMap<String, f64>,
     /// Whether accounts encrypt every new snapshot.
     pub encryption_by_default: bool,
     /// Actions that are not permitted, by name, such as `RegisterImage`.
@@ -92,7 +97,9 @@ impl Default for Settings {
                 .map(str::to_owned)
                 .to_vec(),
             roles: Vec::new(),
-            kms_keys: vec![KMS_KEY.to_owned()],
+            kms_keys: vec![KmsKey::default()],
+            default_kms_key: None,
+            service_quotas: BTreeMap::new(),
             encryption_by_default: false,
             denied: Vec::new(),
             completes_after: Duration::from_millis(200),
@@ -122,6 +129,34 @@ pub struct Role {
     /// The ExternalId that its trust policy asks for.
     #[serde(default)]
     pub external_id: Option<String>,
+}
+
+/// A customer managed key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KmsKey {
+    /// Its ID.
+    pub id: String,
+    /// Its aliases, without `alias/`.
+    pub aliases: Vec<String>,
+    /// `Enabled`, `Disabled`, `PendingDeletion` …
+    pub state: String,
+    /// `SYMMETRIC_DEFAULT`, `RSA_2048` …
+    pub spec: String,
+    /// `ENCRYPT_DECRYPT`, `SIGN_VERIFY` …
+    pub usage: String,
+}
+
+impl Default for KmsKey {
+    fn default() -> Self {
+        Self {
+            id: KMS_KEY.to_owned(),
+            aliases: Vec::new(),
+            state: "Enabled".to_owned(),
+            spec: "SYMMETRIC_DEFAULT".to_owned(),
+            usage: "ENCRYPT_DECRYPT".to_owned(),
+        }
+    }
 }
 
 /// Requests a second, each a token bucket; those of AWS by default. 0 is without limit.

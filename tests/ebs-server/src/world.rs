@@ -222,20 +222,4 @@ impl World {
     pub(crate) fn take(&self, needs: &[Need]) -> Result<(), usize> {
         self.buckets.take(needs, self.settings.quotas.burst)
     }
-
-    /// The ARN of the key of AWS's own for EBS.
-    pub(crate) fn default_key(&self, region: &str, account: &str) -> String {
-        format!("arn:aws:kms:{region}:{account}:key/00000000-0000-0000-0000-0000000000eb")
-    }
-
-    /// The ARN of a key that exists: from its ID, its ARN, or AWS's alias.
-    pub(crate) fn key(&self, region: &str, account: &str, name: &str) -> Option<String> {
-        let arn = |id: &str| format!("arn:aws:kms:{region}:{account}:key/{id}");
-        if name == "alias/aws/ebs" {
-            return Some(self.default_key(region, account));
-        }
-        let keys = self.settings.kms_keys.iter();
-        let mut keys = keys.filter(|id| *id == name || arn(id) == name);
-        keys.next().map(|id| arn(id))
-    }
 }

@@ -30,3 +30,29 @@ pub struct GetEbsEncryptionByDefaultAnswer {
     #[serde(default)]
     pub ebs_encryption_by_default: bool,
 }
+
+/// `GetEbsDefaultKmsKeyId`: the key of every new encrypted snapshot and volume for which no other is named.
+#[derive(Debug, Clone, Copy)]
+pub struct GetEbsDefaultKmsKeyId;
+
+impl Action for GetEbsDefaultKmsKeyId {
+    const NAME: &'static str = "GetEbsDefaultKmsKeyId";
+
+    const FAILED: &'static str = "Failed to look up the default key of EBS";
+
+    const IS_REPEATABLE: bool = true;
+
+    type Answer = GetEbsDefaultKmsKeyIdAnswer;
+
+    fn parameters(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+/// What `GetEbsDefaultKmsKeyId` answers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetEbsDefaultKmsKeyIdAnswer {
+    /// The key's ARN; of AWS's own `alias/aws/ebs`, or the ARN of that alias.
+    pub kms_key_id: Option<String>,
+}

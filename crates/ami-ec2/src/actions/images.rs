@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::tags::{Tag, values_by_key};
-use crate::query::{Action, Filter, Items, filters, list};
+use crate::query::{Action, Filter, Items, Listing, filters, list};
 
 /// `DescribeImages`: one page of the images that all filters let through.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(crate) struct DescribeImages {
     pub(crate) filters: Vec<Filter>,
     /// Whether deprecated ones are listed too.
     pub(crate) include_deprecated: bool,
+    /// Whether disabled ones are, which only their owner sees.
+    pub(crate) include_disabled: bool,
     /// How many images a page has at most.
     pub(crate) max_results: u32,
     /// Where the page before this one ended.
@@ -39,11 +41,26 @@ impl Action for DescribeImages {
             ),
             ("MaxResults".to_owned(), self.max_results.to_string()),
         ];
+        if self.include_disabled {
+            parameters.push(("IncludeDisabled".to_owned(), true.to_string()));
+        }
         parameters.extend(filters(&self.filters));
         parameters.extend(list("Owner", &self.owners));
         let next = self.next_token.iter();
         parameters.extend(next.map(|token| ("NextToken".to_owned(), token.clone())));
         parameters
+    }
+}
+
+impl Listing for DescribeImages {
+    type Item = Image;
+
+    fn open(page: DescribeImagesAnswer) -> (Items<Image>, Option<String>) {
+        (page.images_set, page.next_token)
+    }
+
+    fn turn_to(&mut self, token: String) {
+        self.next_token = Some(token);
     }
 }
 
@@ -189,6 +206,7 @@ mod tests {
                 },
             ],
             include_deprecated: true,
+            include_disabled: false,
             max_results: 1000,
             next_token: None,
         };

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::tags::{Tag, values_by_key};
 use super::{optional, parameter};
-use crate::query::{Action, Done, Filter, Items, filters, list};
+use crate::query::{Action, Done, Filter, Items, Listing, filters, list};
 
 /// `DescribeSnapshots`: one page of the snapshots that all filters let through.
 #[derive(Debug, Default)]
@@ -36,6 +36,18 @@ impl Action for DescribeSnapshots {
         parameters.extend(list("Owner", &self.owners));
         parameters.extend(optional("NextToken", self.next_token.as_ref()));
         parameters
+    }
+}
+
+impl Listing for DescribeSnapshots {
+    type Item = Snapshot;
+
+    fn open(page: DescribeSnapshotsAnswer) -> (Items<Snapshot>, Option<String>) {
+        (page.snapshot_set, page.next_token)
+    }
+
+    fn turn_to(&mut self, token: String) {
+        self.next_token = Some(token);
     }
 }
 

@@ -150,7 +150,7 @@ fn check_encryption<'a>(
             let message = format!("Encrypted snapshots ({id}) cannot be shared publicly");
             return Err(Refused::new("OperationNotPermitted", message));
         }
-        if key == world.default_key(&caller.region, &caller.account) {
+        if key == world.key_of_aws(&caller.region, &caller.account) {
             let message =
                 format!("Encrypted snapshots with EBS default key ({id}) cannot be shared");
             return Err(Refused::new("OperationNotPermitted", message));

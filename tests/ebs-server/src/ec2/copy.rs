@@ -140,10 +140,7 @@ impl World {
             let message = "The parameter KmsKeyId requires the parameter Encrypted to be set.";
             return Err(Refused::new("InvalidParameterDependency", message));
         }
-        let key = match name {
-            Some(name) => self.key(&caller.region, &caller.account, name),
-            None => Some(self.default_key(&caller.region, &caller.account)),
-        };
+        let key = self.ebs_key(caller, name);
         Ok(Encryption {
             is_asked: is_asked || self.settings.encryption_by_default,
             fails: is_asked && key.is_none(),

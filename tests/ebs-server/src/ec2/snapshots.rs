@@ -97,8 +97,13 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn default_kms_key(&self, _: &Parameters, _: &Caller, xml: &mut Xml) -> Written {
-        xml.text("kmsKeyId", "alias/aws/ebs");
+    pub(super) fn default_kms_key(
+        &self,
+        _: &Parameters,
+        caller: &Caller,
+        xml: &mut Xml,
+    ) -> Written {
+        xml.text("kmsKeyId", self.default_ebs_key(caller));
         Ok(())
     }
 }
