@@ -12,7 +12,7 @@ use ami_ebs::BoxError;
 use ami_lifecycle::Still;
 use ami_parts::Staging;
 use ami_volume::{
-    Error, Event, FREEZE_LIMIT, Freeze, Freezing, InUse, Plan, Request, Survey, mounted_from,
+    Error, Event, FREEZE_LIMIT, Freeze, Freezing, InUse, Plan, Request, Survey,
 };
 use ami_volume_cli::{ImageOptions, SelectionOptions, warnings};
 use clap::ArgAction::SetTrue;
@@ -138,11 +138,8 @@ impl InUseOptions {
                 device, &freezing, context,
             )?)));
         }
-        let check = || {
-            let volumes = mounted_from(device)?;
-            Freeze::check_volumes(&volumes, &freezing.ours).map(drop)
-        };
-        check().map_err(|error| failed(error, context))?;
+        let checked = Freeze::check_device(device, &freezing.ours);
+        checked.map_err(|error| failed(error, context))?;
         Ok(Some(Arc::new(Unfrozen)))
     }
 

@@ -26,7 +26,6 @@ mod distribution;
 mod error;
 mod fetch;
 mod format;
-mod mounted;
 mod observer;
 mod register;
 mod registering;

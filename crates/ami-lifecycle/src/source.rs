@@ -11,11 +11,11 @@ use std::sync::atomic::AtomicBool;
 use ami_disk::{Allocation, FileSystem, Survey, Unread, survey};
 use ami_ebs::{BoxError, Source};
 use ami_image::Image;
+use ami_mounts::mounted_for_writing;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::format::Format;
-use crate::mounted::mounted_for_writing;
 
 /// A volume's size has whole GiB.
 const GIB: u64 = 1 << 30;
