@@ -25,7 +25,10 @@ mod delete;
 mod distribution;
 mod error;
 mod fetch;
+mod folders;
 mod format;
+mod journal;
+mod known;
 mod observer;
 mod register;
 mod registering;
@@ -37,7 +40,7 @@ pub use access::Access;
 pub use ami_ebs::Progress;
 pub use clean::{Clean, Cleaned, Stray, clean, plan_clean};
 pub use create::{
-    Create, CreatePlan, Created, Journal, RootVolume, Sent, bytes_of, create, plan_create,
+    Create, CreatePlan, Created, RootVolume, Sent, bytes_of, create, plan_create,
 };
 pub use delete::{Delete, DeletePlan, Deleted, Kept, delete, plan_delete};
 pub use distribution::{
@@ -46,6 +49,7 @@ pub use distribution::{
 pub use error::Error;
 pub use fetch::{Fetch, FetchPlan, Fetched, fetch, plan_fetch};
 pub use format::Format;
+pub use journal::Journal;
 pub use observer::{Event, Observer, Question, Stopped};
 pub use register::{Register, RegisterPlan, Registered, plan_register, register};
 pub use source::{Origin, Still, Warning};
