@@ -42,7 +42,7 @@ impl Journal {
     /// Why it could not be kept in its folder, which may not be there yet.
     pub(crate) fn check_folder(&self) -> Result<(), Error> {
         let folder = match self {
-            Self::In(folder) => folder,
+            Self::In(folder) => folder.as_path(),
             Self::At(file) => folder_of(file),
         };
         let is_there = |folder: &&Path| folder.symlink_metadata().is_ok();
