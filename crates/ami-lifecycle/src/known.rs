@@ -8,7 +8,8 @@ use ami_ec2::{BlockDevice, BlockDeviceMapping, EbsBlockDevice, Image, Regional, 
 use crate::create::Create;
 use crate::distribution::SOURCE_TAG;
 use crate::error::Error;
-use crate::source::{Disk, Origin, Warning, of_snapshot, unique};
+use crate::identity::{of_snapshot, unique};
+use crate::source::{Disk, Origin, Warning};
 
 /// The source, as far as it is known before anything is sent.
 pub(crate) struct Known {

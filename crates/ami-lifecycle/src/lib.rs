@@ -27,6 +27,7 @@ mod error;
 mod fetch;
 mod folders;
 mod format;
+mod identity;
 mod journal;
 mod known;
 mod observer;
