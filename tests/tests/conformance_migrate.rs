@@ -7,7 +7,7 @@ use end_to_end::recorded::{
 };
 use end_to_end::recorded_s3::run_with_server;
 use end_to_end::text;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const COMMANDS: [&str; 2] = ["ec2-migrate-manifest", "ec2-migrate-bundle"];
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ebs_server::{Quotas, Role, Settings};
 use end_to_end::boto::Boto;
 use end_to_end::ebs::{begin, completed, image, put, quick, refusal, start, with};
+use end_to_end::text;
 use serde_json::json;
 
 #[test]

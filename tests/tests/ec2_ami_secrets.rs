@@ -19,16 +19,15 @@ const EXTERNAL_ID: &str = "agreed-upon";
 fn traced(scene: &Scene, command: &Command) -> (i32, String, String) {
     let trace = scene.path("trace");
     let mut strace = Command::new("strace");
-    let _ = strace
-        .args([
-            "-f",
-            "-s",
-            "100000",
-            "-e",
-            "trace=execve,execveat",
-            "-o",
-            &trace,
-        ]);
+    let _ = strace.args([
+        "-f",
+        "-s",
+        "100000",
+        "-e",
+        "trace=execve,execveat",
+        "-o",
+        &trace,
+    ]);
     let result = outcome(run_by(&mut strace, command));
     // The first is the command itself, whose arguments are the user's.
     let started = fs::read_to_string(&trace).unwrap();

@@ -11,9 +11,7 @@ use ami_cli::{Context, Failure, OrExit, shown_path};
 use ami_ebs::BoxError;
 use ami_lifecycle::Still;
 use ami_parts::Staging;
-use ami_volume::{
-    Error, Event, FREEZE_LIMIT, Freeze, Freezing, InUse, Plan, Request, Survey,
-};
+use ami_volume::{Error, Event, FREEZE_LIMIT, Freeze, Freezing, InUse, Plan, Request, Survey};
 use ami_volume_cli::{ImageOptions, SelectionOptions, warnings};
 use clap::ArgAction::SetTrue;
 use clap::Args;

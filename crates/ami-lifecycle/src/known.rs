@@ -80,7 +80,12 @@ impl Known {
     }
 
     /// What EC2 is asked for.
-    pub(crate) fn image(&self, request: &Create, name: &str, snapshot: Option<&str>) -> RegisterImage {
+    pub(crate) fn image(
+        &self,
+        request: &Create,
+        name: &str,
+        snapshot: Option<&str>,
+    ) -> RegisterImage {
         let size = (self.volume_size > 0).then_some(self.volume_size);
         let root = EbsBlockDevice {
             snapshot_id: snapshot.map(str::to_owned),

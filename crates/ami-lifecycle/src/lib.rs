@@ -40,9 +40,7 @@ mod waiting;
 pub use access::Access;
 pub use ami_ebs::Progress;
 pub use clean::{Clean, Cleaned, Stray, clean, plan_clean};
-pub use create::{
-    Create, CreatePlan, Created, RootVolume, Sent, bytes_of, create, plan_create,
-};
+pub use create::{Create, CreatePlan, Created, RootVolume, Sent, bytes_of, create, plan_create};
 pub use delete::{Delete, DeletePlan, Deleted, Kept, delete, plan_delete};
 pub use distribution::{
     COPY_TAG, Copied, Copy, Distributed, Distribution, Offer, SOURCE_TAG, Step, Unfinished,

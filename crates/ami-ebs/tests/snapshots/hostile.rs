@@ -212,7 +212,14 @@ fn a_snapshot_needs_an_id() {
         let scene = Scene::new();
         let failed = run(async {
             let (ebs, known) = (ebs(&url).await, Known(&scene.server));
-            upload(&ebs, Made::new([1]).source(&[]), &scene.request, &known, &()).await
+            upload(
+                &ebs,
+                Made::new([1]).source(&[]),
+                &scene.request,
+                &known,
+                &(),
+            )
+            .await
         });
         let failed = failed.unwrap_err();
         assert!(matches!(failed.error, Error::Answer { .. }), "{failed}");

@@ -45,8 +45,7 @@ fn the_source_may_change_between_runs() {
     let mut after = before.clone();
     after.blocks[5..10].fill(1000);
     after.blocks.truncate(written.len() - 3);
-    let done = scene.put(after.source(&[extent(0, 5)]))
-    .unwrap();
+    let done = scene.put(after.source(&[extent(0, 5)])).unwrap();
     assert_eq!(scene.notes.take(), [format!("resumed {}", done.snapshot)]);
     let expected = after.with_zeros(0..5);
     assert!(scene.has(&done.snapshot, &expected));
@@ -105,9 +104,15 @@ fn a_snapshot_that_fails_meanwhile_is_given_up_for_another() {
     let scene = Scene::slow();
     let disk = Made::new(1..=300);
     let done = run(async {
-        let putting = put(&scene.server, disk.source(&[]), &scene.request, &scene.notes);
+        let putting = put(
+            &scene.server,
+            disk.source(&[]),
+            &scene.request,
+            &scene.notes,
+        );
         let failing = async {
-            while scene.server
+            while scene
+                .server
                 .snapshots()
                 .first()
                 .is_none_or(|first| first.blocks.len() < 30)
@@ -119,7 +124,8 @@ fn a_snapshot_that_fails_meanwhile_is_given_up_for_another() {
         tokio::join!(putting, failing).0
     });
     let done = done.unwrap();
-    let first = scene.server
+    let first = scene
+        .server
         .snapshots()
         .into_iter()
         .find(|found| found.state == "error")
@@ -142,7 +148,12 @@ fn a_snapshot_that_has_vanished_is_written_anew() {
     let _ = scene.put_some(disk.source(&[]), 30);
     let gone = scene.server.snapshots()[0].id.clone();
     // The other server does not have it.
-    let putting = put(&other.server, disk.source(&[]), &scene.request, &scene.notes);
+    let putting = put(
+        &other.server,
+        disk.source(&[]),
+        &scene.request,
+        &scene.notes,
+    );
     let done = run(putting).unwrap();
     assert!(!scene.notes.take().contains(&format!("abandoned {gone}")));
     assert!(other.has(&done.snapshot, &disk));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ami_aws::{Aws, Identity};
 use ami_ebs::{
-    BLOCK_SIZE, BoxError, Disk, Download, Ebs, Event, Failure, Observer, Parameters, Progress, Snapshots,
-    Source, State, Upload, Uploaded, VISIBLE_WITHIN, upload,
+    BLOCK_SIZE, BoxError, Disk, Download, Ebs, Event, Failure, Observer, Parameters, Progress,
+    Snapshots, Source, State, Upload, Uploaded, VISIBLE_WITHIN, upload,
 };
 use ami_image::Extent;
 use ebs_server::{ACCESS_KEY, EbsServer, Reading, SECRET_KEY, Settings};

@@ -18,7 +18,13 @@ fn all_but_free_blocks_are_written_and_counted() {
     };
     let free = [extent(3, 2), half];
     let done = run(async {
-        let done = put(&scene.server, disk.source(&free), &scene.request, &scene.notes).await;
+        let done = put(
+            &scene.server,
+            disk.source(&free),
+            &scene.request,
+            &scene.notes,
+        )
+        .await;
         let done = done.unwrap();
         completed(&scene.server, &done.snapshot).await;
         let ebs = ebs(&scene.server.url()).await;
@@ -55,7 +61,10 @@ fn of_a_stream_everything_is_written() {
         length,
     };
     let done = scene.put(source(None)).unwrap();
-    assert_eq!(scene.server.snapshot(&done.snapshot).unwrap().blocks, [0, 1, 2]);
+    assert_eq!(
+        scene.server.snapshot(&done.snapshot).unwrap().blocks,
+        [0, 1, 2]
+    );
     disk.short = 7;
     assert!(scene.has(&done.snapshot, &disk));
     drop(done.journal);
@@ -75,10 +84,12 @@ fn blocks_of_an_encrypted_volume_are_never_noise_where_they_were_zeros() {
         ..Settings::default()
     });
     let disk = Made::new([1, 0, 0, 2]);
-    let done = scene.put(disk.source(&[]))
-    .unwrap();
+    let done = scene.put(disk.source(&[])).unwrap();
     for index in [1, 2] {
-        let block = scene.server.block(&done.snapshot, index, Reading::Noise).unwrap();
+        let block = scene
+            .server
+            .block(&done.snapshot, index, Reading::Noise)
+            .unwrap();
         assert!(block.iter().all(|byte| *byte == 0));
     }
 }
@@ -109,8 +120,7 @@ fn what_changes_or_cannot_be_read_does_not_become_complete() {
         ids.push(failed.snapshot.unwrap());
     }
     assert_eq!(scene.server.log().of("CompleteSnapshot").count(), 0);
-    let done = scene.put(right.source(&[]))
-    .unwrap();
+    let done = scene.put(right.source(&[])).unwrap();
     assert!(!ids.contains(&done.snapshot) && ids[0] != ids[1]);
     assert!(scene.has(&done.snapshot, &right));
     assert!(
@@ -135,11 +145,11 @@ fn faults_of_every_kind_pass() {
     scene.server.fail("PutSnapshotBlock", Fault::Never, 20, 1);
     scene.server.fail("CompleteSnapshot", Fault::Lost, 0, 1);
     let disk = Made::new(1..=60);
-    let done = scene.put(disk.source(&[]))
-    .unwrap();
+    let done = scene.put(disk.source(&[])).unwrap();
     assert!(scene.has(&done.snapshot, &disk));
     assert_eq!(scene.server.snapshots().len(), 1);
-    let conflicts = scene.server
+    let conflicts = scene
+        .server
         .log()
         .of("PutSnapshotBlock")
         .filter(|record| record.reason.as_deref() == Some("CONFLICTING_BLOCK_UPDATE"))
@@ -154,8 +164,7 @@ fn a_new_snapshot_may_be_unknown_for_a_while() {
         ..Settings::default()
     });
     let disk = Made::new(1..=20);
-    let done = scene.put(disk.source(&[]))
-    .unwrap();
+    let done = scene.put(disk.source(&[])).unwrap();
     assert!(scene.has(&done.snapshot, &disk));
     let log = scene.server.log();
     let unknown: Vec<_> = log

@@ -28,7 +28,11 @@ const MOMENT: Duration = Duration::from_millis(10);
 
 impl Copy<'_> {
     /// What the first pass has copied as it is. If it has several names, they must still be those of one file in the image.
-    pub(super) fn unchanged(&self, parent: &Folder<Place>, entry: &Entry<'_>) -> Result<(), EntryError> {
+    pub(super) fn unchanged(
+        &self,
+        parent: &Folder<Place>,
+        entry: &Entry<'_>,
+    ) -> Result<(), EntryError> {
         if entry.stat.st_nlink < 2 {
             return Ok(());
         }
@@ -102,7 +106,11 @@ impl Copy<'_> {
         }
     }
 
-    pub(super) fn regular_file(&self, parent: &Folder<Place>, entry: &Entry<'_>) -> Result<(), EntryError> {
+    pub(super) fn regular_file(
+        &self,
+        parent: &Folder<Place>,
+        entry: &Entry<'_>,
+    ) -> Result<(), EntryError> {
         let source = self.open(parent, entry)?;
         let stat = rustix::fs::fstat(&source).map_err(EntryError::at("read", entry.path))?;
         if !is_same(&stat, entry.stat) {
@@ -178,7 +186,11 @@ impl Copy<'_> {
     }
 
     /// Copies a symbolic link, device, FIFO or socket. It is never opened, because that alone can have effects.
-    pub(super) fn special_file(&self, parent: &Folder<Place>, entry: &Entry<'_>) -> Result<(), EntryError> {
+    pub(super) fn special_file(
+        &self,
+        parent: &Folder<Place>,
+        entry: &Entry<'_>,
+    ) -> Result<(), EntryError> {
         let (name, path) = (entry.name, entry.path);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let source = rustix::fs::openat(&parent.source, name, flags, Mode::empty())

@@ -225,9 +225,13 @@ pub fn frozen_device() {
         write_to(&volume.path());
     }
     // By way of a loop device over the device.
-    let mount = "below=$(losetup --find --show file); mount -o loop $below mnt; losetup --detach $below";
+    let mount =
+        "below=$(losetup --find --show file); mount -o loop $below mnt; losetup --detach $below";
     let volume = Volume::mounted("64M", "mke2fs -q -F -t ext4", mount);
     let over = volume.device();
-    let below = shell(&format!("losetup --noheadings --output BACK-FILE '{}'", over.display()));
+    let below = shell(&format!(
+        "losetup --noheadings --output BACK-FILE '{}'",
+        over.display()
+    ));
     assert_eq!(mounted_from(Path::new(&below)).unwrap(), [volume.path()]);
 }

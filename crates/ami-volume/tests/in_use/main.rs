@@ -18,13 +18,28 @@ use ami_volume::keep;
 const TESTS: [(&str, fn()); 10] = [
     ("a_frozen_volume_is_of_one_moment", freezing::frozen_volumes),
     ("a_btrfs_snapshot_is_of_one_moment", snapshots::one_moment),
-    ("the_key_is_not_copied_from_a_snapshot", snapshots::key_in_snapshot),
+    (
+        "the_key_is_not_copied_from_a_snapshot",
+        snapshots::key_in_snapshot,
+    ),
     ("a_kill_thaws", freezing::kill_while_frozen),
-    ("the_limit_thaws_even_what_is_stopped", freezing::limit_of_freeze),
-    ("a_volume_that_this_run_needs_is_not_frozen", freezing::needed_volumes),
-    ("a_device_is_frozen_where_it_is_mounted", freezing::frozen_device),
+    (
+        "the_limit_thaws_even_what_is_stopped",
+        freezing::limit_of_freeze,
+    ),
+    (
+        "a_volume_that_this_run_needs_is_not_frozen",
+        freezing::needed_volumes,
+    ),
+    (
+        "a_device_is_frozen_where_it_is_mounted",
+        freezing::frozen_device,
+    ),
     ("a_kill_deletes_snapshots", snapshots::kill_with_snapshots),
-    ("a_second_pass_copies_what_changed", second_pass::second_pass),
+    (
+        "a_second_pass_copies_what_changed",
+        second_pass::second_pass,
+    ),
     ("commands_run_around_the_copy", commands::commands),
 ];
 

@@ -104,7 +104,11 @@ impl Start {
 }
 
 impl World {
-    pub(super) fn start_snapshot(&self, received: &Received, caller: &Caller) -> Result<Answer, Refused> {
+    pub(super) fn start_snapshot(
+        &self,
+        received: &Received,
+        caller: &Caller,
+    ) -> Result<Answer, Refused> {
         let rate = self.settings.quotas.start;
         self.take(&[self.account_bucket(caller, "StartSnapshot", rate)])
             .map_err(|_| Refused::throttled("ACCOUNT_THROTTLED"))?;

@@ -150,7 +150,11 @@ impl Query<'_> {
                 let message = format!("Encrypted snapshots ({id}) cannot be shared publicly");
                 return Err(Refused::new("OperationNotPermitted", message));
             }
-            if key == self.world.default_key(&self.caller.region, &self.caller.account) {
+            if key
+                == self
+                    .world
+                    .default_key(&self.caller.region, &self.caller.account)
+            {
                 let message =
                     format!("Encrypted snapshots with EBS default key ({id}) cannot be shared");
                 return Err(Refused::new("OperationNotPermitted", message));
@@ -163,14 +167,17 @@ impl Query<'_> {
         let mut things = self.world.things.lock();
         let image = self.own_image(&mut things)?;
         let structures = ["Description", "ImdsSupport", "LaunchPermission"];
-        let structures = structures.into_iter().filter(|name| self.parameters.has(name));
+        let structures = structures
+            .into_iter()
+            .filter(|name| self.parameters.has(name));
         let attribute = self.parameters.get("Attribute").map(|name| match name {
             "description" => Ok("Description"),
             "imdsSupport" => Ok("ImdsSupport"),
             "launchPermission" => Ok("LaunchPermission"),
             other => Err(Refused::value("attribute", other)),
         });
-        let implied = self.parameters
+        let implied = self
+            .parameters
             .has("OperationType")
             .then_some("LaunchPermission");
         let named: BTreeSet<&str> = structures

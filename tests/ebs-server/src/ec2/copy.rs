@@ -49,7 +49,7 @@ impl Query<'_> {
                 token.to_owned(),
             )
         });
-        let request = format!("{parameters:?}");
+        let request = format!("{:?}", self.parameters);
         if let Some((before, image)) = token.as_ref().and_then(|t| things.copy_tokens.get(t)) {
             if *before != request {
                 let message = "The client token was used with other parameters";
@@ -61,7 +61,13 @@ impl Query<'_> {
         let name = self.parameters.needed("Name")?;
         check_name(name)?;
         let region = self.parameters.needed("SourceRegion")?;
-        if !self.world.settings.regions.iter().any(|known| known == region) {
+        if !self
+            .world
+            .settings
+            .regions
+            .iter()
+            .any(|known| known == region)
+        {
             let message = format!("The source region '{region}' is not valid");
             return Err(Refused::new("InvalidRequest", message));
         }
@@ -101,13 +107,7 @@ impl Query<'_> {
             source: Some((id.to_owned(), region.to_owned())),
             ..source
         };
-        let copies = self.copies(
-            &mut things,
-            &mut image,
-            region,
-            &encryption,
-            &snapshot_tags,
-        )?;
+        let copies = self.copies(&mut things, &mut image, region, &encryption, &snapshot_tags)?;
         for copy in copies {
             let place = (self.caller.region.clone(), copy.id.clone());
             let _ = things.snapshots.insert(place, copy);
@@ -131,8 +131,13 @@ impl Query<'_> {
             return Err(Refused::new("InvalidParameterDependency", message));
         }
         let key = match name {
-            Some(name) => self.world.key(&self.caller.region, &self.caller.account, name),
-            None => Some(self.world.default_key(&self.caller.region, &self.caller.account)),
+            Some(name) => self
+                .world
+                .key(&self.caller.region, &self.caller.account, name),
+            None => Some(
+                self.world
+                    .default_key(&self.caller.region, &self.caller.account),
+            ),
         };
         Ok(Encryption {
             is_asked: is_asked || self.world.settings.encryption_by_default,

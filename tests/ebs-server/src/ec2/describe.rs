@@ -40,7 +40,10 @@ const OF_SNAPSHOTS: &[&str] = &[
 
 impl Query<'_> {
     pub(super) fn describe_regions(&self, xml: &mut Xml) -> Written {
-        let filters = read(self.parameters, &["region-name", "opt-in-status", "endpoint"])?;
+        let filters = read(
+            self.parameters,
+            &["region-name", "opt-in-status", "endpoint"],
+        )?;
         let asked = self.parameters.list("RegionName");
         if let Some(unknown) = asked
             .iter()

@@ -26,10 +26,7 @@ const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 type Written = Result<(), Refused>;
 
 /// An action: what writes the inside of its answer, and the first parts of the names of its parameters.
-type Action<'a> = (
-    fn(&Query<'a>, &mut Xml) -> Written,
-    &'static [&'static str],
-);
+type Action<'a> = (fn(&Query<'a>, &mut Xml) -> Written, &'static [&'static str]);
 
 /// A request, and who makes it.
 struct Query<'a> {

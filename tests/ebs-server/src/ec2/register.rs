@@ -52,7 +52,9 @@ impl Query<'_> {
         check_name(name)?;
         let mut all = things.images.values();
         let twin = all.find(|image| {
-            image.region == self.caller.region && image.owner == self.caller.account && image.name == name
+            image.region == self.caller.region
+                && image.owner == self.caller.account
+                && image.name == name
         });
         if let Some(twin) = twin {
             let message = format!("AMI name {name} is already in use by AMI {}", twin.id);
@@ -71,7 +73,8 @@ impl Query<'_> {
             Some(architecture) => architecture,
             None => of_manifest.flatten().unwrap_or("i386".to_owned()),
         };
-        let virtualization = self.parameters
+        let virtualization = self
+            .parameters
             .word("VirtualizationType", &["hvm", "paravirtual"])?
             .unwrap_or("paravirtual".to_owned());
         let devices = self.devices(things)?;
@@ -94,7 +97,9 @@ impl Query<'_> {
             devices,
             ena_support: self.parameters.flag("EnaSupport")?,
             sriov_net_support: self.parameters.word("SriovNetSupport", &["simple"])?,
-            boot_mode: self.parameters.word("BootMode", &["legacy-bios", "uefi", "uefi-preferred"])?,
+            boot_mode: self
+                .parameters
+                .word("BootMode", &["legacy-bios", "uefi", "uefi-preferred"])?,
             tpm_support: self.parameters.word("TpmSupport", &["v2.0"])?,
             imds_support: self.parameters.word("ImdsSupport", &["v2.0"])?,
             uefi_data: self.parameters.get("UefiData").map(str::to_owned),
@@ -142,18 +147,22 @@ impl Query<'_> {
         for member in self.parameters.members("BlockDeviceMapping") {
             let known = ["DeviceName", "VirtualName", "NoDevice"];
             let mut names = self.parameters.names_in(&member).into_iter();
-            if let Some(name) = names.find(|name| !known.contains(name) && !name.starts_with("Ebs.")) {
+            if let Some(name) =
+                names.find(|name| !known.contains(name) && !name.starts_with("Ebs."))
+            {
                 let message = format!("The parameter {member}.{name} is not recognized");
                 return Err(Refused::new("UnknownParameter", message));
             }
             let name = self.parameters.needed(&format!("{member}.DeviceName"))?;
             let device = Device {
                 name: name.to_owned(),
-                virtual_name: self.parameters
+                virtual_name: self
+                    .parameters
                     .get(&format!("{member}.VirtualName"))
                     .map(str::to_owned),
                 is_none: self.parameters.has(&format!("{member}.NoDevice")),
-                ebs: self.parameters
+                ebs: self
+                    .parameters
                     .has(&format!("{member}.Ebs"))
                     .then(|| self.ebs(things, &member, name))
                     .transpose()?,
@@ -186,7 +195,10 @@ impl Query<'_> {
             "Encrypted",
             "KmsKeyId",
         ];
-        let mut names = self.parameters.names_in(&format!("{member}.Ebs")).into_iter();
+        let mut names = self
+            .parameters
+            .names_in(&format!("{member}.Ebs"))
+            .into_iter();
         if let Some(name) = names.find(|name| !known.contains(name)) {
             let message = format!("The parameter {} is not recognized", field(name));
             return Err(Refused::new("UnknownParameter", message));
@@ -249,7 +261,8 @@ impl Query<'_> {
         let throughput = self.parameters.number(&field("Throughput"))?;
         match throughput {
             Some(_) if kind != "gp3" => {
-                let message = format!("The parameter throughput is not supported for {kind} volumes.");
+                let message =
+                    format!("The parameter throughput is not supported for {kind} volumes.");
                 return Err(Refused::combination(message));
             }
             Some(rate) if !(125..=1000).contains(&rate) => {

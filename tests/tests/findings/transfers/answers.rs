@@ -11,7 +11,9 @@ use std::time::Duration;
 use end_to_end::hostile::Hostile;
 use end_to_end::proxy::{Action, Proxy, Rule, Slowness};
 use end_to_end::s3::{BUCKET, Server, bundle_files, manifest, private_key, small_parts, with_keys};
-use end_to_end::{METADATA_ENDPOINT, Outcome, command, folder, golden, key, names, outcome, run_by};
+use end_to_end::{
+    METADATA_ENDPOINT, Outcome, command, folder, golden, key, names, outcome, run_by,
+};
 
 /// How much a command may allocate (bytes).
 const MOST: u64 = 256 << 20;
