@@ -183,8 +183,9 @@ impl Scene {
     }
 
     /// Runs the upload to its end.
-    pub fn put(&self, source: Source) -> Result<Uploaded, Failure> {
-        run(put(&self.server, source, &self.request, &self.notes))
+    pub fn put(&self, source: Source) -> Result<Uploaded, Box<Failure>> {
+        let done = run(put(&self.server, source, &self.request, &self.notes));
+        done.map_err(Box::new)
     }
 
     /// Runs it until so many blocks were acknowledged; `None`: it was interrupted then. It has a runtime of its own, so that nothing of it is left.
