@@ -1,18 +1,18 @@
 //! The double of EBS and EC2 with its two kinds of clients: `ec2-ami` with disks that are small and whole, and boto3 with blocks of one byte.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 pub use ebs_server::{ACCESS_KEY, EbsServer, Fault, Reading, SECRET_KEY, Settings};
-use ebs_server::{BLOCK, Quotas};
+use ebs_server::{BLOCK, ImageRecord, Quotas};
 use openssl::base64::encode_block;
 use openssl::sha::sha256;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::boto::Boto;
-use crate::{Outcome, command, folder, outcome, shell_with_path, text};
+use crate::{Outcome, command, folder, outcome, shell_with_path, text, wait_until};
 
 /// A double, a home folder of the user's, and a folder for the test's files.
 pub struct Scene {
@@ -84,6 +84,41 @@ impl Scene {
         result
     }
 
+    /// Runs it with a file's contents coming through a pipe.
+    pub fn piped(&self, file: &str, arguments: &[&str]) -> Outcome {
+        let mut cat = cat(file);
+        let mut command = self.command(arguments);
+        let result = outcome(command.stdin(cat.stdout.take().unwrap()));
+        // It holds the pipe's other end.
+        drop(command);
+        let _ = cat.wait();
+        result
+    }
+
+    /// Runs it until the double has got so many more requests of an action, and kills it.
+    pub fn kill_after(&self, action: &str, count: usize, arguments: &[&str]) {
+        let before = self.asked(action);
+        let mut command = self.command(arguments);
+        let _ = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        wait_until(&mut child, action, || self.asked(action) >= before + count);
+        child.kill().unwrap();
+        let _ = child.wait().unwrap();
+    }
+
+    /// How many requests of an action the double has got.
+    pub fn asked(&self, action: &str) -> usize {
+        self.server.log().of(action).count()
+    }
+
+    /// The only AMI in a region.
+    pub fn image_in(&self, region: &str) -> ImageRecord {
+        let images = self.server.images().into_iter();
+        let mut images: Vec<_> = images.filter(|image| image.region == region).collect();
+        assert_eq!(images.len(), 1, "{images:?}");
+        images.remove(0)
+    }
+
     /// Fails unless a snapshot's volume begins with the bytes of a disk of [`partitioned`], and its file system is whole even where the rest
     /// is noise.
     pub fn assert_is_of(&self, snapshot: &str, disk: &str) {
@@ -112,6 +147,12 @@ impl Default for Scene {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// A process that writes a file's contents to a pipe.
+pub fn cat(file: &str) -> Child {
+    let mut cat = Command::new("cat");
+    cat.arg(file).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 /// A disk of 48 MiB that looks as if it starts on a BIOS: a partition table, GRUB's name in the boot sector, and an ext4 with a program

@@ -266,7 +266,7 @@ impl Scene {
                 ["ec2", "image", region, id, place, owner, kind] => {
                     let (moto, _) = self.ec2.as_mut().expect("a file that names $EC2");
                     let images = json!([[id, place, owner, kind]]);
-                    let _ = moto.call_with("images", &[region], json!({"found": images}));
+                    moto.images(region, images);
                 }
                 ["ec2", "body", status, ..] => {
                     of_ec2.push(rule("any", "", &["body", status, &rest(3)]));

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::run_by;
+
 /// The same command under strace, which makes a call of the main thread fail or kills the command at it: `SYSCALL:error=EIO:when=2`,
 /// `SYSCALL:signal=SIGKILL:when=2`. Child processes are not affected.
 pub fn injected(command: &Command, injection: &str) -> Command {
@@ -10,14 +12,7 @@ pub fn injected(command: &Command, injection: &str) -> Command {
     let _ = strace
         .args(["-qq", "-o", "/dev/null"])
         .args(["-e", &format!("trace={call}")])
-        .args(["-e", &format!("inject={injection}")])
-        .arg(command.get_program())
-        .args(command.get_args());
-    for (name, value) in command.get_envs() {
-        let _ = match value {
-            Some(value) => strace.env(name, value),
-            None => strace.env_remove(name),
-        };
-    }
+        .args(["-e", &format!("inject={injection}")]);
+    let _ = run_by(&mut strace, command);
     strace
 }

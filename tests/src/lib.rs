@@ -143,6 +143,22 @@ pub fn run<S: AsRef<OsStr>>(name: &str, arguments: &[S]) -> Outcome {
     outcome(&mut command(name, arguments))
 }
 
+/// Has another program, such as strace, run a command: the command's words follow those of the program, which gets its environment and works in
+/// its folder.
+pub fn run_by<'p>(program: &'p mut Command, command: &Command) -> &'p mut Command {
+    let _ = program.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        let _ = match value {
+            Some(value) => program.env(name, value),
+            None => program.env_remove(name),
+        };
+    }
+    match command.get_current_dir() {
+        Some(folder) => program.current_dir(folder),
+        None => program,
+    }
+}
+
 /// Runs a shell script that must succeed, and returns its output.
 pub fn shell(script: &str, folder: &Path) -> String {
     settle_umask();

@@ -7,7 +7,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::isolate;
+use crate::{Outcome, isolate, outcome};
+
+/// An access key. Any is accepted.
+pub const ACCESS_KEY: &str = "AKIDOFTHETESTS";
+
+/// Its secret.
+pub const SECRET_KEY: &str = "very/secret+key";
 
 /// A server with an empty store; dropping it stops the server.
 pub struct Moto {
@@ -65,6 +71,23 @@ impl Moto {
         let call = json!({"call": name, "words": words, "named": named});
         writeln!(self.to, "{call}").unwrap();
         self.answer()
+    }
+
+    /// Lets EC2 have these images in a region: each is a list of ID, location, owner and kind.
+    pub fn images(&mut self, region: &str, images: Value) {
+        let _ = self.call_with("images", &[region], json!({"found": images}));
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Runs a command that finds it in AWS's place, with keys in its environment.
+    pub fn run(&self, command: &mut Command) -> Outcome {
+        let command = command.env("AWS_ENDPOINT_URL", self.url());
+        let command = command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY);
+        outcome(command.env("AWS_SECRET_ACCESS_KEY", SECRET_KEY))
     }
 
     fn answer(&mut self) -> Value {

@@ -90,7 +90,7 @@ pub fn ok(mut command: Command) -> Outcome {
 
 /// Runs a command against moto, which accepts any keys.
 pub fn for_moto(moto: &Moto, name: &str, bucket: &str, more: &[&str]) -> Outcome {
-    let url = format!("http://{}", moto.address);
+    let url = moto.url();
     let mut arguments = vec!["-b", bucket, "--url", &url, "--batch", "-a", "x", "-s", "y"];
     arguments.extend(more);
     outcome(&mut command(name, &arguments))

@@ -89,7 +89,7 @@ impl Instance {
             )
             .env("W", work)
             .env("VOLUME", self.volume.path())
-            .env("S3", format!("http://{}", self.moto.address))
+            .env("S3", self.moto.url())
             .env("EC2_AMITOOL_HOME", work)
             .env(METADATA_ENDPOINT, &self.metadata.endpoint);
         let result = outcome(bash.stdin(std::process::Stdio::null()));

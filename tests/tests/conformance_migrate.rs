@@ -7,7 +7,7 @@ use end_to_end::recorded::{
 };
 use end_to_end::recorded_s3::run_with_server;
 use end_to_end::text;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const COMMANDS: [&str; 2] = ["ec2-migrate-manifest", "ec2-migrate-bundle"];
 
@@ -84,11 +84,11 @@ fn every_case_with_ec2_is_as_recorded_or_differs_as_meant() {
     let mut moto = Moto::start();
     let cases = cases("mapping.jsonl", &COMMANDS);
     assert_eq!(cases.len(), 9);
-    let url = format!("http://{}", moto.address);
+    let url = moto.url();
     let run = |mut case: Value| {
         let _ = moto.call("reset", &[]);
         for (region, images) in case["ec2"]["images"].as_object().unwrap() {
-            let _ = moto.call_with("images", &[region], json!({"found": images}));
+            moto.images(region, images.clone());
         }
         if let Some(additional) = case["env"]["AMITOOLS_EC2_REGION_ENDPOINT"].as_str() {
             let (region, _) = additional.split_once('@').unwrap();

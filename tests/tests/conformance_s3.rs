@@ -212,7 +212,7 @@ fn the_instance_is_asked_as_recorded() {
             let service = Service::start(version, answers.clone());
             let surroundings = Surroundings {
                 metadata: &service.endpoint,
-                url: &format!("http://{}", moto.address),
+                url: &moto.url(),
             };
             let (expected, found) = (
                 leveled(recorded(&case)),

@@ -292,7 +292,7 @@ fn all_commands_work_from_the_package_in_a_new_debian() {
     let _ = debian.ok(&[&bundle[..], &identity, &bundler].concat(), &[]);
 
     let moto = Moto::start();
-    let url = format!("http://{}", moto.address);
+    let url = moto.url();
     let keys = [
         ("AWS_ENDPOINT_URL", url.as_str()),
         ("AWS_ACCESS_KEY_ID", "x"),

@@ -8,12 +8,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ebs_server::{Fault, Settings};
-use end_to_end::ebs::Scene;
+use end_to_end::ebs::{Scene, cat};
 use end_to_end::kills::{self, assert_thawed, slow};
 use end_to_end::mounts::Mount;
 use end_to_end::random::Random;
 use end_to_end::traces::{assert_no_trace, left_behind};
-use end_to_end::{Outcome, names, outcome, shell};
+use end_to_end::{Outcome, names, outcome, run_by, shell, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long an interrupted run may go on.
@@ -35,18 +35,8 @@ fn fetches_that_are_killed_and_given_again_leave_one_whole_file() {
 fn killed_at(call: &str, when: usize, command: &Command) -> Outcome {
     let mut strace = Command::new("strace");
     let inject = format!("inject={call}:signal=KILL:when={when}");
-    let _ = strace
-        .args(["-f", "-o", "/dev/null", "-e", &inject])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .current_dir(command.get_current_dir().unwrap());
-    for (name, value) in command.get_envs() {
-        let _ = match value {
-            Some(value) => strace.env(name, value),
-            None => strace.env_remove(name),
-        };
-    }
-    outcome(&mut strace)
+    let _ = strace.args(["-f", "-o", "/dev/null", "-e", &inject]);
+    outcome(run_by(&mut strace, command))
 }
 
 #[test]
@@ -71,7 +61,7 @@ fn a_fetch_that_is_killed_when_the_file_has_its_name_is_brought_to_its_end() {
     assert_eq!(result.stdout, "back.img\n");
     assert_eq!(names(scene.work.path()), ["back.img", "disk.img"]);
     let _ = shell("cmp -n 50331648 disk.img back.img", scene.work.path());
-    assert_eq!(scene.server.log().of("GetSnapshotBlock").count(), 0);
+    assert_eq!(scene.asked("GetSnapshotBlock"), 0);
     let again = scene.fails(2, &arguments);
     assert!(again.stderr.contains("--replace"), "{again:?}");
 
@@ -96,15 +86,8 @@ fn a_snapshot_that_is_given_up_is_deleted_before_it_is_forgotten() {
     let scene = slow(1.0);
     let disk = scene.disk("disk.img");
     for name in ["one", "two", "three"] {
-        let before = scene.server.log().of("PutSnapshotBlock").count();
         let arguments = ["create", &disk, "--name", name, "--parallel", "1"];
-        let mut run = Run::start(&mut scene.command(&arguments));
-        while scene.server.log().of("PutSnapshotBlock").count() < before + 2 {
-            assert_eq!(run.child.try_wait().unwrap(), None);
-            sleep(Duration::from_millis(5));
-        }
-        run.child.kill().unwrap();
-        let _ = run.child.wait().unwrap();
+        scene.kill_after("PutSnapshotBlock", 2, &arguments);
         // Its own, which the journal knows.
         let snapshots = scene.server.snapshots();
         assert_eq!(snapshots.len(), 1, "{name}: {snapshots:?}");
@@ -182,25 +165,15 @@ fn the_snapshot_of_a_stream_whose_run_was_killed_is_claimed_by_nobody() {
         "--parallel",
         "1",
     ];
-    let stream = |command: &mut Command| {
-        let cat = Command::new("cat")
-            .arg(&disk)
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut cat = cat.unwrap();
-        let _ = command.stdin(cat.stdout.take().unwrap());
-        cat
-    };
     let kill = || {
         let mut command = scene.command(&arguments);
-        let mut cat = stream(&mut command);
-        let mut run = Run::start(&mut command);
+        let mut cat = cat(&disk);
+        let mut run = Run::start(command.stdin(cat.stdout.take().unwrap()));
         drop(command);
-        let before = scene.server.log().of("PutSnapshotBlock").count();
-        while scene.server.log().of("PutSnapshotBlock").count() < before + 3 {
-            assert_eq!(run.child.try_wait().unwrap(), None);
-            sleep(Duration::from_millis(5));
-        }
+        let before = scene.asked("PutSnapshotBlock");
+        wait_until(&mut run.child, "it was at work", || {
+            scene.asked("PutSnapshotBlock") >= before + 3
+        });
         // It is at work: nobody else may delete it.
         let claimed = scene.ok(&["clean", "--yes"]);
         assert!(
@@ -218,11 +191,7 @@ fn the_snapshot_of_a_stream_whose_run_was_killed_is_claimed_by_nobody() {
 
     // The next run does it too.
     let id = kill();
-    let mut command = scene.command(&arguments);
-    let mut cat = stream(&mut command);
-    let result = outcome(&mut command);
-    drop(command);
-    let _ = cat.wait();
+    let result = scene.piped(&disk, &arguments);
     assert_eq!(result.code, 0, "{result:?}");
     assert!(
         result.stdout.contains(&format!("Deleted {id}\n")),
@@ -303,20 +272,20 @@ fn an_interrupted_creation_says_how_to_go_on_at_each_stage() {
 
     // Nothing is begun yet: AWS does not answer.
     scene.server.fail("DescribeImages", Fault::Never, 0, 1);
-    let run = start();
-    while scene.server.still_to_fail() > 0 {
-        sleep(Duration::from_millis(5));
-    }
+    let mut run = start();
+    wait_until(&mut run.child, "it had asked", || {
+        scene.server.still_to_fail() == 0
+    });
     let result = run.interrupt();
     assert_eq!(
         (result.code, &*result.stderr),
         (255, "ec2-ami interrupted.\n")
     );
 
-    let run = start();
-    while scene.server.log().of("PutSnapshotBlock").count() < 2 {
-        sleep(Duration::from_millis(5));
-    }
+    let mut run = start();
+    wait_until(&mut run.child, "it was at work", || {
+        scene.asked("PutSnapshotBlock") >= 2
+    });
     let result = run.interrupt();
     let id = scene.server.snapshots()[0].id.clone();
     let how = format!("{id} is not complete: the same command goes on with it");
@@ -324,10 +293,10 @@ fn an_interrupted_creation_says_how_to_go_on_at_each_stage() {
 
     // The end is asked for, and the answer never comes.
     scene.server.fail("CompleteSnapshot", Fault::Never, 0, 1);
-    let run = start();
-    while scene.server.still_to_fail() > 0 {
-        sleep(Duration::from_millis(5));
-    }
+    let mut run = start();
+    wait_until(&mut run.child, "it had asked", || {
+        scene.server.still_to_fail() == 0
+    });
     let result = run.interrupt();
     assert!(
         result.stderr.starts_with(&format!("Going on with {id}")),
@@ -374,16 +343,16 @@ fn an_interrupted_fetch_says_how_to_go_on() {
     ];
     let mut run = Run::start(&mut scene.command(&arguments));
     run.wait_for("Fetching");
-    while scene.server.log().of("GetSnapshotBlock").count() < 3 {
-        sleep(Duration::from_millis(5));
-    }
+    wait_until(&mut run.child, "it was at work", || {
+        scene.asked("GetSnapshotBlock") >= 3
+    });
     assert_interrupted(&run.interrupt(), "the same command goes on with it");
     assert!(!Path::new(&scene.path("back.img")).exists());
     scene.server.fail("GetSnapshotBlock", Fault::Never, 2, 1);
-    let run = Run::start(&mut scene.command(&arguments));
-    while scene.server.still_to_fail() > 0 {
-        sleep(Duration::from_millis(5));
-    }
+    let mut run = Run::start(&mut scene.command(&arguments));
+    wait_until(&mut run.child, "it had asked", || {
+        scene.server.still_to_fail() == 0
+    });
     assert_interrupted(&run.interrupt(), "the same command goes on with it");
     let _ = scene.ok(&arguments);
     let _ = shell("cmp -n 50331648 disk.img back.img", scene.work.path());
@@ -409,10 +378,10 @@ fn an_interrupted_creation_of_a_volume_leaves_nothing() {
     assert_eq!(result.code, 255, "{result:?}");
     is_clean();
 
-    let run = Run::start(&mut make());
-    while scene.server.log().of("PutSnapshotBlock").count() < 2 {
-        sleep(Duration::from_millis(5));
-    }
+    let mut run = Run::start(&mut make());
+    wait_until(&mut run.child, "it was at work", || {
+        scene.asked("PutSnapshotBlock") >= 2
+    });
     assert_interrupted(
         &run.interrupt(),
         "is deleted: the same command makes another",

@@ -3,15 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
+use std::process::Command;
 
 use ebs_server::{Role, Settings};
 use end_to_end::boto::Boto;
 use end_to_end::ebs::{ACCESS_KEY, SECRET_KEY, Scene};
 use end_to_end::kills::slow;
-use end_to_end::{names, outcome, shell};
+use end_to_end::{names, outcome, run_by, shell};
 use serde_json::json;
 
 const ROLE: &str = "arn:aws:iam::210987654321:role/images";
@@ -21,26 +19,16 @@ const EXTERNAL_ID: &str = "agreed-upon";
 fn traced(scene: &Scene, command: &Command) -> (i32, String, String) {
     let trace = scene.path("trace");
     let mut strace = Command::new("strace");
-    let _ = strace
-        .args([
-            "-f",
-            "-s",
-            "100000",
-            "-e",
-            "trace=execve,execveat",
-            "-o",
-            &trace,
-        ])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .current_dir(scene.work.path());
-    for (name, value) in command.get_envs() {
-        let _ = match value {
-            Some(value) => strace.env(name, value),
-            None => strace.env_remove(name),
-        };
-    }
-    let result = outcome(&mut strace);
+    let _ = strace.args([
+        "-f",
+        "-s",
+        "100000",
+        "-e",
+        "trace=execve,execveat",
+        "-o",
+        &trace,
+    ]);
+    let result = outcome(run_by(&mut strace, command));
     // The first is the command itself, whose arguments are the user's.
     let started = fs::read_to_string(&trace).unwrap();
     let started: Vec<&str> = started
@@ -149,22 +137,8 @@ fn what_is_noted_is_for_its_owner_alone_and_has_no_secret() {
         };
         has(SECRET_KEY) || has(ACCESS_KEY)
     };
-    let kill_after = |action: &str, arguments: &[&str]| {
-        let mut command = scene.command(arguments);
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        while scene.server.log().of(action).count() < 3 {
-            assert_eq!(child.try_wait().unwrap(), None);
-            sleep(Duration::from_millis(5));
-        }
-        child.kill().unwrap();
-        let _ = child.wait().unwrap();
-    };
     let create = ["create", &disk, "--snapshot-only", "--parallel", "1"];
-    kill_after("PutSnapshotBlock", &create);
+    scene.kill_after("PutSnapshotBlock", 3, &create);
     let folder = scene.journals();
     let noted = names(&folder);
     assert_eq!((noted.len(), mode(&folder)), (1, 0o700), "{noted:?}");
@@ -174,10 +148,8 @@ fn what_is_noted_is_for_its_owner_alone_and_has_no_secret() {
 
     let made = scene.ok(&create);
     let snapshot = made.stdout.trim_end();
-    kill_after(
-        "GetSnapshotBlock",
-        &["fetch", snapshot, "back.img", "--parallel", "1"],
-    );
+    let fetch = ["fetch", snapshot, "back.img", "--parallel", "1"];
+    scene.kill_after("GetSnapshotBlock", 3, &fetch);
     let private = names(scene.work.path())
         .into_iter()
         .find(|name| name.starts_with('.'));

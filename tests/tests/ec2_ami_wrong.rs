@@ -2,12 +2,11 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use end_to_end::ebs::{Scene, Settings};
-use end_to_end::{Outcome, outcome};
+use end_to_end::{Outcome, outcome, run_by, wait_until};
 
 const HERE: &str = "us-east-1";
 const THERE: &str = "us-west-2";
@@ -25,20 +24,6 @@ fn first_block(scene: &Scene, image: &str) -> Vec<u8> {
     let snapshot = image.snapshots().next().unwrap().to_owned();
     let reading = ebs_server::Reading::Zeros;
     scene.server.block(&snapshot, 0, reading).unwrap()
-}
-
-fn begin(scene: &Scene, arguments: &[&str]) -> Child {
-    let mut command = scene.command(arguments);
-    let _ = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap()
-}
-
-/// Waits until something is so, as long as the process lives.
-fn until(child: &mut Child, is_so: impl Fn() -> bool) {
-    while !is_so() {
-        assert_eq!(child.try_wait().unwrap(), None, "it has ended before");
-        sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -86,14 +71,8 @@ fn a_copy_that_ec2_is_making_is_not_cleaned_away() {
         ..Settings::default()
     });
     let disk = scene.disk("disk.img");
-    let mut child = begin(
-        &scene,
-        &["create", &disk, "--name", "web", "--copy-to", THERE],
-    );
-    let is_begun = || scene.server.log().of("CopyImage").count() > 0;
-    until(&mut child, is_begun);
-    child.kill().unwrap();
-    let _ = child.wait().unwrap();
+    let arguments = ["create", &disk, "--name", "web", "--copy-to", THERE];
+    scene.kill_after("CopyImage", 1, &arguments);
     let snapshots = scene.server.snapshots();
     let pending = snapshots
         .iter()
@@ -116,12 +95,17 @@ fn a_snapshot_that_is_not_what_was_sent_is_deleted_and_not_gone_on_with() {
     });
     let disk = scene.disk("disk.img");
     let arguments = ["create", &disk, "--name", "web", "--verify"];
-    let mut child = begin(&scene, &arguments);
-    let count = |action: &str| scene.server.log().of(action).count();
-    until(&mut child, || count("CompleteSnapshot") > 0);
+    let mut command = scene.command(&arguments);
+    let _ = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    wait_until(&mut child, "all was sent", || {
+        scene.asked("CompleteSnapshot") > 0
+    });
     // The next look at the snapshot is after the answer to that.
-    let looks = count("DescribeSnapshots");
-    until(&mut child, || count("DescribeSnapshots") > looks);
+    let looks = scene.asked("DescribeSnapshots");
+    wait_until(&mut child, "it looked at the snapshot", || {
+        scene.asked("DescribeSnapshots") > looks
+    });
     let id = scene.server.snapshots()[0].id.clone();
     scene.server.spoil(&id, 0).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -176,18 +160,10 @@ fn a_stream_that_nothing_can_go_on_with_leaves_no_journal() {
         ..Settings::default()
     });
     let disk = scene.disk("disk.img");
-    let mut cat = Command::new("cat")
-        .arg(&disk)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
     let arguments = [
         "create", "-", "--name", "web", "--arch", "x86_64", "--size", "1",
     ];
-    let mut command = scene.command(&arguments);
-    let result = outcome(command.stdin(cat.stdout.take().unwrap()));
-    drop(command);
-    let _ = cat.wait();
+    let result = scene.piped(&disk, &arguments);
     assert_eq!(result.code, 3, "{result:?}");
     assert_eq!(fs::read_dir(scene.journals()).unwrap().count(), 0);
 }
@@ -195,21 +171,14 @@ fn a_stream_that_nothing_can_go_on_with_leaves_no_journal() {
 /// Runs `ec2-ami create DEVICE` with these options on a mounted loop device. What the kernel has read of the device before is older than what
 /// the file system on it has written since.
 fn of_mounted_device(scene: &Scene, options: &[&str]) -> Outcome {
-    let script = "set -eu; truncate -s 64M disk; mke2fs -q -t ext4 disk; loop=$(losetup --find --show disk)
+    let script = "set -eu; options=$1; shift; truncate -s 64M disk; mke2fs -q -t ext4 disk; loop=$(losetup --find --show disk)
         trap 'umount m 2>/dev/null; losetup --detach \"$loop\"' EXIT
         mkdir -p m; mount \"$loop\" m; cat \"$loop\" > /dev/null
         head -c 3000000 /dev/urandom > m/new; sha256sum < m/new > sum
-        code=0; \"$1\" create \"$loop\" --name web --arch x86_64 \"${@:2}\" || code=$?; touch m/thawed; exit $code";
-    let ours = scene.command(&[]);
+        code=0; \"$@\" create \"$loop\" --name web --arch x86_64 $options || code=$?; touch m/thawed; exit $code";
     let mut bash = Command::new("bash");
-    let _ = bash.args(["-c", script, "bash"]).arg(ours.get_program());
-    for (name, value) in ours.get_envs() {
-        let _ = match value {
-            Some(value) => bash.env(name, value),
-            None => bash.env_remove(name),
-        };
-    }
-    outcome(bash.args(options).current_dir(scene.work.path()))
+    let _ = bash.args(["-c", script, "bash", &options.join(" ")]);
+    outcome(run_by(&mut bash, &scene.command(&[])))
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Machine {
                 ),
             )
             .env("EC2_AMITOOL_HOME", self.home.path())
-            .env("AWS_ENDPOINT_URL", format!("http://{}", self.moto.address))
+            .env("AWS_ENDPOINT_URL", self.moto.url())
             .env("AWS_ACCESS_KEY_ID", "x")
             .env("AWS_SECRET_ACCESS_KEY", "y")
             .env("VOLUME", self.volume.path())

@@ -4,29 +4,21 @@ use std::path::PathBuf;
 
 use ami_cli::{Context, Failure};
 use ami_lifecycle::{Clean, Cleaned, clean, plan_clean};
-use ami_remote_cli::block_on;
-use clap::ArgAction::SetTrue;
 use clap::Args;
 use serde::Serialize;
 
 use crate::access::AccessOptions;
-use crate::outcome::failure;
+use crate::asking::{Asking, WHAT};
 use crate::reporter::{Reporter, show_strays};
 use crate::{problems, state};
-
-const WHAT: &str = "What is deleted";
 
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// A journal that is not in the usual place: its snapshot stays; may be repeated
     #[arg(long, value_name = "FILE", help_heading = WHAT)]
     journal: Vec<PathBuf>,
-    /// Do not ask
-    #[arg(short = 'y', long, action = SetTrue, help_heading = WHAT)]
-    yes: bool,
-    /// Show what would be deleted, and every problem, and do nothing
-    #[arg(long, action = SetTrue, help_heading = WHAT)]
-    dry_run: bool,
+    #[command(flatten)]
+    asking: Asking,
     #[command(flatten)]
     access: AccessOptions,
 }
@@ -40,19 +32,16 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
-    if context.is_json() && !arguments.yes && !arguments.dry_run {
-        return Err(Failure::usage("--json asks nothing: it needs --yes"));
-    }
+    let asks = arguments.asking.asks(context)?;
     let claimed = state::claimed(&arguments.journal);
     let request = Clean {
         access: arguments.access.access(context)?,
         is_claimed: &|snapshot| claimed.contains(snapshot),
-        asks: !arguments.yes,
+        asks,
     };
     let flag = context.interrupted();
-    if arguments.dry_run {
-        let found = block_on(async { plan_clean(&request, flag).await.map_err(failure) })?;
-        let (cleaned, problems) = found;
+    if arguments.asking.dry_run {
+        let (cleaned, problems) = problems::looked_up(plan_clean(&request, flag))?;
         let problems = problems::of(problems);
         if context.is_json() {
             context.print_json(&Report {

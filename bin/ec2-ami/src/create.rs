@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 use ami_cli::{Context, Failure};
 use ami_ec2::{BlockDeviceMapping, Tag};
 use ami_lifecycle::{Create, Error, Journal, Origin, Purpose, RootVolume, create, plan_create};
-use ami_remote_cli::block_on;
 use ami_volume_cli::{ImageOptions, SelectionOptions};
 use clap::ArgAction::SetTrue;
 use clap::Args;
 
 use crate::access::AccessOptions;
 use crate::offer::OfferOptions;
-use crate::outcome::failure;
 use crate::reporter::Reporter;
 use crate::running::Parallel;
 use crate::volume::{self, InUseOptions, Volume};
@@ -131,12 +129,7 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let again = create_report::Again::of(&arguments.access);
     let (mut request, volume) = arguments.request(context)?;
     let flag = context.interrupted();
-    let plan = |purpose| {
-        block_on(async {
-            let plan = plan_create(&request, purpose, flag).await;
-            plan.map_err(failure)
-        })
-    };
+    let plan = |purpose| problems::looked_up(plan_create(&request, purpose, flag));
     if dry_run {
         let mut plan = plan(Purpose::Show)?;
         let Some(volume) = volume else {

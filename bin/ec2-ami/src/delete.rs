@@ -2,29 +2,21 @@
 
 use ami_cli::{Context, Failure};
 use ami_lifecycle::{Delete, delete, plan_delete};
-use ami_remote_cli::block_on;
-use clap::ArgAction::SetTrue;
 use clap::Args;
 use serde::Serialize;
 
 use crate::access::AccessOptions;
-use crate::outcome::failure;
+use crate::asking::{Asking, WHAT};
 use crate::reporter::{Reporter, show_delete};
 use crate::{problems, values};
-
-const WHAT: &str = "What is deleted";
 
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The AMI: ami-…
     #[arg(value_name = "AMI", value_parser = values::image, help_heading = WHAT)]
     image: String,
-    /// Do not ask
-    #[arg(short = 'y', long, action = SetTrue, help_heading = WHAT)]
-    yes: bool,
-    /// Show what would be deleted, and every problem, and do nothing
-    #[arg(long, action = SetTrue, help_heading = WHAT)]
-    dry_run: bool,
+    #[command(flatten)]
+    asking: Asking,
     #[command(flatten)]
     access: AccessOptions,
 }
@@ -41,17 +33,15 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
-    if context.is_json() && !arguments.yes && !arguments.dry_run {
-        return Err(Failure::usage("--json asks nothing: it needs --yes"));
-    }
+    let asks = arguments.asking.asks(context)?;
     let request = Delete {
         access: arguments.access.access(context)?,
         image: arguments.image,
-        asks: !arguments.yes,
+        asks,
     };
     let flag = context.interrupted();
-    if arguments.dry_run {
-        let plan = block_on(async { plan_delete(&request, flag).await.map_err(failure) })?;
+    if arguments.asking.dry_run {
+        let plan = problems::looked_up(plan_delete(&request, flag))?;
         let problems = problems::of(plan.problems);
         let (snapshots, kept) = (&plan.snapshots, &plan.kept);
         if context.is_json() {

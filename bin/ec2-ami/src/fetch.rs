@@ -4,13 +4,11 @@ use std::path::PathBuf;
 
 use ami_cli::{Context, Failure, shown_path};
 use ami_lifecycle::{Fetch, fetch, plan_fetch};
-use ami_remote_cli::block_on;
 use clap::ArgAction::SetTrue;
 use clap::Args;
 use serde::Serialize;
 
 use crate::access::AccessOptions;
-use crate::outcome::failure;
 use crate::reporter::Reporter;
 use crate::running::Parallel;
 use crate::{problems, values};
@@ -56,7 +54,7 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     };
     let flag = context.interrupted();
     if arguments.dry_run {
-        let plan = block_on(async { plan_fetch(&request, flag).await.map_err(failure) })?;
+        let plan = problems::looked_up(plan_fetch(&request, flag))?;
         let problems = problems::of(plan.problems);
         let (snapshot, region, volume_size) = (&plan.snapshot, &plan.region, plan.volume_size);
         if context.is_json() {

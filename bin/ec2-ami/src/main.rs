@@ -1,6 +1,7 @@
 //! Makes EBS-backed AMIs, and looks after them.
 
 mod access;
+mod asking;
 mod clean;
 mod create;
 mod create_report;

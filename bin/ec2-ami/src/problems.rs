@@ -1,9 +1,15 @@
-//! The problems that `--dry-run` finds.
+//! What is looked up before anything is done, and the problems that come of it.
 
 use ami_cli::{Context, Failure};
 use ami_lifecycle::Error;
+use ami_remote_cli::block_on;
 
 use crate::outcome::failure;
+
+/// A plan, without anything being shown meanwhile.
+pub fn looked_up<T>(plan: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+    block_on(async { plan.await.map_err(failure) })
+}
 
 /// Each as the failure that it would be.
 pub fn of(problems: Vec<Error>) -> Vec<Failure> {

@@ -4,14 +4,12 @@ use ami_aws::EndpointSettings;
 use ami_cli::{Context, Failure};
 use ami_ec2::{BlockDevice, BlockDeviceMapping, RegisterImage, Tag};
 use ami_lifecycle::{Register, plan_register, register};
-use ami_remote_cli::block_on;
 use ami_s3::{BucketPath, Endpoint, Settings, Signature};
 use clap::ArgAction::SetTrue;
 use clap::Args;
 use serde::Serialize;
 
 use crate::access::AccessOptions;
-use crate::outcome::failure;
 use crate::reporter::Reporter;
 use crate::{problems, values};
 
@@ -98,7 +96,7 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let request = arguments.request(context)?;
     let flag = context.interrupted();
     if dry_run {
-        let plan = block_on(async { plan_register(&request, flag).await.map_err(failure) })?;
+        let plan = problems::looked_up(plan_register(&request, flag))?;
         let problems = problems::of(plan.problems);
         let image = &plan.image;
         let report = Report {

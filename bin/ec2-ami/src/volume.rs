@@ -11,9 +11,7 @@ use ami_cli::{Context, Failure, OrExit, shown_path};
 use ami_ebs::BoxError;
 use ami_lifecycle::Still;
 use ami_parts::Staging;
-use ami_volume::{
-    Error, Event, FREEZE_LIMIT, Freeze, Freezing, InUse, Plan, Request, Survey, mounted_from,
-};
+use ami_volume::{Error, Event, FREEZE_LIMIT, Freeze, Freezing, InUse, Plan, Request, Survey};
 use ami_volume_cli::{ImageOptions, SelectionOptions, warnings};
 use clap::ArgAction::SetTrue;
 use clap::Args;
@@ -138,11 +136,8 @@ impl InUseOptions {
                 device, &freezing, context,
             )?)));
         }
-        let check = || {
-            let volumes = mounted_from(device)?;
-            Freeze::check_volumes(&volumes, &freezing.ours).map(drop)
-        };
-        check().map_err(|error| failed(error, context))?;
+        let checked = Freeze::check_device(device, &freezing.ours);
+        checked.map_err(|error| failed(error, context))?;
         Ok(Some(Arc::new(Unfrozen)))
     }
 

@@ -131,13 +131,10 @@ impl Target {
 
     /// Nothing but a plain file is ever replaced: no device, link or folder.
     fn check_free(&self, may_replace: bool) -> Result<(), Error> {
-        let path = self.folder.join(&self.name);
-        match path.symlink_metadata() {
-            Err(_) => Ok(()),
-            Ok(_) if !may_replace => Err(ami_parts::Error::Exists { path }.into()),
-            Ok(old) if old.is_file() => Ok(()),
-            Ok(_) => Err(ami_parts::Error::InTheWay { path }.into()),
-        }
+        Ok(ami_parts::check_place(
+            &self.folder.join(&self.name),
+            may_replace,
+        )?)
     }
 }
 

@@ -1,29 +1,11 @@
 //! The journal: which blocks of a snapshot were written, or have come, with their digests. A pending snapshot can be neither read nor
-//! listed (EBS user guide, "EBS direct APIs"), so whoever writes it must remember.
+//! listed (EBS user guide, "EBS direct APIs"), so whoever writes it must remember. `layout.rs` says how.
 //!
-//! | bytes | what |
-//! |---|---|
-//! | 0 to 511, 512 to 1023 | the head, twice: each change goes to the older of the two |
-//! | 4096 + 40 × i | the record of block i; zeros where there is none |
-//!
-//! | head | | record | |
-//! |---|---|---|---|
-//! | 0 | magic, 8 bytes | 0 | state: 1 sending, 2 written |
-//! | 8 | number of the change, u64 | 4 | SHA-256 of the block |
-//! | 16 | digest of the source's identity | 36 | CRC-32 of the head's seal and all before |
-//! | 48 | digest of the parameters | | |
-//! | 80 | blocks of the volume, u64 | | |
-//! | 88 | generation, u32 | | |
-//! | 92 | stage, u32 | | |
-//! | 96 | snapshot ID, up to 64 bytes, then zeros | | |
-//! | 160 | when it was started, in seconds since 1970, u64 | | |
-//! | 168 | digest of the region | | |
-//! | 508 | CRC-32 of all before | | |
-//!
-//! Numbers are little-endian. A record is torn, or of an earlier snapshot, if its check is wrong: the seal is the CRC-32 of generation and
-//! snapshot ID. A block is *sending* before its request begins, and *written* after EBS has acknowledged it: so a run that is killed has said
+//! A block is *sending* before its request begins, and *written* after EBS has acknowledged it: so a run that is killed has said
 //! nothing that is not true, and the next one knows which blocks may have been written. Nothing is synced but the head: what a power
 //! cut loses is sent again, and if EBS has more blocks than are counted, it refuses to complete the snapshot.
+
+mod layout;
 
 use std::fs::File;
 use std::io;
@@ -38,85 +20,13 @@ use crate::block::Digest;
 use crate::error::Error;
 use crate::locked::{lock_if_free, open_locked};
 
-/// The format and its version.
-const MAGIC: [u8; 8] = *b"ebs-jrn1";
-
-const HEAD: usize = 512;
-const RECORDS: u64 = 4096;
-const RECORD: usize = 40;
-
-/// The longest ID: those of AWS have 22 characters.
-const LONGEST_ID: usize = 64;
+use self::layout::{
+    Found, HEAD, RECORD, RECORDS, head_bytes, parse_heads, parse_record, place_of, record_bytes,
+};
+pub(crate) use self::layout::{Head, Record, Stage, Subject, is_id};
 
 /// How many records are read at once.
 const STRETCH: usize = 16_384;
-
-/// What the records are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Subject {
-    /// A digest of what identifies the source, whatever it holds.
-    pub(crate) source: Digest,
-    /// A digest of the snapshot's parameters.
-    pub(crate) parameters: Digest,
-    /// How many blocks the volume has.
-    pub(crate) blocks: u64,
-    /// A digest of the region that the snapshot is in.
-    pub(crate) region: Digest,
-}
-
-/// How far a snapshot has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Blocks are written.
-    Writing,
-    /// All were written, and EBS is, or was, told so.
-    Completing,
-    /// EBS has said that it is complete, or will be.
-    Complete,
-}
-
-/// What is in the head, besides the subject.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Head {
-    /// How many snapshots of this subject were given up.
-    pub(crate) generation: u32,
-    /// How far the snapshot has come.
-    pub(crate) stage: Stage,
-    /// Its ID; `None` before it was started.
-    pub(crate) snapshot: Option<String>,
-    /// When it was started: seconds since 1970.
-    pub(crate) started: u64,
-}
-
-impl Head {
-    /// That of a snapshot that is to be started.
-    pub(crate) fn of_generation(generation: u32) -> Self {
-        Self {
-            generation,
-            stage: Stage::Writing,
-            snapshot: None,
-            started: 0,
-        }
-    }
-
-    fn seal(&self) -> u32 {
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&self.generation.to_le_bytes());
-        crc.update(self.snapshot.as_deref().unwrap_or_default().as_bytes());
-        crc.finalize()
-    }
-}
-
-/// What is known of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Record {
-    /// Nothing was sent.
-    None,
-    /// It was, or is, on its way: what EBS has is not known.
-    Sending,
-    /// EBS has what has this digest.
-    Written(Digest),
-}
 
 /// An open journal, which no other run uses meanwhile.
 #[derive(Debug)]
@@ -297,24 +207,18 @@ impl Journal {
 
     /// Notes that a block is about to be sent.
     pub(crate) fn sending(&self, index: u64) -> Result<(), Error> {
-        self.write(index, 1, &Digest::default())
+        self.write(index, Record::Sending)
     }
 
     /// Notes that EBS has acknowledged a block.
     pub(crate) fn written(&self, index: u64, digest: &Digest) -> Result<(), Error> {
-        self.write(index, 2, digest)
+        self.write(index, Record::Written(*digest))
     }
 
-    fn write(&self, index: u64, state: u8, digest: &Digest) -> Result<(), Error> {
+    fn write(&self, index: u64, record: Record) -> Result<(), Error> {
         let seal = self.state().seal;
-        let mut record = [0; RECORD];
-        record[0] = state;
-        record[4..36].copy_from_slice(digest);
-        let check = check(seal, index, &record[..36]);
-        record[36..].copy_from_slice(&check.to_le_bytes());
-        let place = RECORDS + index * RECORD as u64;
         self.file
-            .write_all_at(&record, place)
+            .write_all_at(&record_bytes(seal, index, record), place_of(index))
             .map_err(self.error("write"))
     }
 
@@ -322,11 +226,11 @@ impl Journal {
     pub(crate) fn read(&self, first: u64, count: usize) -> Result<Vec<Record>, Error> {
         let seal = self.state().seal;
         let mut bytes = vec![0; count * RECORD];
-        let place = RECORDS + first * RECORD as u64;
+        let place = place_of(first);
         let _ = read_to_end_of_file(&self.file, &mut bytes, place).map_err(self.error("read"))?;
         let records = bytes.chunks_exact(RECORD).zip(first..);
         Ok(records
-            .map(|(record, index)| parse(seal, index, record))
+            .map(|(record, index)| parse_record(seal, index, record))
             .collect())
     }
 
@@ -355,7 +259,7 @@ impl Journal {
         if first >= self.subject.blocks {
             return Ok(None);
         }
-        let place = RECORDS + first * RECORD as u64;
+        let place = place_of(first);
         match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(place)) {
             Ok(data) => {
                 let index = data.saturating_sub(RECORDS) / RECORD as u64;
@@ -395,26 +299,10 @@ impl Journal {
     }
 }
 
-enum Found {
-    Nothing,
-    Foreign,
-    Head(u64, Subject, Head),
-}
-
 fn read_heads(file: &File) -> io::Result<Found> {
     let mut bytes = [0; 2 * HEAD];
-    let count = read_to_end_of_file(file, &mut bytes, 0)?;
-    let heads = bytes.chunks_exact(HEAD);
-    let newest = heads
-        .filter_map(parse_head)
-        .max_by_key(|(change, ..)| *change);
-    let is_ours = |head: &[u8]| head.starts_with(&MAGIC) || head.iter().all(|byte| *byte == 0);
-    Ok(match newest {
-        Some((change, subject, head)) => Found::Head(change, subject, head),
-        // It was torn when it was made.
-        None if count == 0 || bytes.chunks_exact(HEAD).all(is_ours) => Found::Nothing,
-        None => Found::Foreign,
-    })
+    let _ = read_to_end_of_file(file, &mut bytes, 0)?;
+    Ok(parse_heads(&bytes))
 }
 
 /// The rest of the buffer becomes zeros.
@@ -430,92 +318,6 @@ fn read_to_end_of_file(file: &File, buffer: &mut [u8], place: u64) -> io::Result
     }
     buffer[count..].fill(0);
     Ok(count)
-}
-
-fn head_bytes(change: u64, subject: &Subject, head: &Head) -> [u8; HEAD] {
-    let mut bytes = [0; HEAD];
-    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
-    put(0, &MAGIC);
-    put(8, &change.to_le_bytes());
-    put(16, &subject.source);
-    put(48, &subject.parameters);
-    put(80, &subject.blocks.to_le_bytes());
-    put(88, &head.generation.to_le_bytes());
-    let stage: u32 = match head.stage {
-        Stage::Writing => 0,
-        Stage::Completing => 1,
-        Stage::Complete => 2,
-    };
-    put(92, &stage.to_le_bytes());
-    put(96, head.snapshot.as_deref().unwrap_or_default().as_bytes());
-    put(160, &head.started.to_le_bytes());
-    put(168, &subject.region);
-    let check = crc32fast::hash(&bytes[..HEAD - 4]);
-    bytes[HEAD - 4..].copy_from_slice(&check.to_le_bytes());
-    bytes
-}
-
-fn parse_head(bytes: &[u8]) -> Option<(u64, Subject, Head)> {
-    let (rest, check) = bytes.split_last_chunk::<4>()?;
-    if !rest.starts_with(&MAGIC) || u32::from_le_bytes(*check) != crc32fast::hash(rest) {
-        return None;
-    }
-    let u32_at = |at: usize| Some(u32::from_le_bytes(rest.get(at..at + 4)?.try_into().ok()?));
-    let u64_at = |at: usize| Some(u64::from_le_bytes(rest.get(at..at + 8)?.try_into().ok()?));
-    let subject = Subject {
-        source: rest.get(16..48)?.try_into().ok()?,
-        parameters: rest.get(48..80)?.try_into().ok()?,
-        blocks: u64_at(80)?,
-        region: rest.get(168..200)?.try_into().ok()?,
-    };
-    let id = rest.get(96..96 + LONGEST_ID)?;
-    let id = id.split(|byte| *byte == 0).next().unwrap_or_default();
-    let id = std::str::from_utf8(id).ok()?;
-    let head = Head {
-        generation: u32_at(88)?,
-        stage: match u32_at(92)? {
-            0 => Stage::Writing,
-            1 => Stage::Completing,
-            2 => Stage::Complete,
-            _ => return None,
-        },
-        snapshot: (!id.is_empty()).then(|| id.to_owned()),
-        started: u64_at(160)?,
-    };
-    Some((u64_at(8)?, subject, head))
-}
-
-/// Whether an ID has a form that the head can hold.
-pub(crate) fn is_id(id: &str) -> bool {
-    id.len() <= LONGEST_ID
-        && id.starts_with("snap-")
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-}
-
-fn check(seal: u32, index: u64, record: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&seal.to_le_bytes());
-    crc.update(&index.to_le_bytes());
-    crc.update(record);
-    crc.finalize()
-}
-
-fn parse(seal: u32, index: u64, bytes: &[u8]) -> Record {
-    let Some((record, found)) = bytes.split_last_chunk::<4>() else {
-        return Record::None;
-    };
-    if bytes.iter().all(|byte| *byte == 0) {
-        return Record::None;
-    }
-    let is_whole = u32::from_le_bytes(*found) == check(seal, index, record);
-    match (record[0], record[4..].try_into()) {
-        (2, Ok(digest)) if is_whole => Record::Written(digest),
-        (1, _) if is_whole => Record::Sending,
-        // What is torn was about to become something else.
-        _ => Record::Sending,
-    }
 }
 
 #[cfg(test)]

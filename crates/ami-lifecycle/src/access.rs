@@ -1,7 +1,5 @@
 //! Who asks AWS, and where.
 
-use std::path::Path;
-
 use ami_account::Account;
 use ami_aws::{Aws, DEFAULT_REGION, Identity};
 use ami_ec2::{Ec2, Regional};
@@ -18,15 +16,6 @@ pub struct Access {
     pub region: Option<String>,
     /// A server in place of AWS's, for EC2, EBS, KMS and Service Quotas in all regions.
     pub server: Option<String>,
-}
-
-/// Whether this process may make files in a folder: not if its file system is read-only, either.
-pub(crate) fn writable(folder: &Path) -> std::io::Result<()> {
-    if !folder.metadata()?.is_dir() {
-        return Err(std::io::ErrorKind::NotADirectory.into());
-    }
-    let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    Ok(rustix::fs::access(folder, wanted)?)
 }
 
 /// AWS, for one story.

@@ -1,13 +1,11 @@
 //! A disk image, a device, a stream or a snapshot becomes an EBS-backed AMI.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ami_ebs::{BLOCK_SIZE, LARGEST_VOLUME, Source};
+use ami_ebs::{BLOCK_SIZE, Source};
 use ami_ec2::{
-    BlockDevice, BlockDeviceMapping, EbsBlockDevice, GetEbsEncryptionByDefault, Image, Regional,
-    RegisterImage, Tag,
+    BlockDevice, BlockDeviceMapping, GetEbsEncryptionByDefault, Image, Regional, RegisterImage, Tag,
 };
 use serde::Serialize;
 
@@ -15,42 +13,19 @@ use crate::access::{Access, Link};
 use crate::delete::denied;
 use crate::distribution::{Copied, Distribution, SOURCE_TAG, Unfinished, distribute};
 use crate::error::Error;
+use crate::journal::Journal;
 use crate::keys;
+use crate::known::{Known, Ours};
 use crate::observer::{Event, Observer};
 use crate::quotas::QuotaUse;
 use crate::registering::{find, register_once};
-use crate::source::{Disk, Origin, Warning, of_snapshot, unique};
-use crate::upload::{Writing, check_writable, write};
+use crate::source::{Disk, Origin, Warning};
+use crate::upload::{Writing, write};
 use crate::waiting::{unless_interrupted, until_available, until_completed};
-
-/// How the name of a journal ends with which only one run can do anything, because its source is gone with it.
-const ONCE: &str = "once";
 
 /// How long a snapshot may take from its last block to its completion, and an AMI to be available.
 const LONGEST_COMPLETION: Duration = Duration::from_secs(2 * 3600);
 const LONGEST_REGISTRATION: Duration = Duration::from_secs(3600);
-
-/// Where a run notes which blocks are written.
-#[derive(Debug, Clone)]
-pub enum Journal {
-    /// In a file of this folder, named after source and region. The folder is made if it is missing.
-    In(PathBuf),
-    /// In this file.
-    At(PathBuf),
-}
-
-impl Journal {
-    /// The snapshot that a journal of [`Journal::In`] is of, if a run uses it or a later one can go on with it.
-    pub fn claim(path: &Path) -> Option<String> {
-        let is_of_one_run = path.extension().is_some_and(|end| end == ONCE);
-        // What cannot be read is no journal that a run could go on with.
-        let is_used = || ami_ebs::Journal::is_in_use(path).unwrap_or(false);
-        if is_of_one_run && !is_used() {
-            return None;
-        }
-        ami_ebs::Journal::snapshot_at(path).ok().flatten()
-    }
-}
 
 /// The root volume of instances.
 #[derive(Debug, Clone, Default)]
@@ -188,200 +163,6 @@ pub struct Sent {
     pub kept: u64,
 }
 
-/// The source, as far as it is known before anything is sent.
-struct Known {
-    disk: Option<Disk>,
-    architecture: Option<String>,
-    boot_mode: Option<String>,
-    /// Whether its kernel has the driver `ena`, if that is known.
-    has_ena: Option<bool>,
-    volume_size: u64,
-    warnings: Vec<Warning>,
-}
-
-impl Known {
-    fn new(request: &Create, interrupted: &AtomicBool) -> Result<Self, Error> {
-        let disk = match &request.origin {
-            Origin::Disk { path, still, .. } => {
-                Some(Disk::open(path, still.is_some(), interrupted)?)
-            }
-            Origin::Stream(_) | Origin::Snapshot(_) => None,
-        };
-        let survey = disk.as_ref().map(|disk| &disk.survey);
-        let found = survey.and_then(|survey| survey.architecture);
-        let architecture = request.architecture.clone();
-        let architecture = architecture.or_else(|| found.map(|found| found.to_string()));
-        let boot = survey.map(|survey| survey.boot).unwrap_or_default();
-        let boot_mode = match (boot.bios, boot.uefi) {
-            // Instances of this architecture have no BIOS.
-            (_, true) if architecture.as_deref() == Some("arm64") => Some("uefi"),
-            (true, true) => Some("uefi-preferred"),
-            (false, true) => Some("uefi"),
-            (true, false) => Some("legacy-bios"),
-            (false, false) => None,
-        };
-        // PV-GRUB reads the menu itself.
-        let is_hvm = request.virtualization == "hvm";
-        let boot_mode = boot_mode.filter(|_| is_hvm).map(str::to_owned);
-        let mut warnings = disk.as_ref().map(Disk::warnings).unwrap_or_default();
-        if !is_hvm || request.name.is_none() {
-            warnings.retain(|warning| *warning != Warning::NoBootLoader);
-        }
-        let has_ena = survey.and_then(|survey| survey.has_ena);
-        if has_ena == Some(false) && is_hvm && request.name.is_some() && request.ena != Some(false)
-        {
-            warnings.push(Warning::NoEna);
-        }
-        let least = disk.as_ref().map(Disk::gib);
-        let volume_size = match (request.size, least) {
-            (Some(given), Some(least)) if given < least => {
-                return Err(Error::TooLarge { least, given });
-            }
-            (Some(given), _) => given,
-            (None, Some(least)) => least,
-            // A snapshot knows its own; a stream has been given one.
-            (None, None) => 0,
-        };
-        if volume_size > LARGEST_VOLUME {
-            let (least, given) = (volume_size, LARGEST_VOLUME);
-            return Err(Error::TooLarge { least, given });
-        }
-        Ok(Self {
-            disk,
-            architecture,
-            boot_mode: request.boot_mode.clone().or(boot_mode),
-            has_ena,
-            volume_size,
-            warnings,
-        })
-    }
-
-    /// What EC2 is asked for.
-    fn image(&self, request: &Create, name: &str, snapshot: Option<&str>) -> RegisterImage {
-        let size = (self.volume_size > 0).then_some(self.volume_size);
-        let root = EbsBlockDevice {
-            snapshot_id: snapshot.map(str::to_owned),
-            volume_size: size,
-            volume_type: request.root.volume_type.clone(),
-            iops: request.root.iops,
-            throughput: request.root.throughput,
-            delete_on_termination: Some(true),
-            encrypted: None,
-        };
-        let mut devices = vec![BlockDeviceMapping {
-            device_name: request.root_device.clone(),
-            kind: BlockDevice::Ebs(root),
-        }];
-        devices.extend(request.devices.iter().cloned());
-        let is_i386 = self.architecture.as_deref() == Some("i386");
-        let is_hvm = request.virtualization == "hvm";
-        let has_ena = is_hvm && !is_i386 && self.has_ena != Some(false);
-        let version_2 = || "v2.0".to_owned();
-        RegisterImage {
-            name: name.to_owned(),
-            description: request.description.clone(),
-            architecture: self.architecture.clone(),
-            virtualization_type: Some(request.virtualization.clone()),
-            root_device_name: Some(request.root_device.clone()),
-            block_device_mappings: devices,
-            ena_support: Some(request.ena.unwrap_or(has_ena)),
-            boot_mode: self.boot_mode.clone(),
-            uefi_data: request.uefi_data.clone(),
-            tpm_support: request.tpm.then(version_2),
-            imds_support: request.imds_v2_only.then(version_2),
-            ..RegisterImage::default()
-        }
-    }
-
-    /// What an AMI of it lacks.
-    fn problems(&self, request: &Create) -> Vec<Error> {
-        let mut problems = Vec::new();
-        if request.name.is_some() && self.architecture.is_none() {
-            problems.push(Error::NoArchitecture);
-        }
-        if request.tpm && self.boot_mode.as_deref() != Some("uefi") {
-            let boot_mode = self.boot_mode.clone();
-            problems.push(Error::TpmWithoutUefi { boot_mode });
-        }
-        problems
-    }
-}
-
-/// What tells AMIs of this source from others.
-struct Ours {
-    /// The digest of its identity, as in our tag.
-    source: String,
-    /// Whether an interrupted run may have made the AMI.
-    is_begun: bool,
-}
-
-impl Ours {
-    async fn new(
-        request: &Create,
-        known: &Known,
-        ec2: &Regional<'_>,
-    ) -> Result<(Self, [u8; 32]), Error> {
-        let identity = match (&request.origin, &known.disk) {
-            (Origin::Snapshot(id), _) => {
-                let snapshot = ec2.snapshot(id).await?;
-                let tag = snapshot.as_ref().and_then(|snapshot| {
-                    snapshot.tags().get(SOURCE_TAG).copied().map(str::to_owned)
-                });
-                let identity = of_snapshot(id);
-                let source = tag.unwrap_or_else(|| hex::encode(identity));
-                let is_begun = true;
-                return Ok((Self { source, is_begun }, identity));
-            }
-            (Origin::Disk { stays: true, .. }, Some(disk)) => disk.identity(),
-            _ => unique(),
-        };
-        let source = hex::encode(identity);
-        let stays = request.origin.stays();
-        let journal = request.journal.path(&source, ec2.region(), stays);
-        Ok((
-            Self {
-                source,
-                is_begun: journal.exists(),
-            },
-            identity,
-        ))
-    }
-
-    /// Whether an AMI may be that of an interrupted run; which snapshot it has is found out later.
-    fn may_be(&self, image: &Image, origin: &Origin) -> bool {
-        match origin {
-            Origin::Snapshot(id) => image.root_snapshot() == Some(id),
-            _ => self.is_begun && image.tags().get(SOURCE_TAG) == Some(&self.source.as_str()),
-        }
-    }
-}
-
-impl Journal {
-    /// The file for a source in a region. `stays`: a later run can go on with it.
-    pub(crate) fn path(&self, source: &str, region: &str, stays: bool) -> PathBuf {
-        let kind = if stays { "journal" } else { ONCE };
-        match self {
-            Self::In(folder) => folder.join(format!("{source}.{region}.{kind}")),
-            Self::At(file) => file.clone(),
-        }
-    }
-
-    /// Of the journals in the folder, those in a region with which nothing goes on when their run is gone, each with its source.
-    pub(crate) fn of_one_run(&self, region: &str) -> Vec<(String, PathBuf)> {
-        let Self::In(folder) = self else {
-            return Vec::new();
-        };
-        let end = format!(".{region}.{ONCE}");
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let ours = entries.filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let source = name.strip_suffix(&end)?.to_owned();
-            Some((source, entry.path()))
-        });
-        ours.collect()
-    }
-}
-
 /// Looks up what [`create`] would do, and whether it would be allowed to.
 ///
 /// # Errors
@@ -442,15 +223,9 @@ impl Create {
 
     /// Whether a journal can be kept, if one is.
     fn check_journal(&self) -> Result<(), Error> {
-        match (&self.origin, &self.journal) {
-            (Origin::Snapshot(_), _) => Ok(()),
-            (_, Journal::In(folder)) => check_writable(folder),
-            (_, Journal::At(file)) => {
-                let folder = file
-                    .parent()
-                    .filter(|folder| !folder.as_os_str().is_empty());
-                check_writable(folder.unwrap_or(Path::new(".")))
-            }
+        match self.origin {
+            Origin::Snapshot(_) => Ok(()),
+            _ => self.journal.check_folder(),
         }
     }
 }

@@ -9,10 +9,10 @@ use ami_ec2::{
     ModifyImageAttribute, Regional, Tag,
 };
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::access::Link;
 use crate::error::Error;
+use crate::identity::Fields;
 use crate::observer::{Event, Observer};
 use crate::waiting::{unless_interrupted, until_available};
 
@@ -274,7 +274,7 @@ pub const COPY_TAG: &str = "ec2-ami:copy";
 
 /// The same for the same copy, of which so many have failed: 64 ASCII characters, EC2's limit.
 fn client_token(image: &Image, copy: &Copy, generation: u32) -> String {
-    let mut digest = Sha256::new();
+    let mut fields = Fields::default();
     let encrypted = copy.encrypted.to_string();
     let generation = generation.to_string();
     for field in [
@@ -285,11 +285,9 @@ fn client_token(image: &Image, copy: &Copy, generation: u32) -> String {
         copy.kms_key.as_deref(),
         Some(&generation),
     ] {
-        let field = field.unwrap_or_default();
-        digest.update((field.len() as u64).to_be_bytes());
-        digest.update(field);
+        fields.add(field.unwrap_or_default().as_bytes());
     }
-    hex::encode(digest.finalize())
+    hex::encode(fields.finish())
 }
 
 #[cfg(test)]

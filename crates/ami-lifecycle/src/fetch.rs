@@ -1,13 +1,15 @@
 //! A snapshot, or that of an AMI's root device, becomes a disk image.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use ami_ebs::{Download, Ebs, download};
+use ami_parts::check_place;
 use serde::Serialize;
 
-use crate::access::{Access, Link, writable};
+use crate::access::{Access, Link};
 use crate::error::Error;
+use crate::folders::{folder_of, writable};
 use crate::observer::{Event, Observer};
 use crate::upload::Relay;
 use crate::waiting::unless_interrupted;
@@ -30,19 +32,25 @@ pub struct Fetch {
 impl Fetch {
     /// Whether the file can get its name.
     fn check_place(&self) -> Result<(), Error> {
-        let path = self.file.clone();
-        match self.file.symlink_metadata() {
-            Ok(_) if !self.may_replace => return Err(Error::Exists { path }),
-            Ok(old) if !old.is_file() => return Err(Error::NoFile { path }),
-            _ => {}
-        }
-        let parent = self.file.parent();
-        let folder = parent.filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
+        let is_free = check_place(&self.file, self.may_replace);
+        is_free.map_err(|error| self.failed(error.into()))?;
+        let folder = folder_of(&self.file);
         writable(folder).map_err(|source| Error::Folder {
             path: folder.to_owned(),
             source,
         })
+    }
+
+    /// An error, with the file as it was given.
+    fn failed(&self, error: ami_ebs::Error) -> Error {
+        let path = self.file.clone();
+        match error {
+            ami_ebs::Error::Destination(ami_parts::Error::Exists { .. }) => Error::Exists { path },
+            ami_ebs::Error::Destination(ami_parts::Error::InTheWay { .. }) => {
+                Error::NoFile { path }
+            }
+            error => Error::Ebs(error),
+        }
     }
 }
 
@@ -163,13 +171,7 @@ pub async fn fetch(
         };
         let relay = Relay::new(observer, &link.region);
         let done = download(&ebs, &settings, &relay).await;
-        let done = done.map_err(|error| match error {
-            ami_ebs::Error::Destination(ami_parts::Error::Exists { .. }) => {
-                let path = request.file.clone();
-                Error::Exists { path }
-            }
-            error => Error::Ebs(error),
-        })?;
+        let done = done.map_err(|error| request.failed(error))?;
         Ok(Fetched {
             snapshot: id,
             region: link.region.clone(),

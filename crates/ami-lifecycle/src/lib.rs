@@ -25,9 +25,12 @@ mod delete;
 mod distribution;
 mod error;
 mod fetch;
+mod folders;
 mod format;
+mod identity;
+mod journal;
 mod keys;
-mod mounted;
+mod known;
 mod observer;
 mod quotas;
 mod register;
@@ -40,7 +43,7 @@ pub use access::Access;
 pub use ami_ebs::Progress;
 pub use clean::{Clean, Cleaned, Stray, clean, plan_clean};
 pub use create::{
-    Create, CreatePlan, Created, Journal, Purpose, RootVolume, Sent, bytes_of, create, plan_create,
+    Create, CreatePlan, Created, Purpose, RootVolume, Sent, bytes_of, create, plan_create,
 };
 pub use delete::{Delete, DeletePlan, Deleted, Kept, delete, plan_delete};
 pub use distribution::{
@@ -49,6 +52,7 @@ pub use distribution::{
 pub use error::Error;
 pub use fetch::{Fetch, FetchPlan, Fetched, fetch, plan_fetch};
 pub use format::Format;
+pub use journal::Journal;
 pub use observer::{Event, Observer, Question, Stopped};
 pub use quotas::QuotaUse;
 pub use register::{Register, RegisterPlan, Registered, plan_register, register};

@@ -1,9 +1,6 @@
 //! What an AMI is made of, opened and surveyed.
 
-use std::fs;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,11 +8,11 @@ use std::sync::atomic::AtomicBool;
 use ami_disk::{Allocation, FileSystem, Survey, Unread, survey};
 use ami_ebs::{BoxError, Source};
 use ami_image::Image;
-use sha2::{Digest as _, Sha256};
+use ami_mounts::mounted_for_writing;
 
 use crate::error::Error;
 use crate::format::Format;
-use crate::mounted::mounted_for_writing;
+use crate::identity::of_file;
 
 /// A volume's size has whole GiB.
 const GIB: u64 = 1 << 30;
@@ -188,22 +185,9 @@ impl Disk {
         self.image.size().div_ceil(GIB)
     }
 
-    /// What identifies it on this machine, whatever it holds. Another machine's is another one, also if that is a copy of this machine.
+    /// What identifies it on this machine, whatever it holds.
     pub(crate) fn identity(&self) -> [u8; 32] {
-        let path = self.image.path();
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let metadata = fs::metadata(&path).ok();
-        let numbers = metadata.map_or([0; 3], |found| [found.dev(), found.ino(), found.rdev()]);
-        let mut fields = Fields::default();
-        for file in MACHINE {
-            fields.add(&fs::read(file).unwrap_or_default());
-        }
-        fields.add(rustix::system::uname().nodename().to_bytes());
-        fields.add(path.as_os_str().as_bytes());
-        for number in numbers {
-            fields.add(&number.to_be_bytes());
-        }
-        fields.finish()
+        of_file(self.image.path())
     }
 
     /// What is worth knowing of it.
@@ -237,46 +221,6 @@ impl Disk {
             end.saturating_sub(begin)
         });
         (self.image.size().div_ceil(block), free.sum())
-    }
-}
-
-/// What tells machines apart: systemd's ID (machine-id(5)), and the firmware's, which on EC2 is the instance's.
-const MACHINE: [&str; 3] = [
-    "/etc/machine-id",
-    "/sys/class/dmi/id/product_uuid",
-    "/sys/class/dmi/id/board_asset_tag",
-];
-
-/// What identifies a source of which there is no second: nothing goes on with it.
-pub(crate) fn unique() -> [u8; 32] {
-    let now = std::time::SystemTime::now();
-    let now = now.duration_since(std::time::UNIX_EPOCH);
-    let mut fields = Fields::default();
-    fields.add(&now.map_or(0, |now| now.as_nanos()).to_be_bytes());
-    fields.add(&std::process::id().to_be_bytes());
-    fields.add(&fs::read("/proc/sys/kernel/random/uuid").unwrap_or_default());
-    fields.finish()
-}
-
-/// What identifies a snapshot that somebody else made.
-pub(crate) fn of_snapshot(id: &str) -> [u8; 32] {
-    let mut fields = Fields::default();
-    fields.add(id.as_bytes());
-    fields.finish()
-}
-
-/// Fields with their lengths, so that no two lists of fields have the same bytes.
-#[derive(Default)]
-struct Fields(Sha256);
-
-impl Fields {
-    fn add(&mut self, field: &[u8]) {
-        self.0.update((field.len() as u64).to_be_bytes());
-        self.0.update(field);
-    }
-
-    fn finish(self) -> [u8; 32] {
-        self.0.finalize().into()
     }
 }
 

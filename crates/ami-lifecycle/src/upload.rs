@@ -1,7 +1,7 @@
 //! The snapshot of a source is written, or gone on with.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,11 +11,12 @@ use ami_ebs::{
 use ami_ec2::{Regional, Tag};
 use tracing::debug;
 
-use crate::access::{Link, writable};
+use crate::access::Link;
 use crate::create::{Create, Sent};
 use crate::delete::delete_snapshot;
 use crate::distribution::SOURCE_TAG;
 use crate::error::Error;
+use crate::journal::make_private;
 use crate::observer::{Event, Observer};
 use crate::waiting::unless_interrupted;
 
@@ -205,30 +206,6 @@ pub enum Fate {
     Deleted,
     /// It should have been deleted, and could not be.
     Left,
-}
-
-/// Why a journal could not be kept in a folder, which may not be there yet.
-pub(crate) fn check_writable(folder: &Path) -> Result<(), Error> {
-    let is_there = |folder: &&Path| folder.symlink_metadata().is_ok();
-    let nearest = folder.ancestors().find(is_there).unwrap_or(folder);
-    writable(nearest).map_err(|source| Error::JournalFolder {
-        path: folder.to_owned(),
-        source,
-    })
-}
-
-/// Makes a folder for this user alone, with those above it.
-fn make_private(folder: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::DirBuilderExt;
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
-    }
-    let mut builder = std::fs::DirBuilder::new();
-    let made = builder.recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| Error::JournalFolder {
-        path: folder.to_owned(),
-        source,
-    })
 }
 
 /// Tells the story's observer what the upload tells.

@@ -63,5 +63,5 @@ pub use publish::NewFile;
 pub use sink::{PartDigest, PartSink, WrittenPart};
 pub use source::PartSource;
 pub use staged_bundle::{PublishedBundle, StagedBundle};
-pub use staging::{Prepared, Staging, replaced_files, sweep_after};
+pub use staging::{Prepared, Staging, check_place, replaced_files, sweep_after};
 pub use wait::Waiting;

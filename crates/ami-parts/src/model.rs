@@ -3,77 +3,24 @@
 //! After a power cut, any subset of the changes of names survives whose folders have not been synced since. A rename is one change of
 //! both folders.
 
+mod disk;
+mod fake;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::folder::{Entry, Folder, Identity};
+use self::disk::{Content, DESTINATION, Disk, Node, Nodes, apply, folder_of};
+pub(crate) use self::fake::Fake;
 use crate::private::Private;
-
-const DESTINATION: u64 = 1;
 
 /// The manifest of the bundle that all stories publish.
 pub(crate) const MANIFEST: &str = "x.manifest.xml";
 
 /// The processes' user.
 pub(crate) const USER: u32 = 7;
-
-const ACCESS: (u32, u32) = (USER, 0o700);
-
-#[derive(Debug, Clone)]
-enum Content {
-    File(Vec<u8>),
-    Folder(BTreeMap<String, u64>),
-}
-
-#[derive(Debug, Clone)]
-struct Node {
-    content: Content,
-    /// The time of birth, different for each file and folder.
-    born: i64,
-    access: (u32, u32),
-}
-
-/// A change of names that a power cut may undo.
-#[derive(Debug, Clone)]
-enum Change {
-    Add(u64, String, u64),
-    Remove(u64, String),
-    Move(u64, String, u64, String),
-}
-
-impl Change {
-    fn is_in(&self, folder: u64) -> bool {
-        match self {
-            Self::Add(at, ..) | Self::Remove(at, _) => *at == folder,
-            Self::Move(from, _, to, _) => [*from, *to].contains(&folder),
-        }
-    }
-}
-
-/// Nodes by inode.
-type Nodes = BTreeMap<u64, Node>;
-
-#[derive(Debug)]
-struct Disk {
-    /// The contents of the files that got the name [`MANIFEST`], in order.
-    manifests: Vec<String>,
-    now: Nodes,
-    /// What a power cut leaves if all pending changes are lost.
-    durable: Nodes,
-    pending: Vec<Change>,
-    /// Whether renaming without replacing is supported.
-    has_rename_new: bool,
-    has_links: bool,
-    /// Which open folder has the lock, by the folder's inode.
-    locks: BTreeMap<u64, usize>,
-    moment: i64,
-    openings: usize,
-    /// How often a folder is open. Its inode is not reused meanwhile.
-    open: BTreeMap<u64, usize>,
-}
 
 /// The machine.
 #[derive(Debug, Clone)]
@@ -89,51 +36,6 @@ pub(crate) struct Process {
     is_dead: AtomicBool,
     /// Called between calls, so that other processes can run.
     between: fn(),
-}
-
-/// An open folder.
-#[derive(Debug)]
-pub(crate) struct Fake {
-    process: Arc<Process>,
-    inode: u64,
-    opening: usize,
-    path: PathBuf,
-}
-
-fn folder_of(nodes: &mut Nodes, inode: u64) -> io::Result<&mut BTreeMap<String, u64>> {
-    match nodes.get_mut(&inode).map(|node| &mut node.content) {
-        Some(Content::Folder(names)) => Ok(names),
-        _ => Err(io::ErrorKind::NotFound.into()),
-    }
-}
-
-fn apply(nodes: &mut Nodes, change: &Change, now: &Nodes) {
-    match change {
-        Change::Add(at, name, inode) => {
-            let node = now.get(inode).cloned();
-            if let Ok(names) = folder_of(nodes, *at) {
-                let _ = names.insert(name.clone(), *inode);
-                if let Some(mut node) = node {
-                    // A folder's contents are pending changes of their own.
-                    if let Content::Folder(names) = &mut node.content {
-                        names.clear();
-                    }
-                    let _ = nodes.entry(*inode).or_insert(node);
-                }
-            }
-        }
-        Change::Remove(at, name) => {
-            let _ = folder_of(nodes, *at).map(|names| names.remove(name));
-        }
-        Change::Move(from, name, to, new) => {
-            let moved = folder_of(nodes, *from)
-                .ok()
-                .and_then(|names| names.remove(name));
-            if let (Some(inode), Ok(names)) = (moved, folder_of(nodes, *to)) {
-                let _ = names.insert(new.clone(), inode);
-            }
-        }
-    }
 }
 
 impl Machine {
@@ -271,76 +173,6 @@ impl Machine {
     }
 }
 
-impl Disk {
-    /// The smallest free inode, so that inodes are reused as soon as possible.
-    fn free_inode(&self) -> u64 {
-        let is_free = |inode: &u64| {
-            let is_known = |nodes: &Nodes| nodes.contains_key(inode);
-            !is_known(&self.now) && !is_known(&self.durable) && !self.open.contains_key(inode)
-        };
-        (DESTINATION..).find(is_free).unwrap_or_default()
-    }
-
-    fn change(&mut self, change: Change) {
-        let before = self.now.clone();
-        apply(&mut self.now, &change, &before);
-        if let Change::Move(_, _, DESTINATION, name) = &change
-            && name == MANIFEST
-            && let Ok(Some(inode)) = self.inode(DESTINATION, MANIFEST)
-            && let Content::File(bytes) = &self.now[&inode].content
-        {
-            let text = String::from_utf8_lossy(bytes).into_owned();
-            self.manifests.push(text);
-        }
-        self.pending.push(change);
-        self.forget_nameless();
-    }
-
-    fn forget_nameless(&mut self) {
-        let named: Vec<u64> = [&self.now, &self.durable]
-            .iter()
-            .flat_map(|nodes| nodes.values())
-            .filter_map(|node| match &node.content {
-                Content::Folder(names) => Some(names.values().copied().collect::<Vec<_>>()),
-                Content::File(_) => None,
-            })
-            .flatten()
-            .chain(self.pending.iter().filter_map(|change| match change {
-                Change::Add(_, _, inode) => Some(*inode),
-                _ => None,
-            }))
-            .collect();
-        let is_named = |inode: &u64| *inode == DESTINATION || named.contains(inode);
-        self.now.retain(|inode, _| is_named(inode));
-        self.durable.retain(|inode, _| is_named(inode));
-    }
-
-    fn inode(&mut self, folder: u64, name: &str) -> io::Result<Option<u64>> {
-        Ok(folder_of(&mut self.now, folder)?.get(name).copied())
-    }
-
-    fn entry(&self, inode: u64) -> io::Result<Entry> {
-        let node = self.now.get(&inode).ok_or(io::ErrorKind::NotFound)?;
-        let is_listed = |other: &Node| matches!(&other.content, Content::Folder(names) if names.values().any(|&i| i == inode));
-        let links = self.now.values().filter(|other| is_listed(other)).count() as u64;
-        let size = match &node.content {
-            Content::File(bytes) => bytes.len() as u64,
-            Content::Folder(_) => 0,
-        };
-        Ok(Entry {
-            is_folder: matches!(node.content, Content::Folder(_)),
-            access: node.access,
-            links,
-            identity: Identity {
-                inode,
-                size,
-                modified: (node.born, 0),
-                born: Some((node.born, 0)),
-            },
-        })
-    }
-}
-
 impl Process {
     /// Opens the destination.
     pub(crate) fn destination(self: &Arc<Self>) -> Fake {
@@ -387,214 +219,5 @@ impl Process {
             }
             _ => Ok(self.machine.disk()),
         }
-    }
-}
-
-impl Fake {
-    /// Also releases the locks of a dead process, as the kernel does.
-    fn close(&self) {
-        let mut disk = self.process.machine.disk();
-        if let Some(count) = disk.open.get_mut(&self.inode) {
-            *count -= 1;
-        }
-        disk.open.retain(|_, count| *count > 0);
-        let opening = self.opening;
-        disk.locks.retain(|_, holder| *holder != opening);
-    }
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-impl Folder for Fake {
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn stat(&self) -> io::Result<Entry> {
-        let disk = self.process.call()?;
-        // A removed folder can still be open.
-        Ok(disk.entry(self.inode).unwrap_or(Entry {
-            is_folder: true,
-            access: ACCESS,
-            links: 0,
-            identity: Identity {
-                inode: 0,
-                size: 0,
-                modified: (0, 0),
-                born: None,
-            },
-        }))
-    }
-
-    fn names(&self) -> io::Result<Vec<String>> {
-        let mut disk = self.process.call()?;
-        Ok(folder_of(&mut disk.now, self.inode)?
-            .keys()
-            .cloned()
-            .collect())
-    }
-
-    fn look(&self, name: &str) -> io::Result<Option<Entry>> {
-        let mut disk = self.process.call()?;
-        // A removed folder is empty.
-        let inode = disk.inode(self.inode, name).unwrap_or_default();
-        inode.map(|inode| disk.entry(inode)).transpose()
-    }
-
-    fn make(&self, name: &str) -> io::Result<()> {
-        let mut disk = self.process.call()?;
-        let content = Content::Folder(BTreeMap::new());
-        disk.add(self.inode, name, content, ACCESS)
-    }
-
-    fn open(&self, name: &str) -> io::Result<Self> {
-        let inode = {
-            let mut disk = self.process.call()?;
-            let inode = disk
-                .inode(self.inode, name)?
-                .ok_or(io::ErrorKind::NotFound)?;
-            let _ = folder_of(&mut disk.now, inode)?;
-            inode
-        };
-        Ok(self.process.opened(inode, self.path.join(name)))
-    }
-
-    fn try_lock(&self) -> io::Result<bool> {
-        let mut disk = self.process.call()?;
-        let holder = disk.locks.entry(self.inode).or_insert(self.opening);
-        Ok(*holder == self.opening)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut disk = self.process.call()?;
-        disk.add(
-            self.inode,
-            name,
-            Content::File(bytes.to_owned()),
-            (USER, 0o600),
-        )
-    }
-
-    fn read(&self, name: &str, most: usize) -> io::Result<Vec<u8>> {
-        let mut disk = self.process.call()?;
-        let inode = disk
-            .inode(self.inode, name)?
-            .ok_or(io::ErrorKind::NotFound)?;
-        match &disk.now[&inode].content {
-            Content::File(bytes) if bytes.len() <= most => Ok(bytes.clone()),
-            _ => Err(io::ErrorKind::FileTooLarge.into()),
-        }
-    }
-
-    fn rename(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
-        let mut disk = self.process.call()?;
-        let from = disk
-            .inode(self.inode, name)?
-            .ok_or(io::ErrorKind::NotFound)?;
-        if disk.inode(to.inode, new)? != Some(from) {
-            disk.change(Change::Move(self.inode, name.into(), to.inode, new.into()));
-        }
-        Ok(())
-    }
-
-    fn rename_new(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
-        let mut disk = self.process.call()?;
-        if !disk.has_rename_new {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        let _ = disk
-            .inode(self.inode, name)?
-            .ok_or(io::ErrorKind::NotFound)?;
-        if disk.inode(to.inode, new)?.is_some() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        disk.change(Change::Move(self.inode, name.into(), to.inode, new.into()));
-        Ok(())
-    }
-
-    fn link(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
-        let mut disk = self.process.call()?;
-        if !disk.has_links {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let inode = disk
-            .inode(self.inode, name)?
-            .ok_or(io::ErrorKind::NotFound)?;
-        if disk.inode(to.inode, new)?.is_some() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        disk.change(Change::Add(to.inode, new.into(), inode));
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        let mut disk = self.process.call()?;
-        let _ = disk
-            .inode(self.inode, name)?
-            .ok_or(io::ErrorKind::NotFound)?;
-        disk.change(Change::Remove(self.inode, name.into()));
-        Ok(())
-    }
-
-    fn remove_folder(&self, name: &str) -> io::Result<()> {
-        let mut disk = self.process.call()?;
-        let inode = disk
-            .inode(self.inode, name)?
-            .ok_or(io::ErrorKind::NotFound)?;
-        if !folder_of(&mut disk.now, inode)?.is_empty() {
-            return Err(io::ErrorKind::DirectoryNotEmpty.into());
-        }
-        disk.change(Change::Remove(self.inode, name.into()));
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let disk = &mut *self.process.call()?;
-        // Synced contents of a new folder survive, whether the folder's own name does or not.
-        if let (false, Some(node)) = (
-            disk.durable.contains_key(&self.inode),
-            disk.now.get(&self.inode),
-        ) {
-            let mut node = node.clone();
-            node.content = Content::Folder(BTreeMap::new());
-            let _ = disk.durable.insert(self.inode, node);
-        }
-        let (synced, pending) = std::mem::take(&mut disk.pending)
-            .into_iter()
-            .partition(|change: &Change| change.is_in(self.inode));
-        disk.pending = pending;
-        for change in synced {
-            apply(&mut disk.durable, &change, &disk.now);
-        }
-        disk.forget_nameless();
-        Ok(())
-    }
-}
-
-impl Disk {
-    fn add(
-        &mut self,
-        folder: u64,
-        name: &str,
-        content: Content,
-        access: (u32, u32),
-    ) -> io::Result<()> {
-        if self.inode(folder, name)?.is_some() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let inode = self.free_inode();
-        self.moment += 1;
-        let node = Node {
-            content,
-            born: self.moment,
-            access,
-        };
-        let _ = self.now.insert(inode, node);
-        self.change(Change::Add(folder, name.into(), inode));
-        Ok(())
     }
 }

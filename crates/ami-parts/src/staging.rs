@@ -369,6 +369,19 @@ pub fn replaced_files(destination: &Path, bundle: &str) -> Result<Vec<PathBuf>, 
     paths.collect()
 }
 
+/// Whether a file can get this name: it must be free, or a plain file's that may be replaced. A device, a link or a folder never is.
+///
+/// # Errors
+/// [`Error::Exists`], [`Error::InTheWay`].
+pub fn check_place(path: &Path, may_replace: bool) -> Result<(), Error> {
+    match path.symlink_metadata() {
+        Err(_) => Ok(()),
+        Ok(_) if !may_replace => Err(Error::Exists { path: path.into() }),
+        Ok(old) if old.is_file() => Ok(()),
+        Ok(_) => Err(Error::InTheWay { path: path.into() }),
+    }
+}
+
 fn random_name(begin: &str) -> Result<String, Error> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes)

@@ -11,7 +11,7 @@ use ami_files::FileError;
 pub enum Error {
     /// A system call failed on a file or folder; one of the volume is called by its path there.
     #[error(transparent)]
-    File(FileError),
+    File(#[from] FileError),
     /// The volume's files do not fit into the image.
     #[error(
         "the volume's files need more than an image of {size} MB has: at least {needed} MB",

@@ -1,20 +1,18 @@
 //! Frozen volumes: nothing is written to them until they are thawed.
 
-use std::collections::HashSet;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, major, minor};
+use ami_mounts::{Mount, Mounts, Stack, mounted_from};
+use rustix::fs::{Mode, OFlags};
 use tracing::debug;
 
 use crate::error::{Error, Need};
 use crate::keeper::{Duty, Keeper};
 use crate::kernel;
-use crate::mounts::{Mount, Mounts};
 
 /// How long a volume may be frozen unless said otherwise.
 pub const FREEZE_LIMIT: Duration = Duration::from_secs(300);
@@ -69,7 +67,7 @@ impl Freeze {
     ///
     /// # Errors
     /// [`Error::Needed`]; [`Error::File`] for a volume that is not there.
-    pub fn check_volumes<'v>(
+    pub(crate) fn check_volumes<'v>(
         volumes: &'v [PathBuf],
         ours: &[PathBuf],
     ) -> Result<Vec<&'v Path>, Error> {
@@ -90,6 +88,14 @@ impl Freeze {
             }
         }
         Ok(chosen.into_iter().map(|(volume, _)| volume).collect())
+    }
+
+    /// Checks what can be checked before a device is frozen.
+    ///
+    /// # Errors
+    /// [`Error::Needed`]; [`Error::File`] for a device that is not there.
+    pub fn check_device(device: &Path, ours: &[PathBuf]) -> Result<(), Error> {
+        Self::check_volumes(&mounted_from(device)?, ours).map(drop)
     }
 
     /// Freezes the file systems on a block device and its partitions that are mounted; none if nothing is.
@@ -194,34 +200,6 @@ impl Drop for Frozen {
     }
 }
 
-/// Where the file systems of a block device and its partitions are mounted, one path each.
-///
-/// # Errors
-/// [`Error::File`] if it cannot be looked at, or is no block device.
-pub fn mounted_from(device: &Path) -> Result<Vec<PathBuf>, Error> {
-    let metadata = fs::metadata(device).map_err(Error::io("read", device))?;
-    if !metadata.file_type().is_block_device() {
-        return Err(Error::io("find the mounts of", device)(
-            std::io::Error::from(std::io::ErrorKind::InvalidInput),
-        ));
-    }
-    let wanted = (major(metadata.rdev()), minor(metadata.rdev()));
-    let mounts = Mounts::load()?;
-    let mut found: Vec<&Mount> = Vec::new();
-    for mount in mounts.all() {
-        let mut below = Stack::new(&mounts);
-        below.add_mount(mount);
-        let is_new = found.iter().all(|other| other.device != mount.device);
-        if is_new && below.blocks.contains(&wanted) && fs::metadata(&mount.mount_point).is_ok() {
-            found.push(mount);
-        }
-    }
-    Ok(found
-        .into_iter()
-        .map(|mount| mount.mount_point.clone())
-        .collect())
-}
-
 fn mount_of<'m>(path: &Path, mounts: &'m Mounts) -> Result<&'m Mount, Error> {
     let real = fs::canonicalize(path).map_err(Error::io("read", path))?;
     let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
@@ -232,11 +210,7 @@ fn mount_of<'m>(path: &Path, mounts: &'m Mounts) -> Result<&'m Mount, Error> {
 /// What of this run is on a file system.
 fn needed_on(frozen: &Mount, ours: &[PathBuf], mounts: &Mounts) -> Option<PathBuf> {
     let own = ["/", "/proc/self/exe"].map(PathBuf::from);
-    let is_on_it = |mount: &Mount| {
-        let mut stack = Stack::new(mounts);
-        stack.add_mount(mount);
-        stack.file_systems.contains(&frozen.device)
-    };
+    let is_on_it = |mount: &Mount| Stack::of(mount, mounts).has_file_system(frozen.device);
     for path in own.iter().chain(ours) {
         // What does not exist yet will be made in the first folder above it that does.
         let real = path
@@ -271,75 +245,4 @@ fn written_files() -> Vec<(PathBuf, u32)> {
         (mode != OFlags::RDONLY).then(|| (fs::read_link(&path).unwrap_or(path), mount))
     })
     .collect()
-}
-
-/// What a file system stands on: block devices, and the file systems of files that are shown as devices.
-struct Stack<'m> {
-    mounts: &'m Mounts,
-    file_systems: HashSet<(u32, u32)>,
-    blocks: HashSet<(u32, u32)>,
-}
-
-impl<'m> Stack<'m> {
-    fn new(mounts: &'m Mounts) -> Self {
-        Self {
-            mounts,
-            file_systems: HashSet::new(),
-            blocks: HashSet::new(),
-        }
-    }
-
-    fn add_mount(&mut self, mount: &Mount) {
-        if !self.file_systems.insert(mount.device) {
-            return;
-        }
-        // btrfs has a device number of its own; what was mounted is the device.
-        let block = match mount.device {
-            (0, _) => fs::metadata(&mount.source)
-                .ok()
-                .filter(|m| m.file_type().is_block_device())
-                .map(|m| (major(m.rdev()), minor(m.rdev()))),
-            device => Some(device),
-        };
-        if let Some(block) = block {
-            self.add_block(block);
-        }
-        if let Some(upper) = mount
-            .upper
-            .as_deref()
-            .and_then(|upper| self.mounts.of(upper))
-        {
-            self.add_mount(&upper.clone());
-        }
-    }
-
-    fn add_block(&mut self, block: (u32, u32)) {
-        if !self.blocks.insert(block) {
-            return;
-        }
-        let Ok(folder) = fs::canonicalize(format!("/sys/dev/block/{}:{}", block.0, block.1)) else {
-            return;
-        };
-        if folder.join("partition").exists()
-            && let Some(disk) = folder.parent().and_then(number_of)
-        {
-            self.add_block(disk);
-        }
-        for slave in fs::read_dir(folder.join("slaves")).into_iter().flatten() {
-            if let Some(number) = slave.ok().and_then(|slave| number_of(&slave.path())) {
-                self.add_block(number);
-            }
-        }
-        let file = fs::read_to_string(folder.join("loop/backing_file")).unwrap_or_default();
-        if let Some(mount) = self.mounts.of(Path::new(file.trim_end_matches('\n'))) {
-            self.add_mount(&mount.clone());
-        }
-    }
-}
-
-/// The number of the device that a folder of /sys describes.
-fn number_of(folder: &Path) -> Option<(u32, u32)> {
-    let text = fs::read_to_string(folder.join("dev")).ok()?;
-    let (major, minor) = text.trim().split_once(':')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ami_mounts::Mounts;
 use ami_pool::Pool;
 use rustix::mount::{MountFlags, UnmountFlags};
 use tracing::debug;
@@ -17,7 +18,6 @@ use crate::error::Error;
 use crate::format::Makers;
 use crate::in_use::Session;
 use crate::loop_device::LoopDevice;
-use crate::mounts::Mounts;
 use crate::partition::{Layout, PartitionId, PartitionType, random, write_table};
 use crate::plan::Plan;
 use crate::superblock::Superblock;

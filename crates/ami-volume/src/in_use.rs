@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use ami_mounts::Mount;
 use tracing::debug;
 
 use crate::commands;
@@ -12,7 +13,6 @@ use crate::error::Error;
 use crate::freeze::Freeze;
 use crate::imager::{Event, Making};
 use crate::keeper::{Duty, Keeper};
-use crate::mounts::Mount;
 use crate::plan::Plan;
 use crate::request::Request;
 use crate::selection::Selection;

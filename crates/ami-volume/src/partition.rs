@@ -169,7 +169,7 @@ pub(crate) fn write_table(
     let (first, length) = (layout.root_offset / SECTOR, layout.root_length / SECTOR);
     let failed = Error::io("write the partition table of", path);
     if kind == PartitionType::Gpt {
-        let mut new = || Ok(uuid::Builder::from_random_bytes(random()?).into_uuid());
+        let mut new = || random().map(|bytes| uuid::Builder::from_random_bytes(bytes).into_uuid());
         let id = match keep {
             Some(PartitionId::Gpt(guid)) => guid,
             _ => new()?,

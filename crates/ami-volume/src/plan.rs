@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ami_mounts::{Mount, Mounts};
 use ami_pool::Pool;
 use tracing::debug;
 
 use crate::boot::{Loader, Target};
 use crate::error::Error;
 use crate::format::{Makers, Twin};
-use crate::mounts::{Mount, Mounts};
 use crate::packages;
 use crate::partition::{Layout, PartitionType, SourcePartition};
 use crate::request::Request;

@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use ami_mounts::{Mount, Mounts};
 use rustix::fs::{FileType, major, makedev, minor};
 use tracing::debug;
 
 use crate::error::Error;
 use crate::format::Twin;
-use crate::mounts::{Mount, Mounts};
 use crate::partition::{PartitionType, SourcePartition, parent_disk, read_table};
 use crate::selection::ALWAYS_EMPTY;
 use crate::superblock::{Kind, Superblock};

@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ami_mounts::{Mount, Mounts};
 use rustix::fs::{FileType, Mode, OFlags, makedev};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use tracing::debug;
@@ -20,7 +21,6 @@ use tracing::debug;
 use crate::error::{Error, Need};
 use crate::inside;
 use crate::kernel;
-use crate::mounts::{Mount, Mounts};
 use crate::snapshots::{Shown, Snapshots};
 use crate::tools::Surroundings;
 

@@ -15,7 +15,6 @@ mod buckets;
 mod control;
 mod dates;
 mod ebs;
-mod ebs_read;
 mod ec2;
 mod error;
 mod image;

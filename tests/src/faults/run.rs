@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::calls;
+use crate::run_by;
 
 /// After this long, a run is considered hung.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -158,14 +159,7 @@ pub fn inject(command: &Command, injection: &Injection) -> Ran {
         // When the first process of a PID namespace dies, all others do too.
         Blow::KillAll => {
             let mut alone = Command::new("unshare");
-            let _ = alone.args(["--pid", "--fork"]).arg(command.get_program());
-            let _ = alone.args(command.get_args());
-            for (name, value) in command.get_envs() {
-                let _ = match value {
-                    Some(value) => alone.env(name, value),
-                    None => alone.env_remove(name),
-                };
-            }
+            let _ = run_by(alone.args(["--pid", "--fork"]), command);
             traced(&alone, &expressions)
         }
     }
@@ -184,18 +178,10 @@ fn traced(command: &Command, options: &[&str]) -> Ran {
         .args(["-f", "-yy", "-s", "64", "-o"])
         .arg(&log)
         .args(options)
-        .arg(command.get_program())
-        .args(command.get_args())
         .stdin(Stdio::null())
         .stdout(File::create(&stdout).unwrap())
         .stderr(File::create(&stderr).unwrap());
-    for (name, value) in command.get_envs() {
-        let _ = match value {
-            Some(value) => strace.env(name, value),
-            None => strace.env_remove(name),
-        };
-    }
-    let _ = strace.env(MARK, &mark);
+    let _ = run_by(&mut strace, command).env(MARK, &mark);
     let mut child = strace.spawn().unwrap();
     let status = wait(&mut child);
     let mark = format!("{MARK}={mark}");

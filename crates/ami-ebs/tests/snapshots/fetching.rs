@@ -11,31 +11,11 @@ use crate::rig::*;
 
 /// A server with a complete snapshot of a disk.
 fn server(settings: Settings, disk: &Made) -> (EbsServer, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let server = EbsServer::start(settings);
-    let id = run(async {
-        let done = put(
-            &server,
-            disk.source(&[]),
-            &request(folder.path()),
-            &Notes::default(),
-        )
-        .await;
-        let id = done.unwrap().snapshot;
-        completed(&server, &id).await;
-        id
-    });
-    server.clear_log();
-    (server, id)
-}
-
-fn order(snapshot: &str, folder: &Path) -> Download {
-    Download {
-        snapshot: snapshot.to_owned(),
-        file: folder.join("file"),
-        may_replace: false,
-        parallel: 8,
-    }
+    let scene = Scene::with(settings);
+    let id = scene.put(disk.source(&[])).unwrap().snapshot;
+    run(completed(&scene.server, &id));
+    scene.server.clear_log();
+    (scene.server, id)
 }
 
 async fn get(server: &EbsServer, order: &Download) -> Result<Downloaded, Error> {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use ami_ebs::{Download, Error, download, upload, verify};
+use ami_ebs::{Error, download, upload, verify};
 
 use crate::rig::*;
 
@@ -77,12 +77,7 @@ fn block(length: &str, checksum: &str, bytes: usize) -> Answer {
 
 fn fetch(url: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let order = Download {
-        snapshot: "snap-0123456789abcdef0".into(),
-        file: folder.path().join("file"),
-        may_replace: false,
-        parallel: 4,
-    };
+    let order = order("snap-0123456789abcdef0", folder.path());
     let fetched = run(async { download(&ebs(url).await, &order, &()).await });
     assert!(!order.file.exists());
     fetched.unwrap_err().to_string()
@@ -172,16 +167,8 @@ fn blocks_that_are_not_what_they_are_said_to_be_are_refused() {
 
 #[test]
 fn a_block_that_was_not_written_or_is_another_is_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = ebs_server::EbsServer::start(ebs_server::Settings::default());
-    let disk = Made::new([1, 2]);
-    let done = run(put(
-        &server,
-        disk.source(&[]),
-        &request(folder.path()),
-        &Notes::default(),
-    ))
-    .unwrap();
+    let scene = Scene::new();
+    let done = scene.put(Made::new([1, 2]).source(&[])).unwrap();
     let listing = |indices: &[u32]| {
         let blocks: Vec<String> = indices
             .iter()
@@ -221,16 +208,15 @@ fn a_snapshot_needs_an_id() {
         r#"{"SnapshotId":"snap-12","BlockSize":512,"VolumeSize":1}"#,
         r#"{"SnapshotId":"snap-12","BlockSize":524288,"VolumeSize":2}"#,
     ] {
-        let folder = tempfile::tempdir().unwrap();
         let url = serve(move |_| json(answer));
-        let server = ebs_server::EbsServer::start(ebs_server::Settings::default());
+        let scene = Scene::new();
         let failed = run(async {
-            let source = Made::new([1]).source(&[]);
+            let (ebs, known) = (ebs(&url).await, Known(&scene.server));
             upload(
-                &ebs(&url).await,
-                source,
-                &request(folder.path()),
-                &Known(&server),
+                &ebs,
+                Made::new([1]).source(&[]),
+                &scene.request,
+                &known,
                 &(),
             )
             .await
@@ -261,12 +247,7 @@ fn a_page_whose_token_has_expired_is_asked_for_by_its_first_block() {
         }
     });
     let folder = tempfile::tempdir().unwrap();
-    let order = Download {
-        snapshot: "snap-0123456789abcdef0".into(),
-        file: folder.path().join("file"),
-        may_replace: false,
-        parallel: 4,
-    };
+    let order = order("snap-0123456789abcdef0", folder.path());
     let done = run(async { download(&ebs(&url).await, &order, &()).await }).unwrap();
     assert_eq!((done.counts.done, done.counts.zeros), (2, 2));
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use ami_aws::{Aws, Identity};
 use ami_ebs::{
-    BLOCK_SIZE, BoxError, Disk, Ebs, Event, Failure, Observer, Parameters, Progress, Snapshots,
-    Source, State, Upload, Uploaded, VISIBLE_WITHIN, upload,
+    BLOCK_SIZE, BoxError, Disk, Download, Ebs, Event, Failure, Observer, Parameters, Progress,
+    Snapshots, Source, State, Upload, Uploaded, VISIBLE_WITHIN, upload,
 };
 use ami_image::Extent;
-use ebs_server::{ACCESS_KEY, EbsServer, Reading, SECRET_KEY};
+use ebs_server::{ACCESS_KEY, EbsServer, Reading, SECRET_KEY, Settings};
+use tempfile::TempDir;
 
 pub const BLOCK: usize = BLOCK_SIZE as usize;
 
@@ -149,6 +150,80 @@ pub fn request(folder: &Path) -> Upload {
     }
 }
 
+/// A double, an upload with its journal, and what is told of it.
+pub struct Scene {
+    pub server: EbsServer,
+    pub folder: TempDir,
+    pub request: Upload,
+    pub notes: Notes,
+}
+
+impl Scene {
+    /// A double with AWS's behaviour.
+    pub fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    pub fn with(settings: Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            server: EbsServer::start(settings),
+            request: request(folder.path()),
+            folder,
+            notes: Notes::default(),
+        }
+    }
+
+    /// A double that takes its time, so that a run can be interrupted anywhere.
+    pub fn slow() -> Self {
+        Self::with(Settings {
+            latency: Duration::from_millis(10),
+            ..Settings::default()
+        })
+    }
+
+    /// Runs the upload to its end.
+    pub fn put(&self, source: Source) -> Result<Uploaded, Box<Failure>> {
+        let done = run(put(&self.server, source, &self.request, &self.notes));
+        done.map_err(Box::new)
+    }
+
+    /// Runs it until so many blocks were acknowledged; `None`: it was interrupted then. It has a runtime of its own, so that nothing of it is left.
+    pub fn put_some(&self, source: Source, blocks: u64) -> Option<Result<Uploaded, Failure>> {
+        let counter = Counter::default();
+        run(async {
+            let ebs = ebs(&self.server.url()).await;
+            let known = Known(&self.server);
+            let putting = upload(&ebs, source, &self.request, &known, &counter);
+            tokio::select! {
+                biased;
+                done = putting => Some(done),
+                () = counter.reaches(blocks) => None,
+            }
+        })
+    }
+
+    /// Whether a snapshot is of this disk, if what was not written reads as zeros.
+    pub fn has(&self, snapshot: &str, disk: &Made) -> bool {
+        let path = self.folder.path().join("exported");
+        let read = self.server.export(snapshot, &path, Reading::Zeros);
+        read.unwrap();
+        let is_it = disk.is_in(&path);
+        std::fs::remove_file(path).unwrap();
+        is_it
+    }
+}
+
+/// A download to `file` in a folder.
+pub fn order(snapshot: &str, folder: &Path) -> Download {
+    Download {
+        snapshot: snapshot.to_owned(),
+        file: folder.join("file"),
+        may_replace: false,
+        parallel: 8,
+    }
+}
+
 /// What EC2 would say.
 pub struct Known<'a>(pub &'a EbsServer);
 
@@ -202,24 +277,6 @@ pub async fn put(
     upload(&ebs, source, request, &Known(server), notes).await
 }
 
-/// Puts until so many blocks were acknowledged; `None`: it was interrupted then.
-pub async fn put_some(
-    server: &EbsServer,
-    source: Source,
-    request: &Upload,
-    blocks: u64,
-) -> Option<Result<Uploaded, Failure>> {
-    let counter = Counter::default();
-    let ebs = ebs(&server.url()).await;
-    let known = Known(server);
-    let putting = upload(&ebs, source, request, &known, &counter);
-    tokio::select! {
-        biased;
-        done = putting => Some(done),
-        () = counter.reaches(blocks) => None,
-    }
-}
-
 /// Sees how far a transfer has come.
 #[derive(Default)]
 pub struct Counter(Mutex<Option<Arc<Progress>>>);
@@ -245,14 +302,6 @@ impl Counter {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-}
-
-/// Whether a snapshot is of this disk, if what was not written reads as zeros.
-pub fn has(server: &EbsServer, snapshot: &str, disk: &Made) -> bool {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("exported");
-    server.export(snapshot, &path, Reading::Zeros).unwrap();
-    disk.is_in(&path)
 }
 
 /// Waits until the double has completed a snapshot.

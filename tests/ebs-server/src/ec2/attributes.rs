@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::describe::write_devices;
-use super::{Parameters, Written, check_snapshot_id, done, no_snapshot, own_image};
+use super::{Parameters, Query, Written, done};
 use crate::error::Refused;
 use crate::image::Launch;
-use crate::world::{Caller, Things, World};
+use crate::world::Things;
 use crate::xml::Xml;
 
 pub(super) const OF_IMAGES: &[&str] = &[
@@ -132,51 +132,52 @@ fn changes<T: Ord>(
     Ok((add, remove))
 }
 
-/// Refuses to share what is encrypted: with AWS's own key with nobody else, with any key not with all.
-fn check_encryption<'a>(
-    world: &World,
-    things: &Things,
-    caller: &Caller,
-    snapshots: impl Iterator<Item = &'a str>,
-    with_all: bool,
-) -> Result<(), Refused> {
-    for id in snapshots {
-        let snapshot = things.snapshot(&caller.region, id);
-        let key = snapshot.and_then(|snapshot| snapshot.kms_key.clone());
-        let Some(key) = key else {
-            continue;
-        };
-        if with_all {
-            let message = format!("Encrypted snapshots ({id}) cannot be shared publicly");
-            return Err(Refused::new("OperationNotPermitted", message));
-        }
-        if key == world.key_of_aws(&caller.region, &caller.account) {
-            let message =
-                format!("Encrypted snapshots with EBS default key ({id}) cannot be shared");
-            return Err(Refused::new("OperationNotPermitted", message));
-        }
-    }
-    Ok(())
-}
-
-impl World {
-    pub(super) fn modify_image_attribute(
+impl Query<'_> {
+    /// Refuses to share what is encrypted: with AWS's own key with nobody else, with any key not with all.
+    fn check_encryption<'a>(
         &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let mut things = self.things.lock();
-        let image = own_image(&mut things, parameters, caller)?;
+        things: &Things,
+        snapshots: impl Iterator<Item = &'a str>,
+        with_all: bool,
+    ) -> Result<(), Refused> {
+        for id in snapshots {
+            let snapshot = things.snapshot(&self.caller.region, id);
+            let key = snapshot.and_then(|snapshot| snapshot.kms_key.clone());
+            let Some(key) = key else {
+                continue;
+            };
+            if with_all {
+                let message = format!("Encrypted snapshots ({id}) cannot be shared publicly");
+                return Err(Refused::new("OperationNotPermitted", message));
+            }
+            if key
+                == self
+                    .world
+                    .key_of_aws(&self.caller.region, &self.caller.account)
+            {
+                let message =
+                    format!("Encrypted snapshots with EBS default key ({id}) cannot be shared");
+                return Err(Refused::new("OperationNotPermitted", message));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn modify_image_attribute(&self, xml: &mut Xml) -> Written {
+        let mut things = self.world.things.lock();
+        let image = self.own_image(&mut things)?;
         let structures = ["Description", "ImdsSupport", "LaunchPermission"];
-        let structures = structures.into_iter().filter(|name| parameters.has(name));
-        let attribute = parameters.get("Attribute").map(|name| match name {
+        let structures = structures
+            .into_iter()
+            .filter(|name| self.parameters.has(name));
+        let attribute = self.parameters.get("Attribute").map(|name| match name {
             "description" => Ok("Description"),
             "imdsSupport" => Ok("ImdsSupport"),
             "launchPermission" => Ok("LaunchPermission"),
             other => Err(Refused::value("attribute", other)),
         });
-        let implied = parameters
+        let implied = self
+            .parameters
             .has("OperationType")
             .then_some("LaunchPermission");
         let named: BTreeSet<&str> = structures
@@ -184,10 +185,10 @@ impl World {
             .chain(implied)
             .collect();
         let value = |structure: &str| {
-            let value = parameters.get(&format!("{structure}.Value"));
+            let value = self.parameters.get(&format!("{structure}.Value"));
             let value = value
-                .or(parameters.get(structure))
-                .or(parameters.get("Value"));
+                .or(self.parameters.get(structure))
+                .or(self.parameters.get("Value"));
             value.unwrap_or_default().to_owned()
         };
         match named.into_iter().collect::<Vec<_>>()[..] {
@@ -204,17 +205,17 @@ impl World {
             },
             ["LaunchPermission"] => {
                 let (add, remove) = changes(
-                    parameters,
+                    self.parameters,
                     "LaunchPermission",
-                    |list| launch(parameters, list),
-                    || launch_lists(parameters),
+                    |list| launch(self.parameters, list),
+                    || launch_lists(self.parameters),
                 )?;
                 let image = image.clone();
                 if !add.is_empty() {
                     let with_all = add.contains(&Launch::All);
-                    check_encryption(self, &things, caller, image.snapshots(), with_all)?;
+                    self.check_encryption(&things, image.snapshots(), with_all)?;
                 }
-                let image = own_image(&mut things, parameters, caller)?;
+                let image = self.own_image(&mut things)?;
                 image.launch.extend(add);
                 image.launch.retain(|launch| !remove.contains(launch));
             }
@@ -228,15 +229,10 @@ impl World {
         done(xml)
     }
 
-    pub(super) fn describe_image_attribute(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let mut things = self.things.lock();
-        let image = own_image(&mut things, parameters, caller)?;
-        let attribute = parameters.needed("Attribute")?;
+    pub(super) fn describe_image_attribute(&self, xml: &mut Xml) -> Written {
+        let mut things = self.world.things.lock();
+        let image = self.own_image(&mut things)?;
+        let attribute = self.parameters.needed("Attribute")?;
         xml.text("imageId", &image.id);
         let value = match attribute {
             "launchPermission" => {
@@ -270,26 +266,19 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn modify_snapshot_attribute(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let id = parameters.needed("SnapshotId")?;
-        check_snapshot_id(id)?;
-        let _ = parameters.word("Attribute", &["createVolumePermission"])?;
-        let things = self.things.lock();
-        let found = things.snapshot(&caller.region, id);
-        let found = found.filter(|found| found.is_visible() && found.owner == caller.account);
-        let found = found.ok_or_else(|| no_snapshot(id))?;
+    pub(super) fn modify_snapshot_attribute(&self, xml: &mut Xml) -> Written {
+        let _ = self
+            .parameters
+            .word("Attribute", &["createVolumePermission"])?;
+        let things = self.world.things.lock();
+        let found = self.own_snapshot(&things)?;
         let members = |list: &str| {
             let mut all = BTreeSet::new();
-            for member in parameters.members(list) {
-                if let Some(id) = parameters.get(&format!("{member}.UserId")) {
+            for member in self.parameters.members(list) {
+                if let Some(id) = self.parameters.get(&format!("{member}.UserId")) {
                     let _ = all.insert(account(id)?);
                 }
-                if let Some(name) = parameters.get(&format!("{member}.Group")) {
+                if let Some(name) = self.parameters.get(&format!("{member}.Group")) {
                     group(name)?;
                     let _ = all.insert(name.to_owned());
                 }
@@ -298,19 +287,19 @@ impl World {
         };
         let lists = || {
             let mut all = BTreeSet::new();
-            for id in parameters.list("UserId") {
+            for id in self.parameters.list("UserId") {
                 let _ = all.insert(account(&id)?);
             }
-            for name in parameters.list("UserGroup") {
+            for name in self.parameters.list("UserGroup") {
                 group(&name)?;
                 let _ = all.insert(name);
             }
             Ok(all)
         };
-        let (add, remove) = changes(parameters, "CreateVolumePermission", members, lists)?;
+        let (add, remove) = changes(self.parameters, "CreateVolumePermission", members, lists)?;
         if !add.is_empty() {
             let with_all = add.contains("all");
-            check_encryption(self, &things, caller, [id].into_iter(), with_all)?;
+            self.check_encryption(&things, [&*found.id].into_iter(), with_all)?;
         }
         let mut inner = found.inner.lock();
         inner.shared_with.extend(add);
@@ -318,23 +307,13 @@ impl World {
         done(xml)
     }
 
-    pub(super) fn describe_snapshot_attribute(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let id = parameters.needed("SnapshotId")?;
-        check_snapshot_id(id)?;
-        let things = self.things.lock();
-        let found = things.snapshot(&caller.region, id);
-        let found = found.filter(|found| found.is_visible() && found.owner == caller.account);
-        let found = found.ok_or_else(|| no_snapshot(id))?;
-        let attribute = parameters.needed("Attribute")?;
+    pub(super) fn describe_snapshot_attribute(&self, xml: &mut Xml) -> Written {
+        let found = self.own_snapshot(&self.world.things.lock())?;
+        let attribute = self.parameters.needed("Attribute")?;
         if attribute != "createVolumePermission" {
             return Err(Refused::value("attribute", attribute));
         }
-        xml.text("snapshotId", id);
+        xml.text("snapshotId", &found.id);
         xml.items(
             "createVolumePermission",
             &found.inner.lock().shared_with,

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use super::register::{check_name, description};
-use super::{Parameters, Written, check_image_id, no_image};
+use super::{Query, Written};
 use crate::error::Refused;
 use crate::image::ImageRecord;
 use crate::snapshot::{Inner, Phase, Snapshot, State, Tags};
-use crate::world::{Caller, Things, World};
+use crate::world::Things;
 use crate::xml::Xml;
 
 pub(super) const PARAMETERS: &[&str] = &[
@@ -35,26 +35,21 @@ struct Encryption {
     fails: bool,
 }
 
-impl World {
-    pub(super) fn copy_image(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let mut things = self.things.lock();
-        let token = parameters.get("ClientToken");
+impl Query<'_> {
+    pub(super) fn copy_image(&self, xml: &mut Xml) -> Written {
+        let mut things = self.world.things.lock();
+        let token = self.parameters.get("ClientToken");
         if token.is_some_and(|token| token.len() > 64 || !token.is_ascii()) {
             return Err(Refused::value("ClientToken", token.unwrap_or_default()));
         }
         let token = token.map(|token| {
             (
-                caller.account.clone(),
-                caller.region.clone(),
+                self.caller.account.clone(),
+                self.caller.region.clone(),
                 token.to_owned(),
             )
         });
-        let request = format!("{parameters:?}");
+        let request = format!("{:?}", self.parameters);
         if let Some((before, image)) = token.as_ref().and_then(|t| things.copy_tokens.get(t)) {
             if *before != request {
                 let message = "The client token was used with other parameters";
@@ -63,40 +58,42 @@ impl World {
             xml.text("imageId", image);
             return Ok(());
         }
-        let name = parameters.needed("Name")?;
+        let name = self.parameters.needed("Name")?;
         check_name(name)?;
-        let region = parameters.needed("SourceRegion")?;
-        if !self.settings.regions.iter().any(|known| known == region) {
+        let region = self.parameters.needed("SourceRegion")?;
+        if !self
+            .world
+            .settings
+            .regions
+            .iter()
+            .any(|known| known == region)
+        {
             let message = format!("The source region '{region}' is not valid");
             return Err(Refused::new("InvalidRequest", message));
         }
-        let id = parameters.needed("SourceImageId")?;
-        check_image_id(id)?;
-        let source = things.images.get(&(region.to_owned(), id.to_owned()));
-        let source =
-            source.filter(|source| source.is_visible() && source.is_usable_by(&caller.account));
-        let source = source.cloned().ok_or_else(|| no_image(id))?;
+        let id = self.parameters.needed("SourceImageId")?;
+        let source = self.image(&mut things, region, id)?.clone();
         if source.state() != "available" {
             let message = format!("The image {id} is not available");
             return Err(Refused::new("InvalidAMIID.Unavailable", message));
         }
-        let encryption = self.encryption(parameters, caller)?;
-        let image_tags = match parameters.flag("CopyImageTags")? {
-            Some(true) if source.owner == caller.account => source.tags.clone(),
+        let encryption = self.encryption()?;
+        let image_tags = match self.parameters.flag("CopyImageTags")? {
+            Some(true) if source.owner == self.caller.account => source.tags.clone(),
             _ => Tags::new(),
         };
         let kinds = ["image", "snapshot"];
         let mut tags = image_tags;
-        tags.extend(parameters.specified_tags("image", &kinds)?);
-        let snapshot_tags = parameters.specified_tags("snapshot", &kinds)?;
+        tags.extend(self.parameters.specified_tags("image", &kinds)?);
+        let snapshot_tags = self.parameters.specified_tags("snapshot", &kinds)?;
 
         let now = Instant::now();
         let mut image = ImageRecord {
             id: things.id("ami"),
-            region: caller.region.clone(),
-            owner: caller.account.clone(),
+            region: self.caller.region.clone(),
+            owner: self.caller.account.clone(),
             name: name.to_owned(),
-            description: description(parameters)?.or(source.description.clone()),
+            description: description(self.parameters)?.or(source.description.clone()),
             tags,
             launch: BTreeSet::new(),
             deprecation: None,
@@ -105,21 +102,14 @@ impl World {
                 .fails
                 .then(|| "The KMS key does not exist or cannot be used".to_owned()),
             created: Some(SystemTime::now()),
-            visible: Some(now + self.settings.image_visible_after),
-            ready: Some(now + self.settings.copied_after),
+            visible: Some(now + self.world.settings.image_visible_after),
+            ready: Some(now + self.world.settings.copied_after),
             source: Some((id.to_owned(), region.to_owned())),
             ..source
         };
-        let copies = self.copies(
-            &mut things,
-            &mut image,
-            region,
-            caller,
-            &encryption,
-            &snapshot_tags,
-        )?;
+        let copies = self.copies(&mut things, &mut image, region, &encryption, &snapshot_tags)?;
         for copy in copies {
-            let place = (caller.region.clone(), copy.id.clone());
+            let place = (self.caller.region.clone(), copy.id.clone());
             let _ = things.snapshots.insert(place, copy);
         }
         xml.text("imageId", &image.id);
@@ -128,21 +118,21 @@ impl World {
                 .copy_tokens
                 .insert(token, (request, image.id.clone()));
         }
-        let place = (caller.region.clone(), image.id.clone());
+        let place = (self.caller.region.clone(), image.id.clone());
         let _ = things.images.insert(place, image);
         Ok(())
     }
 
-    fn encryption(&self, parameters: &Parameters, caller: &Caller) -> Result<Encryption, Refused> {
-        let is_asked = parameters.flag("Encrypted")? == Some(true);
-        let name = parameters.get("KmsKeyId");
+    fn encryption(&self) -> Result<Encryption, Refused> {
+        let is_asked = self.parameters.flag("Encrypted")? == Some(true);
+        let name = self.parameters.get("KmsKeyId");
         if name.is_some() && !is_asked {
             let message = "The parameter KmsKeyId requires the parameter Encrypted to be set.";
             return Err(Refused::new("InvalidParameterDependency", message));
         }
-        let key = self.ebs_key(caller, name);
+        let key = self.world.ebs_key(self.caller, name);
         Ok(Encryption {
-            is_asked: is_asked || self.settings.encryption_by_default,
+            is_asked: is_asked || self.world.settings.encryption_by_default,
             fails: is_asked && key.is_none(),
             key,
         })
@@ -154,17 +144,16 @@ impl World {
         things: &mut Things,
         image: &mut ImageRecord,
         region: &str,
-        caller: &Caller,
         encryption: &Encryption,
         tags: &Tags,
     ) -> Result<Vec<Arc<Snapshot>>, Refused> {
         let under_way = things.snapshots.values().filter(|snapshot| {
             snapshot.is_copy
-                && snapshot.region == caller.region
-                && snapshot.owner == caller.account
+                && snapshot.region == self.caller.region
+                && snapshot.owner == self.caller.account
                 && snapshot.state() == State::Pending
         });
-        let limit = self.settings.quotas.copies;
+        let limit = self.world.settings.quotas.copies;
         if under_way.count() + image.snapshots().count() > limit {
             let message = format!(
                 "Too many snapshot copies in progress. The limit is {limit} for this destination region."
@@ -193,8 +182,8 @@ impl World {
             ebs.is_encrypted = is_encrypted;
             copies.push(Arc::new(Snapshot {
                 id: id.clone(),
-                region: caller.region.clone(),
-                owner: caller.account.clone(),
+                region: self.caller.region.clone(),
+                owner: self.caller.account.clone(),
                 volume_size: source.volume_size,
                 description: format!(
                     "Copied for DestinationAmi {to} from SourceAmi {from} for SourceSnapshot {}.",
@@ -209,7 +198,7 @@ impl World {
                 blocks: source.blocks.clone(),
                 inner: Mutex::new(Inner {
                     phase: Phase::Sealed {
-                        until: Instant::now() + self.settings.copied_after,
+                        until: Instant::now() + self.world.settings.copied_after,
                         fails: encryption.fails,
                     },
                     tags: tags.clone(),

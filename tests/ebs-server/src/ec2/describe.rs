@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::filters::{let_through, read};
-use super::{Parameters, Written, check_image_id, check_snapshot_id, no_image, no_snapshot};
+use super::{Query, Written, check_image_id, check_snapshot_id, no_image, no_snapshot};
 use crate::dates;
 use crate::error::Refused;
 use crate::image::{ImageRecord, Launch};
 use crate::snapshot::{Snapshot, State, Tags};
 use crate::tokens;
-use crate::world::{Caller, World};
 use crate::xml::Xml;
 
 const OF_IMAGES: &[&str] = &[
@@ -39,24 +38,22 @@ const OF_SNAPSHOTS: &[&str] = &[
     "volume-size",
 ];
 
-impl World {
-    pub(super) fn describe_regions(
-        &self,
-        parameters: &Parameters,
-        _: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let filters = read(parameters, &["region-name", "opt-in-status", "endpoint"])?;
-        let asked = parameters.list("RegionName");
+impl Query<'_> {
+    pub(super) fn describe_regions(&self, xml: &mut Xml) -> Written {
+        let filters = read(
+            self.parameters,
+            &["region-name", "opt-in-status", "endpoint"],
+        )?;
+        let asked = self.parameters.list("RegionName");
         if let Some(unknown) = asked
             .iter()
-            .find(|name| !self.settings.regions.contains(name))
+            .find(|name| !self.world.settings.regions.contains(name))
         {
             let message = format!("Invalid region: {unknown}");
             return Err(Refused::new("InvalidParameterValue", message));
         }
         let endpoint = |name: &str| format!("ec2.{name}.amazonaws.com");
-        let regions = self.settings.regions.iter().filter(|name| {
+        let regions = self.world.settings.regions.iter().filter(|name| {
             let values = |filter: &str| match filter {
                 "region-name" => vec![(*name).clone()],
                 "endpoint" => vec![endpoint(name)],
@@ -74,13 +71,8 @@ impl World {
     }
 
     /// Where a page begins and how long it may be: 5 to 1,000; lists of IDs have no pages.
-    fn page_of(
-        &self,
-        parameters: &Parameters,
-        name: &str,
-        has_ids: bool,
-    ) -> Result<(usize, usize), Refused> {
-        let most = match parameters.number("MaxResults")? {
+    fn page_of(&self, name: &str, has_ids: bool) -> Result<(usize, usize), Refused> {
+        let most = match self.parameters.number("MaxResults")? {
             None => usize::MAX,
             Some(_) if has_ids => {
                 let message =
@@ -95,10 +87,10 @@ impl World {
                 return Err(Refused::new("InvalidParameterValue", message));
             }
         };
-        let start = match parameters.get("NextToken") {
+        let start = match self.parameters.get("NextToken") {
             None => 0,
             Some(token) => {
-                let start = tokens::read(&self.settings.secret_key, name, token);
+                let start = tokens::read(&self.world.settings.secret_key, name, token);
                 start.ok_or_else(|| {
                     Refused::new("InvalidNextToken", "The token is not valid, or has expired")
                 })? as usize
@@ -109,31 +101,36 @@ impl World {
 
     fn next(&self, name: &str, start: usize, shown: usize, all: usize) -> Option<String> {
         let next = start + shown;
-        let until = SystemTime::now() + self.settings.page_token_life;
+        let until = SystemTime::now() + self.world.settings.page_token_life;
         let number = u32::try_from(next).unwrap_or(u32::MAX);
-        (next < all).then(|| tokens::make(&self.settings.secret_key, name, number, until))
+        (next < all).then(|| tokens::make(&self.world.settings.secret_key, name, number, until))
     }
 
-    pub(super) fn describe_snapshots(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let filters = read(parameters, OF_SNAPSHOTS)?;
-        let ids = parameters.list("SnapshotId");
-        let name = format!("snapshots {}", caller.region);
-        let (start, most) = self.page_of(parameters, &name, !ids.is_empty())?;
+    /// The accounts of a list, in which the caller may be called `self`.
+    fn accounts(&self, list: &str) -> Vec<String> {
+        let named = self.parameters.list(list).into_iter();
+        let accounts = named.map(|name| match name.as_str() {
+            "self" => self.caller.account.clone(),
+            _ => name,
+        });
+        accounts.collect()
+    }
+
+    pub(super) fn describe_snapshots(&self, xml: &mut Xml) -> Written {
+        let filters = read(self.parameters, OF_SNAPSHOTS)?;
+        let ids = self.parameters.list("SnapshotId");
+        let name = format!("snapshots {}", self.caller.region);
+        let (start, most) = self.page_of(&name, !ids.is_empty())?;
         ids.iter().try_for_each(|id| check_snapshot_id(id))?;
-        let things = self.things.lock();
+        let things = self.world.things.lock();
         let all: Vec<Arc<Snapshot>> = things.snapshots.values().cloned().collect();
         drop(things);
         let known: Vec<_> = all
             .into_iter()
             .filter(|snapshot| {
-                snapshot.region == caller.region
+                snapshot.region == self.caller.region
                     && snapshot.is_visible()
-                    && snapshot.is_readable_by(&caller.account)
+                    && snapshot.is_readable_by(&self.caller.account)
             })
             .collect();
         if let Some(id) = ids
@@ -142,8 +139,8 @@ impl World {
         {
             return Err(no_snapshot(id));
         }
-        let owners = own(parameters.list("Owner"), caller);
-        let restorable = own(parameters.list("RestorableBy"), caller);
+        let owners = self.accounts("Owner");
+        let restorable = self.accounts("RestorableBy");
         let found: Vec<_> = known
             .into_iter()
             .filter(|snapshot| {
@@ -173,25 +170,20 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn describe_images(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let filters = read(parameters, OF_IMAGES)?;
-        let ids = parameters.list("ImageId");
-        let name = format!("images {}", caller.region);
-        let (start, most) = self.page_of(parameters, &name, !ids.is_empty())?;
+    pub(super) fn describe_images(&self, xml: &mut Xml) -> Written {
+        let filters = read(self.parameters, OF_IMAGES)?;
+        let ids = self.parameters.list("ImageId");
+        let name = format!("images {}", self.caller.region);
+        let (start, most) = self.page_of(&name, !ids.is_empty())?;
         ids.iter().try_for_each(|id| check_image_id(id))?;
-        let things = self.things.lock();
+        let things = self.world.things.lock();
         let known: Vec<&ImageRecord> = things
             .images
             .values()
             .filter(|image| {
-                image.region == caller.region
+                image.region == self.caller.region
                     && image.is_visible()
-                    && image.is_usable_by(&caller.account)
+                    && image.is_usable_by(&self.caller.account)
             })
             .collect();
         if let Some(id) = ids
@@ -200,9 +192,9 @@ impl World {
         {
             return Err(no_image(id));
         }
-        let owners = own(parameters.list("Owner"), caller);
-        let executable = own(parameters.list("ExecutableBy"), caller);
-        let with_deprecated = parameters.flag("IncludeDeprecated")? == Some(true);
+        let owners = self.accounts("Owner");
+        let executable = self.accounts("ExecutableBy");
+        let with_deprecated = self.parameters.flag("IncludeDeprecated")? == Some(true);
         let now = SystemTime::now();
         let found: Vec<_> = known
             .into_iter()
@@ -217,7 +209,7 @@ impl World {
                     && (owners.is_empty() || owners.contains(&image.owner))
                     && (executable.is_empty() || executable.iter().any(can_start))
                     // Owners see their deprecated ones always.
-                    && (!is_deprecated || with_deprecated || image.owner == caller.account)
+                    && (!is_deprecated || with_deprecated || image.owner == self.caller.account)
                     && let_through(&filters, &image.tags, |name| image_values(image, name))
             })
             .collect();
@@ -227,14 +219,6 @@ impl World {
         xml.optional("nextToken", next);
         Ok(())
     }
-}
-
-fn own(names: Vec<String>, caller: &Caller) -> Vec<String> {
-    let own = |name: String| match name.as_str() {
-        "self" => caller.account.clone(),
-        _ => name,
-    };
-    names.into_iter().map(own).collect()
 }
 
 fn progress(snapshot: &Snapshot) -> &'static str {

@@ -2,23 +2,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Parameters, Written, done, own_image};
+use super::{Query, Written, done};
 use crate::dates;
 use crate::error::Refused;
-use crate::world::{Caller, World};
 use crate::xml::Xml;
 
 const YEAR: Duration = Duration::from_secs(31_557_600);
 
-impl World {
-    pub(super) fn deregister_image(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let mut things = self.things.lock();
-        let image = own_image(&mut things, parameters, caller)?;
+impl Query<'_> {
+    pub(super) fn deregister_image(&self, xml: &mut Xml) -> Written {
+        let mut things = self.world.things.lock();
+        let image = self.own_image(&mut things)?;
         if image.is_protected {
             let message = format!("The image {} has deregistration protection", image.id);
             return Err(Refused::new("OperationNotPermitted", message));
@@ -27,11 +21,11 @@ impl World {
         let snapshots: Vec<String> = image.snapshots().map(str::to_owned).collect();
         let _ = things.images.remove(&place);
         xml.text("return", true);
-        if parameters.flag("DeleteAssociatedSnapshots")? == Some(true) {
+        if self.parameters.flag("DeleteAssociatedSnapshots")? == Some(true) {
             xml.items("deleteSnapshotResultSet", snapshots, |xml, id| {
                 let is_used = things.images_with(&id).next().is_some();
                 if !is_used {
-                    let place = (caller.region.clone(), id.clone());
+                    let place = (self.caller.region.clone(), id.clone());
                     let _ = things.snapshots.remove(&place);
                 }
                 xml.text("snapshotId", &id);
@@ -41,15 +35,10 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn enable_deprecation(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let mut things = self.things.lock();
-        let image = own_image(&mut things, parameters, caller)?;
-        let text = parameters.needed("DeprecateAt")?;
+    pub(super) fn enable_deprecation(&self, xml: &mut Xml) -> Written {
+        let mut things = self.world.things.lock();
+        let image = self.own_image(&mut things)?;
+        let text = self.parameters.needed("DeprecateAt")?;
         let at = dates::parse_iso(text).ok_or_else(|| Refused::value("DeprecateAt", text))?;
         let now = SystemTime::now();
         let years = if image.is_public() { 2 } else { 10 };
@@ -63,26 +52,14 @@ impl World {
         done(xml)
     }
 
-    pub(super) fn disable_deprecation(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let mut things = self.things.lock();
-        own_image(&mut things, parameters, caller)?.deprecation = None;
+    pub(super) fn disable_deprecation(&self, xml: &mut Xml) -> Written {
+        self.own_image(&mut self.world.things.lock())?.deprecation = None;
         done(xml)
     }
 
-    pub(super) fn enable_protection(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let mut things = self.things.lock();
-        own_image(&mut things, parameters, caller)?.is_protected = true;
-        let with_cooldown = parameters.flag("WithCooldown")? == Some(true);
+    pub(super) fn enable_protection(&self, xml: &mut Xml) -> Written {
+        self.own_image(&mut self.world.things.lock())?.is_protected = true;
+        let with_cooldown = self.parameters.flag("WithCooldown")? == Some(true);
         xml.text(
             "return",
             ["enabled-without-cooldown", "enabled-with-cooldown"][usize::from(with_cooldown)],
@@ -90,14 +67,8 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn disable_protection(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let mut things = self.things.lock();
-        own_image(&mut things, parameters, caller)?.is_protected = false;
+    pub(super) fn disable_protection(&self, xml: &mut Xml) -> Written {
+        self.own_image(&mut self.world.things.lock())?.is_protected = false;
         xml.text("return", "disabled");
         Ok(())
     }

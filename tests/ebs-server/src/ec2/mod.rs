@@ -11,9 +11,12 @@ mod snapshots;
 
 pub(crate) use parameters::{Parameters, QueryService};
 
+use std::sync::Arc;
+
 use crate::answer::Answer;
 use crate::error::Refused;
 use crate::image::ImageRecord;
+use crate::snapshot::Snapshot;
 use crate::world::{Caller, Things, World};
 use crate::xml::Xml;
 
@@ -23,19 +26,23 @@ const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 type Written = Result<(), Refused>;
 
 /// An action: what writes the inside of its answer, and the first parts of the names of its parameters.
-type Action = (
-    fn(&World, &Parameters, &Caller, &mut Xml) -> Written,
-    &'static [&'static str],
-);
+type Action<'a> = (fn(&Query<'a>, &mut Xml) -> Written, &'static [&'static str]);
 
-fn action(name: &str) -> Option<Action> {
+/// A request, and who makes it.
+struct Query<'a> {
+    world: &'a World,
+    parameters: &'a Parameters,
+    caller: &'a Caller,
+}
+
+fn action<'a>(name: &str) -> Option<Action<'a>> {
     Some(match name {
         "DescribeRegions" => (
-            World::describe_regions,
+            Query::describe_regions,
             &["RegionName", "AllRegions", "Filter"],
         ),
         "DescribeSnapshots" => (
-            World::describe_snapshots,
+            Query::describe_snapshots,
             &[
                 "Filter",
                 "MaxResults",
@@ -46,7 +53,7 @@ fn action(name: &str) -> Option<Action> {
             ],
         ),
         "DescribeImages" => (
-            World::describe_images,
+            Query::describe_images,
             &[
                 "Filter",
                 "MaxResults",
@@ -58,29 +65,29 @@ fn action(name: &str) -> Option<Action> {
                 "IncludeDisabled",
             ],
         ),
-        "RegisterImage" => (World::register_image, register::PARAMETERS),
+        "RegisterImage" => (Query::register_image, register::PARAMETERS),
         "DeregisterImage" => (
-            World::deregister_image,
+            Query::deregister_image,
             &["ImageId", "DeleteAssociatedSnapshots"],
         ),
-        "CopyImage" => (World::copy_image, copy::PARAMETERS),
-        "ModifyImageAttribute" => (World::modify_image_attribute, attributes::OF_IMAGES),
-        "DescribeImageAttribute" => (World::describe_image_attribute, &["ImageId", "Attribute"]),
-        "ModifySnapshotAttribute" => (World::modify_snapshot_attribute, attributes::OF_SNAPSHOTS),
+        "CopyImage" => (Query::copy_image, copy::PARAMETERS),
+        "ModifyImageAttribute" => (Query::modify_image_attribute, attributes::OF_IMAGES),
+        "DescribeImageAttribute" => (Query::describe_image_attribute, &["ImageId", "Attribute"]),
+        "ModifySnapshotAttribute" => (Query::modify_snapshot_attribute, attributes::OF_SNAPSHOTS),
         "DescribeSnapshotAttribute" => (
-            World::describe_snapshot_attribute,
+            Query::describe_snapshot_attribute,
             &["SnapshotId", "Attribute"],
         ),
-        "EnableImageDeprecation" => (World::enable_deprecation, &["ImageId", "DeprecateAt"]),
-        "DisableImageDeprecation" => (World::disable_deprecation, &["ImageId"]),
+        "EnableImageDeprecation" => (Query::enable_deprecation, &["ImageId", "DeprecateAt"]),
+        "DisableImageDeprecation" => (Query::disable_deprecation, &["ImageId"]),
         "EnableImageDeregistrationProtection" => {
-            (World::enable_protection, &["ImageId", "WithCooldown"])
+            (Query::enable_protection, &["ImageId", "WithCooldown"])
         }
-        "DisableImageDeregistrationProtection" => (World::disable_protection, &["ImageId"]),
-        "DeleteSnapshot" => (World::delete_snapshot, &["SnapshotId"]),
-        "CreateTags" => (World::create_tags, &["ResourceId", "Tag"]),
-        "GetEbsEncryptionByDefault" => (World::encryption_by_default, &[]),
-        "GetEbsDefaultKmsKeyId" => (World::default_kms_key, &[]),
+        "DisableImageDeregistrationProtection" => (Query::disable_protection, &["ImageId"]),
+        "DeleteSnapshot" => (Query::delete_snapshot, &["SnapshotId"]),
+        "CreateTags" => (Query::create_tags, &["ResourceId", "Tag"]),
+        "GetEbsEncryptionByDefault" => (Query::encryption_by_default, &[]),
+        "GetEbsDefaultKmsKeyId" => (Query::default_kms_key, &[]),
         _ => return None,
     })
 }
@@ -116,11 +123,16 @@ impl World {
             let message = "Request would have succeeded, but DryRun flag is set.";
             return Err(Refused::new("DryRunOperation", message).with_status(412));
         }
+        let query = Query {
+            world: self,
+            parameters,
+            caller,
+        };
         let mut xml = Xml::new();
         let mut result = Ok(());
         xml.root(&format!("{name}Response"), NAMESPACE, |xml| {
             xml.text("requestId", request);
-            result = perform(self, parameters, caller, xml);
+            result = perform(&query, xml);
         });
         result.map(|()| Answer::xml(200, xml.finish()))
     }
@@ -163,23 +175,50 @@ fn no_snapshot(id: &str) -> Refused {
     Refused::new("InvalidSnapshot.NotFound", message)
 }
 
-/// The image that a caller names and owns.
-fn own_image<'a>(
-    things: &'a mut Things,
-    parameters: &Parameters,
-    caller: &Caller,
-) -> Result<&'a mut ImageRecord, Refused> {
-    let id = parameters.needed("ImageId")?;
-    check_image_id(id)?;
-    let place = (caller.region.clone(), id.to_owned());
-    let image = things.images.get_mut(&place);
-    let image = image.filter(|image| image.is_visible() && image.is_usable_by(&caller.account));
-    let image = image.ok_or_else(|| no_image(id))?;
-    if image.owner != caller.account {
-        let message = format!("Not authorized for image:{id}");
-        return Err(Refused::new("AuthFailure", message).with_status(403));
+impl Query<'_> {
+    /// The image of that ID in a region, if the caller can use it.
+    fn image<'t>(
+        &self,
+        things: &'t mut Things,
+        region: &str,
+        id: &str,
+    ) -> Result<&'t mut ImageRecord, Refused> {
+        check_image_id(id)?;
+        let found = things.images.get_mut(&(region.to_owned(), id.to_owned()));
+        let found =
+            found.filter(|image| image.is_visible() && image.is_usable_by(&self.caller.account));
+        found.ok_or_else(|| no_image(id))
     }
-    Ok(image)
+
+    /// The image that the caller names and owns.
+    fn own_image<'t>(&self, things: &'t mut Things) -> Result<&'t mut ImageRecord, Refused> {
+        let id = self.parameters.needed("ImageId")?;
+        let image = self.image(things, &self.caller.region, id)?;
+        if image.owner != self.caller.account {
+            let message = format!("Not authorized for image:{id}");
+            return Err(Refused::new("AuthFailure", message).with_status(403));
+        }
+        Ok(image)
+    }
+
+    /// The snapshot of that ID, if the caller can read it.
+    fn snapshot(&self, things: &Things, id: &str) -> Result<Arc<Snapshot>, Refused> {
+        check_snapshot_id(id)?;
+        let found = things.snapshot(&self.caller.region, id);
+        let found =
+            found.filter(|found| found.is_visible() && found.is_readable_by(&self.caller.account));
+        found.ok_or_else(|| no_snapshot(id))
+    }
+
+    /// The snapshot that the caller names and owns.
+    fn own_snapshot(&self, things: &Things) -> Result<Arc<Snapshot>, Refused> {
+        let id = self.parameters.needed("SnapshotId")?;
+        let found = self.snapshot(things, id)?;
+        match found.owner == self.caller.account {
+            true => Ok(found),
+            false => Err(no_snapshot(id)),
+        }
+    }
 }
 
 fn done(xml: &mut Xml) -> Written {

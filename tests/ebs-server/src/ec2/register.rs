@@ -5,11 +5,11 @@ use std::time::{Instant, SystemTime};
 
 use data_encoding::BASE64;
 
-use super::{Parameters, Written, check_snapshot_id, no_snapshot};
+use super::{Parameters, Query, Written};
 use crate::error::Refused;
 use crate::image::{Device, EbsDevice, ImageRecord, Launch};
 use crate::snapshot::State;
-use crate::world::{Caller, Things, World};
+use crate::world::Things;
 use crate::xml::Xml;
 
 pub(super) const PARAMETERS: &[&str] = &[
@@ -37,55 +37,48 @@ const ARCHITECTURES: &[&str] = &["i386", "x86_64", "arm64", "x86_64_mac", "arm64
 /// The largest variable store: 64 KiB.
 const LARGEST_UEFI_DATA: usize = 64 << 10;
 
-impl World {
-    pub(super) fn register_image(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let mut things = self.things.lock();
-        let image = self.new_image(&mut things, parameters, caller)?;
+impl Query<'_> {
+    pub(super) fn register_image(&self, xml: &mut Xml) -> Written {
+        let mut things = self.world.things.lock();
+        let image = self.new_image(&mut things)?;
         xml.text("imageId", &image.id);
         let place = (image.region.clone(), image.id.clone());
         let _ = things.images.insert(place, image);
         Ok(())
     }
 
-    fn new_image(
-        &self,
-        things: &mut Things,
-        parameters: &Parameters,
-        caller: &Caller,
-    ) -> Result<ImageRecord, Refused> {
-        let name = parameters.needed("Name")?;
+    fn new_image(&self, things: &mut Things) -> Result<ImageRecord, Refused> {
+        let name = self.parameters.needed("Name")?;
         check_name(name)?;
         let mut all = things.images.values();
         let twin = all.find(|image| {
-            image.region == caller.region && image.owner == caller.account && image.name == name
+            image.region == self.caller.region
+                && image.owner == self.caller.account
+                && image.name == name
         });
         if let Some(twin) = twin {
             let message = format!("AMI name {name} is already in use by AMI {}", twin.id);
             return Err(Refused::new("InvalidAMIName.Duplicate", message));
         }
-        if parameters.has("BillingProduct") {
+        if self.parameters.has("BillingProduct") {
             let message = "Not authorized to register images with billing products";
             return Err(Refused::new("AuthFailure", message).with_status(403));
         }
-        let location = parameters.get("ImageLocation").map(str::to_owned);
+        let location = self.parameters.get("ImageLocation").map(str::to_owned);
         let of_manifest = location
             .as_deref()
             .map(|location| self.manifest(location))
             .transpose()?;
-        let architecture = match parameters.word("Architecture", ARCHITECTURES)? {
+        let architecture = match self.parameters.word("Architecture", ARCHITECTURES)? {
             Some(architecture) => architecture,
             None => of_manifest.flatten().unwrap_or("i386".to_owned()),
         };
-        let virtualization = parameters
+        let virtualization = self
+            .parameters
             .word("VirtualizationType", &["hvm", "paravirtual"])?
             .unwrap_or("paravirtual".to_owned());
-        let devices = devices(things, parameters, caller)?;
-        let root = parameters.get("RootDeviceName").map(str::to_owned);
+        let devices = self.devices(things)?;
+        let root = self.parameters.get("RootDeviceName").map(str::to_owned);
         if location.is_none() {
             check_root(root.as_deref(), &devices)?;
         }
@@ -93,32 +86,34 @@ impl World {
         let now = Instant::now();
         let image = ImageRecord {
             id,
-            region: caller.region.clone(),
-            owner: caller.account.clone(),
+            region: self.caller.region.clone(),
+            owner: self.caller.account.clone(),
             name: name.to_owned(),
-            description: description(parameters)?,
+            description: description(self.parameters)?,
             architecture,
             virtualization,
             location,
             root_device_name: root,
             devices,
-            ena_support: parameters.flag("EnaSupport")?,
-            sriov_net_support: parameters.word("SriovNetSupport", &["simple"])?,
-            boot_mode: parameters.word("BootMode", &["legacy-bios", "uefi", "uefi-preferred"])?,
-            tpm_support: parameters.word("TpmSupport", &["v2.0"])?,
-            imds_support: parameters.word("ImdsSupport", &["v2.0"])?,
-            uefi_data: parameters.get("UefiData").map(str::to_owned),
-            kernel: id_of(parameters, "KernelId", "aki")?,
-            ramdisk: id_of(parameters, "RamdiskId", "ari")?,
-            tags: parameters.specified_tags("image", &["image"])?,
+            ena_support: self.parameters.flag("EnaSupport")?,
+            sriov_net_support: self.parameters.word("SriovNetSupport", &["simple"])?,
+            boot_mode: self
+                .parameters
+                .word("BootMode", &["legacy-bios", "uefi", "uefi-preferred"])?,
+            tpm_support: self.parameters.word("TpmSupport", &["v2.0"])?,
+            imds_support: self.parameters.word("ImdsSupport", &["v2.0"])?,
+            uefi_data: self.parameters.get("UefiData").map(str::to_owned),
+            kernel: id_of(self.parameters, "KernelId", "aki")?,
+            ramdisk: id_of(self.parameters, "RamdiskId", "ari")?,
+            tags: self.parameters.specified_tags("image", &["image"])?,
             launch: BTreeSet::<Launch>::new(),
             deprecation: None,
             is_protected: false,
             source: None,
             failure: None,
             created: Some(SystemTime::now()),
-            visible: Some(now + self.settings.image_visible_after),
-            ready: Some(now + self.settings.available_after),
+            visible: Some(now + self.world.settings.image_visible_after),
+            ready: Some(now + self.world.settings.available_after),
         };
         check_combinations(&image)?;
         Ok(image)
@@ -134,7 +129,7 @@ impl World {
         if !key.ends_with(".manifest.xml") || !location.split('/').all(is_path) {
             return refused("The location names no manifest");
         }
-        let Some(buckets) = &self.settings.buckets else {
+        let Some(buckets) = &self.world.settings.buckets else {
             return Ok(None);
         };
         match std::fs::read_to_string(buckets.join(bucket).join(key)) {
@@ -144,6 +139,152 @@ impl World {
                 .and_then(|(_, rest)| rest.split_once("</architecture>"))
                 .map(|(architecture, _)| architecture.to_owned())),
         }
+    }
+
+    fn devices(&self, things: &Things) -> Result<Vec<Device>, Refused> {
+        let mut devices: BTreeMap<String, Device> = BTreeMap::new();
+        let mut order = Vec::new();
+        for member in self.parameters.members("BlockDeviceMapping") {
+            let known = ["DeviceName", "VirtualName", "NoDevice"];
+            let mut names = self.parameters.names_in(&member).into_iter();
+            if let Some(name) =
+                names.find(|name| !known.contains(name) && !name.starts_with("Ebs."))
+            {
+                let message = format!("The parameter {member}.{name} is not recognized");
+                return Err(Refused::new("UnknownParameter", message));
+            }
+            let name = self.parameters.needed(&format!("{member}.DeviceName"))?;
+            let device = Device {
+                name: name.to_owned(),
+                virtual_name: self
+                    .parameters
+                    .get(&format!("{member}.VirtualName"))
+                    .map(str::to_owned),
+                is_none: self.parameters.has(&format!("{member}.NoDevice")),
+                ebs: self
+                    .parameters
+                    .has(&format!("{member}.Ebs"))
+                    .then(|| self.ebs(things, &member, name))
+                    .transpose()?,
+            };
+            if device.virtual_name.is_some() && device.ebs.is_some() {
+                return Err(invalid_mapping(format!("{name} is two things at once")));
+            }
+            order.push(name.to_owned());
+            if devices.insert(name.to_owned(), device).is_some() {
+                return Err(invalid_mapping(format!(
+                    "The device '{name}' is used in more than one block-device mapping"
+                )));
+            }
+        }
+        Ok(order
+            .iter()
+            .filter_map(|name| devices.remove(name))
+            .collect())
+    }
+
+    fn ebs(&self, things: &Things, member: &str, device: &str) -> Result<EbsDevice, Refused> {
+        let field = |name: &str| format!("{member}.Ebs.{name}");
+        let known = [
+            "SnapshotId",
+            "VolumeSize",
+            "VolumeType",
+            "Iops",
+            "Throughput",
+            "DeleteOnTermination",
+            "Encrypted",
+            "KmsKeyId",
+        ];
+        let mut names = self
+            .parameters
+            .names_in(&format!("{member}.Ebs"))
+            .into_iter();
+        if let Some(name) = names.find(|name| !known.contains(name)) {
+            let message = format!("The parameter {} is not recognized", field(name));
+            return Err(Refused::new("UnknownParameter", message));
+        }
+        if self.parameters.has(&field("KmsKeyId")) {
+            let message = "The parameter KmsKeyId is not supported here";
+            return Err(Refused::new("InvalidParameter", message));
+        }
+        let encrypted = self.parameters.flag(&field("Encrypted"))?;
+        let snapshot = self.parameters.get(&field("SnapshotId"));
+        let snapshot = snapshot.map(|id| {
+            let found = self.snapshot(things, id)?;
+            if found.state() != State::Completed {
+                let message = format!("Snapshot {id} is not in the completed state");
+                return Err(Refused::new("IncorrectState", message));
+            }
+            if encrypted.is_some() {
+                let message = format!("the encrypted flag cannot be specified since device {device} has a snapshot specified.");
+                return Err(invalid_mapping(message));
+            }
+            Ok(found)
+        });
+        let snapshot = snapshot.transpose()?;
+        let size = self.parameters.number(&field("VolumeSize"))?;
+        let size = match (&snapshot, size) {
+            (Some(snapshot), Some(size)) if size < snapshot.volume_size => {
+                let (id, least) = (&snapshot.id, snapshot.volume_size);
+                let message = format!(
+                    "Volume of size {size}GB is smaller than snapshot '{id}', expect size >= {least}GB"
+                );
+                return Err(invalid_mapping(message));
+            }
+            (_, Some(size)) => size,
+            (Some(snapshot), None) => snapshot.volume_size,
+            (None, None) => return Err(Refused::missing("size/snapshot")),
+        };
+        let kinds = ["standard", "io1", "io2", "gp2", "sc1", "st1", "gp3"];
+        let kind = self.parameters.word(&field("VolumeType"), &kinds)?;
+        let kind = kind.unwrap_or("standard".to_owned());
+        let ((least, most), operations) = limits(&kind);
+        if !(least..=most).contains(&size) {
+            let message = format!(
+                "Volume of {size}GiB is invalid for volume type '{kind}'; it has {least} to {most}GiB"
+            );
+            return Err(Refused::new("InvalidParameterValue", message));
+        }
+        let iops = self.parameters.number(&field("Iops"))?;
+        match (iops, operations) {
+            (Some(_), None) => {
+                let message = format!("The parameter iops is not supported for {kind} volumes.");
+                return Err(Refused::combination(message));
+            }
+            (Some(iops), Some((least, most))) if !(least..=most).contains(&iops) => {
+                let message = format!("Volume iops of {iops} is not {least} to {most}");
+                return Err(Refused::new("InvalidParameterValue", message));
+            }
+            (None, Some(_)) if kind.starts_with("io") => return Err(Refused::missing("iops")),
+            _ => {}
+        }
+        let throughput = self.parameters.number(&field("Throughput"))?;
+        match throughput {
+            Some(_) if kind != "gp3" => {
+                let message =
+                    format!("The parameter throughput is not supported for {kind} volumes.");
+                return Err(Refused::combination(message));
+            }
+            Some(rate) if !(125..=1000).contains(&rate) => {
+                let message = format!("Throughput of {rate} is not 125 to 1000 MiB/s");
+                return Err(Refused::new("InvalidParameterValue", message));
+            }
+            _ => {}
+        }
+        let is_encrypted = match &snapshot {
+            Some(snapshot) => snapshot.kms_key.is_some(),
+            None => encrypted == Some(true),
+        };
+        let termination = self.parameters.flag(&field("DeleteOnTermination"))?;
+        Ok(EbsDevice {
+            snapshot: snapshot.map(|snapshot| snapshot.id.clone()),
+            size,
+            kind,
+            iops,
+            throughput,
+            is_deleted_on_termination: termination.unwrap_or(true),
+            is_encrypted,
+        })
     }
 }
 
@@ -259,48 +400,6 @@ fn invalid_mapping(message: impl Into<String>) -> Refused {
     Refused::new("InvalidBlockDeviceMapping", message)
 }
 
-fn devices(
-    things: &Things,
-    parameters: &Parameters,
-    caller: &Caller,
-) -> Result<Vec<Device>, Refused> {
-    let mut devices: BTreeMap<String, Device> = BTreeMap::new();
-    let mut order = Vec::new();
-    for member in parameters.members("BlockDeviceMapping") {
-        let known = ["DeviceName", "VirtualName", "NoDevice"];
-        let mut names = parameters.names_in(&member).into_iter();
-        if let Some(name) = names.find(|name| !known.contains(name) && !name.starts_with("Ebs.")) {
-            let message = format!("The parameter {member}.{name} is not recognized");
-            return Err(Refused::new("UnknownParameter", message));
-        }
-        let name = parameters.needed(&format!("{member}.DeviceName"))?;
-        let device = Device {
-            name: name.to_owned(),
-            virtual_name: parameters
-                .get(&format!("{member}.VirtualName"))
-                .map(str::to_owned),
-            is_none: parameters.has(&format!("{member}.NoDevice")),
-            ebs: parameters
-                .has(&format!("{member}.Ebs"))
-                .then(|| ebs(things, parameters, caller, &member, name))
-                .transpose()?,
-        };
-        if device.virtual_name.is_some() && device.ebs.is_some() {
-            return Err(invalid_mapping(format!("{name} is two things at once")));
-        }
-        order.push(name.to_owned());
-        if devices.insert(name.to_owned(), device).is_some() {
-            return Err(invalid_mapping(format!(
-                "The device '{name}' is used in more than one block-device mapping"
-            )));
-        }
-    }
-    Ok(order
-        .iter()
-        .filter_map(|name| devices.remove(name))
-        .collect())
-}
-
 /// The sizes in GiB and the I/O operations a second of a kind of volume, in AWS's table of volume types.
 fn limits(kind: &str) -> ((u64, u64), Option<(u64, u64)>) {
     match kind {
@@ -311,114 +410,4 @@ fn limits(kind: &str) -> ((u64, u64), Option<(u64, u64)>) {
         "st1" | "sc1" => ((125, 16_384), None),
         _ => ((1, 1_024), None),
     }
-}
-
-fn ebs(
-    things: &Things,
-    parameters: &Parameters,
-    caller: &Caller,
-    member: &str,
-    device: &str,
-) -> Result<EbsDevice, Refused> {
-    let field = |name: &str| format!("{member}.Ebs.{name}");
-    let known = [
-        "SnapshotId",
-        "VolumeSize",
-        "VolumeType",
-        "Iops",
-        "Throughput",
-        "DeleteOnTermination",
-        "Encrypted",
-        "KmsKeyId",
-    ];
-    let mut names = parameters.names_in(&format!("{member}.Ebs")).into_iter();
-    if let Some(name) = names.find(|name| !known.contains(name)) {
-        let message = format!("The parameter {} is not recognized", field(name));
-        return Err(Refused::new("UnknownParameter", message));
-    }
-    if parameters.has(&field("KmsKeyId")) {
-        let message = "The parameter KmsKeyId is not supported here";
-        return Err(Refused::new("InvalidParameter", message));
-    }
-    let encrypted = parameters.flag(&field("Encrypted"))?;
-    let snapshot = parameters.get(&field("SnapshotId"));
-    let snapshot = snapshot.map(|id| {
-        check_snapshot_id(id)?;
-        let found = things.snapshot(&caller.region, id);
-        let found = found
-            .filter(|found| found.is_visible() && found.is_readable_by(&caller.account))
-            .ok_or_else(|| no_snapshot(id))?;
-        if found.state() != State::Completed {
-            let message = format!("Snapshot {id} is not in the completed state");
-            return Err(Refused::new("IncorrectState", message));
-        }
-        if encrypted.is_some() {
-            let message = format!("the encrypted flag cannot be specified since device {device} has a snapshot specified.");
-            return Err(invalid_mapping(message));
-        }
-        Ok(found)
-    });
-    let snapshot = snapshot.transpose()?;
-    let size = parameters.number(&field("VolumeSize"))?;
-    let size = match (&snapshot, size) {
-        (Some(snapshot), Some(size)) if size < snapshot.volume_size => {
-            let (id, least) = (&snapshot.id, snapshot.volume_size);
-            let message = format!(
-                "Volume of size {size}GB is smaller than snapshot '{id}', expect size >= {least}GB"
-            );
-            return Err(invalid_mapping(message));
-        }
-        (_, Some(size)) => size,
-        (Some(snapshot), None) => snapshot.volume_size,
-        (None, None) => return Err(Refused::missing("size/snapshot")),
-    };
-    let kinds = ["standard", "io1", "io2", "gp2", "sc1", "st1", "gp3"];
-    let kind = parameters.word(&field("VolumeType"), &kinds)?;
-    let kind = kind.unwrap_or("standard".to_owned());
-    let ((least, most), operations) = limits(&kind);
-    if !(least..=most).contains(&size) {
-        let message = format!(
-            "Volume of {size}GiB is invalid for volume type '{kind}'; it has {least} to {most}GiB"
-        );
-        return Err(Refused::new("InvalidParameterValue", message));
-    }
-    let iops = parameters.number(&field("Iops"))?;
-    match (iops, operations) {
-        (Some(_), None) => {
-            let message = format!("The parameter iops is not supported for {kind} volumes.");
-            return Err(Refused::combination(message));
-        }
-        (Some(iops), Some((least, most))) if !(least..=most).contains(&iops) => {
-            let message = format!("Volume iops of {iops} is not {least} to {most}");
-            return Err(Refused::new("InvalidParameterValue", message));
-        }
-        (None, Some(_)) if kind.starts_with("io") => return Err(Refused::missing("iops")),
-        _ => {}
-    }
-    let throughput = parameters.number(&field("Throughput"))?;
-    match throughput {
-        Some(_) if kind != "gp3" => {
-            let message = format!("The parameter throughput is not supported for {kind} volumes.");
-            return Err(Refused::combination(message));
-        }
-        Some(rate) if !(125..=1000).contains(&rate) => {
-            let message = format!("Throughput of {rate} is not 125 to 1000 MiB/s");
-            return Err(Refused::new("InvalidParameterValue", message));
-        }
-        _ => {}
-    }
-    let is_encrypted = match &snapshot {
-        Some(snapshot) => snapshot.kms_key.is_some(),
-        None => encrypted == Some(true),
-    };
-    let termination = parameters.flag(&field("DeleteOnTermination"))?;
-    Ok(EbsDevice {
-        snapshot: snapshot.map(|snapshot| snapshot.id.clone()),
-        size,
-        kind,
-        iops,
-        throughput,
-        is_deleted_on_termination: termination.unwrap_or(true),
-        is_encrypted,
-    })
 }

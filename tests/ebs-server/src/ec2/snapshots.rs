@@ -1,9 +1,8 @@
 //! DeleteSnapshot, CreateTags, and what an account has set for encryption.
 
-use super::{Parameters, Written, check_snapshot_id, done, no_image, no_snapshot};
+use super::{Query, Written, done, no_image, no_snapshot};
 use crate::error::Refused;
 use crate::snapshot::Tags;
-use crate::world::{Caller, World};
 use crate::xml::Xml;
 
 fn add(tags: &mut Tags, more: &Tags) -> Written {
@@ -16,21 +15,12 @@ fn add(tags: &mut Tags, more: &Tags) -> Written {
     Ok(())
 }
 
-impl World {
-    pub(super) fn delete_snapshot(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let id = parameters.needed("SnapshotId")?;
-        check_snapshot_id(id)?;
-        let mut things = self.things.lock();
-        let found = things.snapshot(&caller.region, id);
-        let found =
-            found.filter(|found| found.is_visible() && found.is_readable_by(&caller.account));
-        let found = found.ok_or_else(|| no_snapshot(id))?;
-        if found.owner != caller.account {
+impl Query<'_> {
+    pub(super) fn delete_snapshot(&self, xml: &mut Xml) -> Written {
+        let id = self.parameters.needed("SnapshotId")?;
+        let mut things = self.world.things.lock();
+        let found = self.snapshot(&things, id)?;
+        if found.owner != self.caller.account {
             let message = format!("You do not own the snapshot '{id}'");
             return Err(Refused::new("UnauthorizedOperation", message).with_status(403));
         }
@@ -38,35 +28,30 @@ impl World {
             let message = format!("The snapshot {id} is currently in use by {}", image.id);
             return Err(Refused::new("InvalidSnapshot.InUse", message));
         }
-        let place = (caller.region.clone(), id.to_owned());
+        let place = (self.caller.region.clone(), id.to_owned());
         let _ = things.snapshots.remove(&place);
         done(xml)
     }
 
-    pub(super) fn create_tags(
-        &self,
-        parameters: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        let tags = parameters.tags("")?;
-        let ids = parameters.list("ResourceId");
+    pub(super) fn create_tags(&self, xml: &mut Xml) -> Written {
+        let tags = self.parameters.tags("")?;
+        let ids = self.parameters.list("ResourceId");
         if ids.is_empty() || tags.is_empty() {
             return Err(Refused::missing("resourceIdSet or tagSet"));
         }
-        let mut things = self.things.lock();
+        let mut things = self.world.things.lock();
         for id in &ids {
-            let place = (caller.region.clone(), id.clone());
+            let place = (self.caller.region.clone(), id.clone());
             if id.starts_with("snap-") {
                 let found = things.snapshots.get(&place);
                 let found =
-                    found.filter(|found| found.is_visible() && found.owner == caller.account);
+                    found.filter(|found| found.is_visible() && found.owner == self.caller.account);
                 let found = found.ok_or_else(|| no_snapshot(id))?;
                 add(&mut found.inner.lock().tags, &tags)?;
             } else if id.starts_with("ami-") {
                 let found = things.images.get_mut(&place);
                 let found =
-                    found.filter(|found| found.is_visible() && found.owner == caller.account);
+                    found.filter(|found| found.is_visible() && found.owner == self.caller.account);
                 add(&mut found.ok_or_else(|| no_image(id))?.tags, &tags)?;
             } else {
                 let message = format!("The ID '{id}' is not valid");
@@ -76,19 +61,14 @@ impl World {
         done(xml)
     }
 
-    pub(super) fn encryption_by_default(
-        &self,
-        _: &Parameters,
-        _: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
+    pub(super) fn encryption_by_default(&self, xml: &mut Xml) -> Written {
         xml.text(
             "ebsEncryptionByDefault",
-            self.settings.encryption_by_default,
+            self.world.settings.encryption_by_default,
         );
         xml.text(
             "sseType",
-            if self.settings.encryption_by_default {
+            if self.world.settings.encryption_by_default {
                 "sse-ebs"
             } else {
                 "none"
@@ -97,13 +77,8 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn default_kms_key(
-        &self,
-        _: &Parameters,
-        caller: &Caller,
-        xml: &mut Xml,
-    ) -> Written {
-        xml.text("kmsKeyId", self.default_ebs_key(caller));
+    pub(super) fn default_kms_key(&self, xml: &mut Xml) -> Written {
+        xml.text("kmsKeyId", self.world.default_ebs_key(self.caller));
         Ok(())
     }
 }

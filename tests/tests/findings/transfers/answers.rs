@@ -11,7 +11,9 @@ use std::time::Duration;
 use end_to_end::hostile::Hostile;
 use end_to_end::proxy::{Action, Proxy, Rule, Slowness};
 use end_to_end::s3::{BUCKET, Server, bundle_files, manifest, private_key, small_parts, with_keys};
-use end_to_end::{METADATA_ENDPOINT, Outcome, command, folder, golden, key, names, outcome};
+use end_to_end::{
+    METADATA_ENDPOINT, Outcome, command, folder, golden, key, names, outcome, run_by,
+};
 
 /// How much a command may allocate (bytes).
 const MOST: u64 = 256 << 20;
@@ -21,15 +23,8 @@ fn limited(command: &Command) -> Command {
     let mut limited = Command::new("prlimit");
     let _ = limited
         .arg(format!("--data={MOST}"))
-        .arg(command.get_program())
-        .args(command.get_args())
         .stdin(std::process::Stdio::null());
-    for (name, value) in command.get_envs() {
-        let _ = match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
+    let _ = run_by(&mut limited, command);
     limited
 }
 

@@ -1,5 +1,4 @@
-//! `ec2-migrate-manifest` and `ec2-migrate-bundle`: the contents of a migrated manifest, for whom its key is encrypted, and that nothing is
-//! lost.
+//! `ec2-migrate-manifest`: the contents of a migrated manifest, for whom its key is encrypted, which images it names, and that nothing is lost.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -7,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use end_to_end::bundles::{secrets, secrets_for, verify};
-use end_to_end::moto::Moto;
+use end_to_end::moto::{ACCESS_KEY, Moto, SECRET_KEY};
 use end_to_end::same::{assert_same_bytes, assert_same_files};
 use end_to_end::traces::assert_no_trace;
 use end_to_end::{
@@ -257,15 +256,10 @@ fn a_manifest_that_was_edited_is_refused_and_stays() {
     assert_eq!(names(work.path()).len(), 1);
 }
 
-fn images(moto: &mut Moto, region: &str, images: Value) {
-    let _ = moto.call_with("images", &[region], json!({"found": images}));
-}
-
 /// The two images that `e-meta` names, and their counterparts in Ireland.
 fn with_images() -> Moto {
     let mut moto = Moto::start();
-    images(
-        &mut moto,
+    moto.images(
         "us-west-2",
         json!([
             [
@@ -282,8 +276,7 @@ fn with_images() -> Moto {
             ],
         ]),
     );
-    images(
-        &mut moto,
+    moto.images(
         "eu-west-1",
         json!([
             [
@@ -321,29 +314,20 @@ fn with_images() -> Moto {
     moto
 }
 
-fn with_role(command: &mut Command, moto: &Moto) -> Outcome {
-    outcome(
-        command
-            .env("AWS_ENDPOINT_URL", format!("http://{}", moto.address))
-            .env("AWS_ACCESS_KEY_ID", "AKIDOFTHETESTS")
-            .env("AWS_SECRET_ACCESS_KEY", "very/secret+key"),
-    )
-}
-
 #[test]
 fn the_counterparts_are_found_wherever_the_images_are() {
     let moto = with_images();
     let work = folder();
     let manifest = copy_of("e-meta", work.path());
     let mut command = migration(&manifest, &["--region", "eu-west-1", "--debug"]);
-    let result = with_role(&mut command, &moto);
+    let result = moto.run(&mut command);
     assert_eq!(result.code, 0, "{}", result.stderr);
     let xml = fs::read_to_string(&manifest).unwrap();
     assert!(
         xml.contains("<kernel_id>aki-00000004</kernel_id><ramdisk_id>ari-00000005</ramdisk_id>")
     );
     verify(&manifest, &key("user2048.crt"));
-    for secret in ["very/secret+key", "AKIDOFTHETESTS"] {
+    for secret in [SECRET_KEY, ACCESS_KEY] {
         assert!(!result.stderr.contains(secret), "{}", result.stderr);
     }
     assert!(
@@ -359,7 +343,7 @@ fn one_that_is_given_is_not_looked_for() {
     let work = folder();
     let manifest = copy_of("e-meta", work.path());
     let more = ["--region", "eu-west-1", "--ramdisk", "ari-00000002"];
-    let result = with_role(&mut migration(&manifest, &more), &moto);
+    let result = moto.run(&mut migration(&manifest, &more));
     assert_eq!((result.code, result.stderr.as_str()), (0, ""));
     let xml = fs::read_to_string(&manifest).unwrap();
     assert!(
@@ -385,17 +369,14 @@ fn what_is_not_there_is_said_and_nothing_is_done() {
             "ERROR: Mapping for 'aki-1a2b3c4d' not found: ap-south-1 has none of the same owner, type and location; ",
         ),
     ] {
-        let result = with_role(&mut migration(&manifest, &["--region", region]), &moto);
+        let result = moto.run(&mut migration(&manifest, &["--region", region]));
         assert_eq!(result.code, code, "{}", result.stderr);
         assert!(result.stderr.starts_with(said), "{}", result.stderr);
         assert_same_files(&contents(work.path()), &before);
     }
     let mut empty = Moto::start();
     let _ = empty.call("reset", &[]);
-    let result = with_role(
-        &mut migration(&manifest, &["--region", "eu-west-1"]),
-        &empty,
-    );
+    let result = empty.run(&mut migration(&manifest, &["--region", "eu-west-1"]));
     assert_eq!(
         (result.code, result.stderr.as_str()),
         (
@@ -420,154 +401,4 @@ fn an_additional_region_that_is_none_is_a_mistake() {
         "{}",
         result.stderr
     );
-}
-
-/// A server with a bundle of four parts in `from.here/a b/c+d`, and the bundle.
-fn with_bundle() -> (Moto, tempfile::TempDir) {
-    let mut moto = Moto::start();
-    let (work, made) = (folder(), folder());
-    let image = made.path().join("image.img");
-    end_to_end::images::incompressible(&image, 30 << 20);
-    let _ = end_to_end::bundle(&image, work.path(), &["--kernel", "aki-1a2b3c4d"]);
-    let _ = moto.call("bucket", &["from.here", "us-west-2"]);
-    for name in names(work.path()) {
-        let path = work.path().join(&name);
-        let key = format!("a b/c+d/{name}");
-        let _ = moto.call("put", &["from.here", &key, path.to_str().unwrap()]);
-    }
-    (moto, work)
-}
-
-fn bundle_migration(moto: &Moto, more: &[&str]) -> Command {
-    let mut command = command::<&str>("ec2-migrate-bundle", &[]);
-    let _ = command
-        .arg("-k")
-        .arg(key("user2048.key"))
-        .arg("-c")
-        .arg(key("user2048.crt"))
-        .args(["-m", "image.img.manifest.xml", "-b", "from.here/a b/c+d"])
-        .args(more);
-    let _ = command.env("AWS_ENDPOINT_URL", format!("http://{}", moto.address));
-    command
-}
-
-#[test]
-fn a_bundle_is_copied_with_its_new_manifest_and_can_be_unbundled() {
-    let (mut moto, bundled) = with_bundle();
-    images(
-        &mut moto,
-        "us-west-2",
-        json!([[
-            "aki-1a2b3c4d",
-            "pub/k.manifest.xml",
-            "137112412989",
-            "kernel"
-        ]]),
-    );
-    images(
-        &mut moto,
-        "eu-west-1",
-        json!([[
-            "aki-99999999",
-            "pub-eu/k.manifest.xml",
-            "137112412989",
-            "kernel"
-        ]]),
-    );
-    let more = [
-        "-d",
-        "to.there/new",
-        "--region",
-        "eu-west-1",
-        "--acl",
-        "public-read",
-        "--json",
-    ];
-    let result = with_role(&mut bundle_migration(&moto, &more), &moto);
-    assert_eq!((result.code, result.stderr.as_str()), (0, ""));
-    let report: Value = serde_json::from_str(&result.stdout).unwrap();
-    let parts: Vec<String> = names(bundled.path())
-        .into_iter()
-        .filter(|name| name.contains(".part."))
-        .collect();
-    assert_eq!(parts.len(), 4);
-    assert_eq!(
-        report,
-        json!({
-            "manifest": "to.there/new/image.img.manifest.xml",
-            "region": "eu-west-1",
-            "bucket_created": true,
-            "copied": parts,
-        })
-    );
-    assert_eq!(moto.call("state", &[])["to.there"]["location"], "eu-west-1");
-    assert_eq!(
-        moto.call("ownership", &["to.there"]),
-        json!(["BucketOwnerPreferred"])
-    );
-
-    let work = folder();
-    let mut download = command::<&str>("ec2-download-bundle", &[]);
-    let _ = download
-        .args(["-b", "to.there/new", "-m", "image.img.manifest.xml", "-k"])
-        .arg(key("user2048.key"))
-        .arg("-d")
-        .arg(work.path());
-    assert_eq!(with_role(&mut download, &moto).code, 0);
-    let (old, new) = (contents(bundled.path()), contents(work.path()));
-    for part in &parts {
-        assert!(old[part] == new[part], "{part}");
-        let key = format!("new/{part}");
-        let grants = &moto.call("look", &["to.there", &key])["grants"];
-        assert!(grants.to_string().contains("AllUsers\",\"READ"), "{grants}");
-    }
-    let manifest = work.path().join("image.img.manifest.xml");
-    verify(&manifest, &key("user2048.crt"));
-    let xml = fs::read_to_string(&manifest).unwrap();
-    assert!(xml.contains("<kernel_id>aki-99999999</kernel_id>"));
-}
-
-/// S3 and EC2 are used with the same credentials, and the warning that others can see the keys is printed once.
-#[test]
-fn keys_on_the_command_line_are_warned_of_once() {
-    let (mut moto, _bundled) = with_bundle();
-    let image = json!([[
-        "aki-1a2b3c4d",
-        "pub/k.manifest.xml",
-        "137112412989",
-        "kernel"
-    ]]);
-    images(&mut moto, "us-west-2", image);
-    let more = [
-        "-d",
-        "to.there",
-        "--region",
-        "us-west-2",
-        "-a",
-        "x",
-        "-s",
-        "y",
-    ];
-    let result = outcome(&mut bundle_migration(&moto, &more));
-    assert_eq!(result.code, 0, "{}", result.stderr);
-    let warnings = result.stderr.matches("Others on this machine can see");
-    assert_eq!(warnings.count(), 1, "{}", result.stderr);
-}
-
-#[test]
-fn a_bundle_that_is_not_whole_is_not_copied_and_no_bucket_is_made() {
-    let (mut moto, bundled) = with_bundle();
-    let short = bundled.path().join("short");
-    fs::write(&short, b"too short").unwrap();
-    let key = "a b/c+d/image.img.part.2";
-    let _ = moto.call("put", &["from.here", key, short.to_str().unwrap()]);
-    let more = ["-d", "to.there", "--no-mapping"];
-    let result = with_role(&mut bundle_migration(&moto, &more), &moto);
-    assert_eq!(result.code, 3);
-    assert!(
-        result.stderr.contains("bytes in all, the manifest says "),
-        "{}",
-        result.stderr
-    );
-    assert_eq!(moto.call("state", &[])["to.there"], Value::Null);
 }

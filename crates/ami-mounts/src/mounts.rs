@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use ami_files::FileError;
 
 /// The process's mounts, and those of a thread that has its own.
 const MOUNTINFO: [&str; 2] = ["/proc/self/mountinfo", "/proc/thread-self/mountinfo"];
@@ -25,6 +25,8 @@ pub struct Mount {
     pub fs_type: String,
     /// What was mounted: a device's path, or any name.
     pub source: PathBuf,
+    /// Whether the file system can be written to, whatever this one mount allows.
+    pub is_writable: bool,
     /// Where an overlay keeps what is written to it.
     pub upper: Option<PathBuf>,
 }
@@ -50,7 +52,7 @@ impl Mounts {
     ///
     /// # Errors
     /// `/proc` is not mounted.
-    pub fn load() -> Result<Self, Error> {
+    pub fn load() -> Result<Self, FileError> {
         Self::read(Path::new(MOUNTINFO[0]))
     }
 
@@ -58,12 +60,12 @@ impl Mounts {
     ///
     /// # Errors
     /// `/proc` is not mounted.
-    pub fn of_thread() -> Result<Self, Error> {
+    pub fn of_thread() -> Result<Self, FileError> {
         Self::read(Path::new(MOUNTINFO[1]))
     }
 
-    fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read(path).map_err(Error::io("read", path))?;
+    fn read(path: &Path) -> Result<Self, FileError> {
+        let text = std::fs::read(path).map_err(FileError::new("read", path))?;
         Ok(Self::parse(&text))
     }
 
@@ -120,15 +122,19 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let root = unescape(words.next()?);
     let mount_point = unescape(words.next()?);
     let mut words = words.skip_while(|word| *word != b"-").skip(1);
+    let fs_type = String::from_utf8_lossy(words.next()?).into_owned();
+    let source = unescape(words.next()?);
+    let options = words.next().unwrap_or_default();
     Some(Mount {
         id,
         parent,
         device: (major.parse().ok()?, minor.parse().ok()?),
         root,
         mount_point,
-        fs_type: String::from_utf8_lossy(words.next()?).into_owned(),
-        source: unescape(words.next()?),
-        upper: words.next().and_then(upper),
+        fs_type,
+        source,
+        is_writable: options.split(|&b| b == b',').any(|option| option == b"rw"),
+        upper: upper(options),
     })
 }
 
@@ -196,12 +202,47 @@ nonsense\n";
                 mount_point: "/mnt/with blank".into(),
                 fs_type: "ext3".into(),
                 source: "/dev/xvdb".into(),
+                is_writable: true,
                 upper: None,
             }
         );
         assert_eq!(mounts[3].root, Path::new("/@rootfs"));
         assert_eq!(mounts[4].fs_type, "overlay");
         assert_eq!(mounts[4].upper.as_deref(), Some(Path::new("/b c")));
+    }
+
+    #[test]
+    fn a_mount_is_writable_if_its_file_system_is() {
+        let line =
+            "36 35 98:0 /mnt1 /mnt/a ro,noatime master:1 - ext4 /dev/root rw,errors=continue";
+        let parse = |line: &str| Mounts::parse(line.as_bytes()).0;
+        let expected = Mount {
+            id: 36,
+            parent: 35,
+            device: (98, 0),
+            root: "/mnt1".into(),
+            mount_point: "/mnt/a".into(),
+            fs_type: "ext4".into(),
+            source: "/dev/root".into(),
+            is_writable: true,
+            upper: None,
+        };
+        assert_eq!(parse(line), [expected]);
+        assert!(!parse(&line.replace("rw,", "ro,"))[0].is_writable);
+        assert_eq!(parse("36 35 98:0 /mnt1"), Vec::new());
+    }
+
+    #[test]
+    fn a_mount_is_found_beside_others_with_names_that_are_no_text() {
+        let text = b"35 1 8:1 / /mnt/caf\xE9 rw - vfat /dev/sda1 rw\n36 1 98:0 / /mnt/a rw - ext4 /dev/sdb rw\n";
+        let mounts = Mounts::parse(text);
+        let at = |device| {
+            let mut mounts = mounts.all();
+            let found = mounts.find(|mount| mount.is_writable && mount.device == device)?;
+            Some(found.mount_point.as_path())
+        };
+        assert_eq!(at((98, 0)), Some(Path::new("/mnt/a")));
+        assert_eq!(at((98, 1)), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The EBS direct APIs: listing and reading.
+//! ListSnapshotBlocks, ListChangedBlocks and GetSnapshotBlock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use data_encoding::BASE64;
 use hyper::http::request::Parts;
 use serde_json::{Value, json};
 
+use super::{Call, ends, index, internal, parameter, query, throttled};
 use crate::answer::Answer;
 use crate::blocks::BLOCK;
 use crate::buckets::Need;
 use crate::dates;
-use crate::ebs::{Call, ends, index, internal, parameter, query, throttled};
 use crate::error::Refused;
 use crate::snapshot::{Snapshot, State};
 use crate::tokens;
@@ -104,7 +104,7 @@ impl World {
         Answer::json(200, answer.to_string())
     }
 
-    pub(crate) fn list_blocks(
+    pub(super) fn list_blocks(
         &self,
         id: &str,
         parts: &Parts,
@@ -124,7 +124,7 @@ impl World {
         Ok(self.listed(&snapshot, "Blocks", blocks, page))
     }
 
-    pub(crate) fn changed_blocks(
+    pub(super) fn changed_blocks(
         &self,
         id: &str,
         parts: &Parts,
@@ -165,7 +165,7 @@ impl World {
         Ok(self.listed(&after, "ChangedBlocks", blocks, page))
     }
 
-    pub(crate) fn get_block(
+    pub(super) fn get_block(
         &self,
         id: &str,
         block: &str,
