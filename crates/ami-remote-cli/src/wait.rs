@@ -7,7 +7,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use ami_cli::{Failure, exit};
+use ami_cli::{Failure, OrExit, exit};
 use tokio::runtime::{Builder, Runtime};
 
 /// How often a running story is checked for interruption, and its bar moved.
@@ -86,7 +86,7 @@ fn runtime() -> Result<Runtime, Failure> {
     let wanted = workers + 2;
     let available = available_threads(wanted);
     wait_for(before);
-    let available = available.map_err(no_threads)?;
+    let available = available.map_err(|error| Failure::new(exit::OTHER, NoThreads(error)))?;
     if available == wanted
         // Another process may have taken the threads since.
         && let Ok(runtime) = ami_imds::start(|| with_workers(workers))
@@ -98,11 +98,7 @@ fn runtime() -> Result<Runtime, Failure> {
 
 /// A runtime on this thread, with one more for blocking work.
 fn with_one_thread() -> Result<Runtime, Failure> {
-    ami_imds::start(|| build(&mut Builder::new_current_thread())).map_err(no_threads)
-}
-
-fn no_threads(error: io::Error) -> Failure {
-    Failure::new(exit::OTHER, NoThreads(error))
+    ami_imds::start(|| build(&mut Builder::new_current_thread())).or_exit(exit::OTHER)
 }
 
 /// Starts the runtime on a thread of its own: if tokio gets only some of its workers, it panics, and then waits endlessly for those.
