@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use ext4_view::{Ext4, Ext4Read};
+use ext4_view::{Ext4, Ext4Read, Path, PathBuf, ReadDir};
 
 use super::superblock::{self, Head};
 use crate::error::{Error, Stop};
@@ -41,6 +41,10 @@ const ENA: &[u8] = b"/ena.ko";
 
 /// The most names that are looked at in such a folder.
 const MOST_NAMES: usize = 1000;
+
+/// The most symbolic links in a path, and the longest in bytes (Linux: include/linux/namei.h, MAXSYMLINKS; limits.h, PATH_MAX).
+const MOST_LINKS: u32 = 40;
+const LONGEST_LINK: u64 = 4096;
 
 /// A device is read in pieces of so many bytes, and at most so many of them.
 const PIECE: u64 = 64 << 10;
@@ -178,7 +182,7 @@ fn find(reader: Remote) -> Found {
         .filter_map(|path| program::elf(&head(&fs, path.as_bytes())?));
     found.programs.extend(programs);
     for folder in KERNELS {
-        let Ok(entries) = fs.read_dir(folder) else {
+        let Some(entries) = read_dir(&fs, folder) else {
             continue;
         };
         for entry in entries.take(MOST_NAMES).map_while(Result::ok) {
@@ -197,7 +201,7 @@ fn find(reader: Remote) -> Found {
 fn has_ena(fs: &Ext4) -> Option<bool> {
     let mut has_ena = None;
     for folder in MODULES {
-        let Ok(versions) = fs.read_dir(folder) else {
+        let Some(versions) = read_dir(fs, folder) else {
             continue;
         };
         for version in versions.take(MOST_VERSIONS).map_while(Result::ok) {
@@ -218,9 +222,53 @@ fn head(fs: &Ext4, path: &[u8]) -> Option<Vec<u8>> {
     beginning(fs, path, program::HEAD)
 }
 
-/// The beginning of a file; symbolic links are followed inside the file system.
+/// The path without symbolic links, which are followed inside the file system. `Ext4` would follow them, but takes memory for as many bytes
+/// as a link claims to have.
+fn resolved(fs: &Ext4, path: &[u8]) -> Option<PathBuf> {
+    let names = |path: &[u8]| {
+        let names = path.split(|&byte| byte == b'/').rev();
+        names.map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    let mut rest = names(path);
+    let mut found = Vec::new();
+    let mut links = 0;
+    while let Some(name) = rest.pop() {
+        let parent = found.len();
+        match &name[..] {
+            b"" | b"." => continue,
+            b".." => {
+                let last = found.iter().rposition(|&byte| byte == b'/');
+                found.truncate(last.unwrap_or(0));
+                continue;
+            }
+            name => found.extend([b"/", name].concat()),
+        }
+        let here = Path::try_from(&found[..]).ok()?;
+        let metadata = fs.symlink_metadata(here).ok()?;
+        if metadata.file_type().is_symlink() {
+            links += 1;
+            if links > MOST_LINKS || metadata.len() > LONGEST_LINK {
+                return None;
+            }
+            let target = fs.read_link(here).ok()?;
+            let target: &[u8] = target.as_ref();
+            found.truncate(if target.starts_with(b"/") { 0 } else { parent });
+            rest.extend(names(target));
+        }
+    }
+    if found.is_empty() {
+        found.push(b'/');
+    }
+    PathBuf::try_from(found).ok()
+}
+
+fn read_dir(fs: &Ext4, path: &str) -> Option<ReadDir> {
+    fs.read_dir(&resolved(fs, path.as_bytes())?).ok()
+}
+
+/// The beginning of a file.
 fn beginning(fs: &Ext4, path: &[u8], most: usize) -> Option<Vec<u8>> {
-    let path = ext4_view::Path::try_from(path).ok()?;
+    let path = &resolved(fs, path)?;
     if !fs.metadata(path).ok()?.file_type().is_regular_file() {
         return None;
     }

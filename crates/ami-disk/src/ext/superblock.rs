@@ -135,6 +135,8 @@ pub(super) fn head_without_journal(bytes: &[u8], length: u64) -> Option<Head> {
     put(0x60, le::u32(bytes, 0x60) & !INCOMPAT_RECOVER);
     // The journal's inode.
     put(0xE0, 0);
+    // Not every reader knows when this counts.
+    put(0x150, high);
     let checksum = super::crc32c(!0, &head[..0x3FC]);
     head[0x3FC..].copy_from_slice(&checksum.to_le_bytes());
     Some(head)

@@ -293,3 +293,58 @@ fn modules_tell_whether_there_is_a_network_driver() {
         assert_eq!(found(lists), expected, "{lists}");
     }
 }
+
+#[test]
+fn links_are_followed_inside_the_file_system() {
+    let found = |links: &str| {
+        let script = format!(
+            "mkdir -p root/real/deep; printf '{}' > root/real/deep/program; cd root; {links}; cd ..; mke2fs -q -t ext4 -d root disk",
+            elf(183)
+        );
+        Disk::new("16M", &script).survey().architecture
+    };
+    let long = "././".repeat(30);
+    for (links, is_found) in [
+        ("mkdir bin; ln -s ../real/deep/program bin/sh", true),
+        ("mkdir bin; ln -s /real/deep/program bin/sh", true),
+        (
+            "mkdir bin; ln -s ../../../../real//deep/./program bin/sh",
+            true,
+        ),
+        (
+            "ln -s real/deep bin; ln -s program real/deep/other; ln -s ../deep/other real/deep/sh",
+            true,
+        ),
+        (
+            &format!("mkdir bin; ln -s {long}../real/deep/program bin/sh"),
+            true,
+        ),
+        ("mkdir bin; ln -s sh bin/sh", false),
+        ("mkdir bin; ln -s .. bin/sh", false),
+        ("mkdir bin; ln -s /nowhere bin/sh", false),
+    ] {
+        let expected = is_found.then_some(Architecture::Arm64);
+        assert_eq!(found(links), expected, "{links}");
+    }
+}
+
+/// Whoever believed the numbers would ask for terabytes of memory, and be ended.
+#[test]
+fn memory_is_not_taken_for_what_a_disk_only_claims_to_have() {
+    let disk = |options: &str, more: &str| {
+        let long = "./".repeat(50);
+        let script = format!(
+            "mkdir -p root/bin root/sbin; printf '{}' > root/bin/sh; ln -s {long}../bin/sh root/sbin/init
+             mke2fs -q -F -t ext4 {options} -d root disk; {more}",
+            elf(183)
+        );
+        Disk::new("16M", &script).survey().architecture
+    };
+    // The link to the program has 32 TiB.
+    let link = "debugfs -w -R 'set_inode_field /sbin/init size 0x200000000000' disk 2> log";
+    assert_eq!(disk("", link), Some(Architecture::Arm64));
+    // The higher half of the number of blocks, which does not count without the feature `64bit`.
+    let blocks = r"printf '\377\377\17\0' | dd of=disk bs=1 seek=1360 conv=notrunc status=none";
+    let options = "-O ^64bit,^metadata_csum";
+    assert_eq!(disk(options, blocks), Some(Architecture::Arm64));
+}
