@@ -46,8 +46,8 @@ pub(crate) struct Packed {
 
 /// Compresses chunks; one a thread.
 pub(crate) struct Packer {
-    /// For the chunks in turn.
-    compressors: [Compressor; TURN],
+    /// For one chunk in [`TURN`], and for the others.
+    compressors: [Compressor; 2],
     /// What a chunk is compressed into.
     buffer: Vec<u8>,
     standalone: Standalone,
@@ -61,7 +61,7 @@ pub(crate) struct Packer {
 impl Packer {
     pub(crate) fn new(level: Level, buffers: &Buffers) -> Self {
         Self {
-            compressors: level.in_turn().map(Compressor::new),
+            compressors: level.both().map(Compressor::new),
             buffer: Vec::new(),
             standalone: Standalone::new(),
             walker: BlockWalker::new(),
@@ -120,7 +120,7 @@ impl Work for Packer {
         };
         let data = &chunk.data;
         let number = chunk.offset / CHUNK as u64;
-        let compressor = &mut self.compressors[(number % TURN as u64) as usize];
+        let compressor = &mut self.compressors[usize::from(!number.is_multiple_of(TURN))];
         let bound = compressor.deflate_compress_bound(data.len());
         self.buffer.resize(bound.max(self.buffer.len()), 0);
         let size = compressor

@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use libdeflater::CompressionLvl;
 
-/// The number of chunks after which the levels of a [`Level`] repeat.
-pub(crate) const TURN: usize = 3;
+/// One chunk in so many is compressed at the first level of a [`Level`].
+pub(crate) const TURN: u64 = 4;
 
-/// How hard the bundle is compressed: libdeflate's levels, which the chunks take in turn.
+/// How hard the bundle is compressed: libdeflate's level for one chunk in four, and that for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Level([u8; TURN]);
+pub struct Level([u8; 2]);
 
 impl Level {
     /// The fastest of libdeflate's levels.
@@ -21,21 +21,21 @@ impl Level {
     /// One level for all chunks; `None` if there is no such level.
     pub fn new(level: u8) -> Option<Self> {
         let is_level = (Self::FASTEST..=Self::SMALLEST).contains(&level);
-        is_level.then_some(Self([level; TURN]))
+        is_level.then_some(Self([level; 2]))
     }
 
-    /// The levels of the first chunks, which repeat for those after them.
-    pub(crate) fn in_turn(self) -> [CompressionLvl; TURN] {
+    /// That of one chunk in [`TURN`], and that of the others.
+    pub(crate) fn both(self) -> [CompressionLvl; 2] {
         self.0
             .map(|level| CompressionLvl::new(i32::from(level)).unwrap_or_default())
     }
 }
 
 impl Default for Level {
-    /// Level 6 for one chunk in three, 5 for the others. Level 5 alone makes bundles some 0.07 % larger than `gzip -9` does. With a
-    /// third at 6 they are some 0.1 % smaller, and it takes less time than 6 alone (docs/benchmarks.md).
+    /// Level 6 for one chunk in four, 5 for the others. Level 5 alone makes bundles some 0.07 % larger than `gzip -9` does. With a
+    /// quarter at 6 they are some 0.1 % smaller, and it takes less time than 6 alone (docs/benchmarks.md).
     fn default() -> Self {
-        Self([6, 5, 5])
+        Self([6, 5])
     }
 }
 

@@ -9,7 +9,7 @@ use crate::direct::{Aligned, DirectFile, STRETCH, UNIT};
 use crate::error::FileError;
 
 /// How many stretches there are, being filled, waiting or being written: with four of 1 MiB the processors waited for the disk.
-const STRETCHES: usize = 8;
+const STRETCHES: usize = 6;
 
 /// Writes one file after the other past the page cache (see [`DirectFile`]), by a thread of its own, while the caller makes the next data.
 #[derive(Debug)]
