@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use ami_bundle::{Running, VerifyRequest, verify_bundle};
 use ami_cli::{Context, Failure, Story, exit};
+use ami_files::folder_of;
 
 use crate::args::{Arguments, DEFINITION};
 use crate::report::Report;
@@ -20,10 +21,8 @@ fn verify(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     if let Some(path) = &arguments.cert {
         context.warn_of_certificate(path);
     }
-    let parts = arguments.source.unwrap_or_else(|| match manifest.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => ".".into(),
-    });
+    let parts = arguments.source;
+    let parts = parts.unwrap_or_else(|| folder_of(&manifest).to_owned());
     let request = VerifyRequest {
         manifest: manifest.clone(),
         parts,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ami_files::DirectFile;
+use ami_files::{DirectFile, folder_of};
 use ami_parts::{Prepared, Staging, Waiting};
 use ami_pool::{Buffer, Buffers};
 use rustix::fs::FallocateFlags;
@@ -120,11 +120,8 @@ impl Target {
         let name = name.ok_or_else(|| Error::NoName {
             path: path.to_owned(),
         })?;
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
         Ok(Self {
-            folder: folder.unwrap_or(Path::new(".")).to_owned(),
+            folder: folder_of(path).to_owned(),
             name: name.to_owned(),
         })
     }

@@ -9,7 +9,7 @@
 //!
 //! - [`open_regular`] and its variants: opening. [`FileError`]: what failed, and on which file.
 //! - [`LimitReader`], [`DigestReader`]: adapters around a reader.
-//! - [`Writer`]: new files. [`DirectFile`]: one that is written in any order. [`free_space`]: of a folder.
+//! - [`Writer`]: new files. [`DirectFile`]: one that is written in any order. [`free_space`]: of a folder. [`folder_of`]: that of a file.
 //! - [`first_same_file`], [`identity`]: whether two paths are one file.
 //!
 //! ```
@@ -21,6 +21,7 @@
 
 mod direct;
 mod error;
+mod folder;
 mod open;
 mod reader;
 mod same;
@@ -29,6 +30,7 @@ mod writer;
 
 pub use direct::DirectFile;
 pub use error::{FileError, shown};
+pub use folder::folder_of;
 pub use open::{NotRegular, open_regular, open_regular_at, open_regular_or_block_device};
 pub use reader::{DigestReader, LimitReader, read_some};
 pub use same::{Identity, first_same_file, identity};

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use ami_ebs::{Download, Ebs, download};
+use ami_files::folder_of;
 use ami_parts::check_place;
 use serde::Serialize;
 
 use crate::access::{Access, Link};
 use crate::error::Error;
-use crate::folders::{folder_of, writable};
+use crate::folders::writable;
 use crate::observer::{Event, Observer};
 use crate::upload::Relay;
 use crate::waiting::unless_interrupted;

@@ -3,8 +3,10 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use ami_files::folder_of;
+
 use crate::error::Error;
-use crate::folders::{folder_of, writable};
+use crate::folders::writable;
 
 /// How the name of a journal ends with which only one run can do anything, because its source is gone with it.
 const ONCE: &str = "once";

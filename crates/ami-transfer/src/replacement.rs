@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use ami_files::LimitReader;
+use ami_files::{LimitReader, folder_of};
 use ami_parts::{Prepared, Staging};
 use rustix::fs::{CWD, OFlags};
 use tracing::debug;
@@ -116,11 +116,4 @@ fn name_of(path: &Path) -> Cow<'_, str> {
 fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Write { path, source }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
