@@ -33,7 +33,7 @@ pub struct DirectFile {
 }
 
 impl DirectFile {
-    /// Until [`DirectFile::into_file`] no other descriptor that was made from this one can be read from.
+    /// While it is written directly, it cannot be read through this descriptor, or one that was made from it.
     pub fn new(file: File) -> Self {
         Self {
             is_direct: AtomicBool::new(set_direct(&file, true).is_ok()),
@@ -102,15 +102,6 @@ impl DirectFile {
             false => Ok(()),
         }
     }
-
-    /// The file as it was, for any use.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn into_file(self) -> io::Result<File> {
-        self.write_as_usual()?;
-        Ok(self.file)
-    }
 }
 
 /// Writes with this descriptor, and those made from it, go past the page cache, or not.
@@ -156,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_come_in_any_order_and_the_file_is_as_it_was_afterwards() {
+    fn blocks_come_in_any_order_and_what_is_none_is_written_as_usual() {
         let folder = tempfile::tempdir().unwrap();
         let direct = DirectFile::new(file(&folder));
         let block: Vec<u8> = (0..=255).cycle().take(STRETCH + UNIT).collect();
@@ -168,8 +159,7 @@ mod tests {
         direct
             .write_all_at(b"tail", 4 * block.len() as u64)
             .unwrap();
-        let file = direct.into_file().unwrap();
-        assert!(!fcntl_getfl(&file).unwrap().contains(OFlags::DIRECT));
+        assert!(!fcntl_getfl(direct.file()).unwrap().contains(OFlags::DIRECT));
         let hole = vec![0; block.len()];
         let expected = [&block[..], &block, &hole, &block, b"tail"].concat();
         assert!(fs::read(folder.path().join("file")).unwrap() == expected);
