@@ -74,8 +74,7 @@ pub struct Arguments {
     /// The device that it starts from
     #[arg(long, value_name = "DEVICE", default_value = "/dev/xvda", value_parser = values::device, help_heading = IMAGE)]
     root_device_name: String,
-    // No doc comment, in which brackets would be links.
-    #[arg(help = "A further device: DEVICE=ephemeralN, DEVICE=none or DEVICE=[SNAPSHOT]:[GIB]:[TYPE][:keep]; may be repeated", short = 'B', long, value_name = "MAPPING", value_parser = values::mapping, help_heading = IMAGE)]
+    #[arg(help = values::MAPPING, short = 'B', long, value_name = "MAPPING", value_parser = values::mapping, help_heading = IMAGE)]
     block_device_mapping: Vec<BlockDeviceMapping>,
     /// A tag of the snapshot and the AMI: KEY=VALUE; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::tag, help_heading = IMAGE)]

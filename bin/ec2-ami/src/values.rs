@@ -152,6 +152,9 @@ pub fn device(text: &str) -> Result<String, String> {
     }
 }
 
+/// The help for a [`mapping`]; in a doc comment the brackets would be links.
+pub const MAPPING: &str = "A further device: DEVICE=ephemeralN, DEVICE=none or DEVICE=[SNAPSHOT]:[GIB]:[TYPE][:keep]; may be repeated";
+
 /// `DEVICE=WHAT`: `ephemeral0`, `none`, or `[SNAPSHOT][:[GIB][:[TYPE][:keep]]]`, as EC2's older command-line tools had it.
 pub fn mapping(text: &str) -> Result<BlockDeviceMapping, String> {
     const FORM: &str = "DEVICE=ephemeralN, DEVICE=none or DEVICE=[SNAPSHOT]:[GIB]:[TYPE][:keep] is needed, as in /dev/sdb=:100:gp3";
