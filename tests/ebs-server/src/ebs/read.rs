@@ -104,15 +104,20 @@ impl World {
         Answer::json(200, answer.to_string())
     }
 
+    /// Takes a token for an action that lists blocks.
+    fn take_for_list(&self, action: &str, caller: &Caller) -> Result<(), Refused> {
+        let rate = self.settings.quotas.list;
+        let taken = self.take(&[self.account_bucket(caller, action, rate)]);
+        taken.map_err(|_| Refused::throttled("ACCOUNT_THROTTLED"))
+    }
+
     pub(super) fn list_blocks(
         &self,
         id: &str,
         parts: &Parts,
         caller: &Caller,
     ) -> Result<Answer, Refused> {
-        let rate = self.settings.quotas.list;
-        self.take(&[self.account_bucket(caller, "ListSnapshotBlocks", rate)])
-            .map_err(|_| Refused::throttled("ACCOUNT_THROTTLED"))?;
+        self.take_for_list("ListSnapshotBlocks", caller)?;
         let snapshot = self.read(id, caller)?;
         let all: Vec<u32> = snapshot.blocks.all().into_keys().collect();
         let page = self.page(&format!("page {id}"), &query(parts), &all)?;
@@ -130,9 +135,7 @@ impl World {
         parts: &Parts,
         caller: &Caller,
     ) -> Result<Answer, Refused> {
-        let rate = self.settings.quotas.list;
-        self.take(&[self.account_bucket(caller, "ListChangedBlocks", rate)])
-            .map_err(|_| Refused::throttled("ACCOUNT_THROTTLED"))?;
+        self.take_for_list("ListChangedBlocks", caller)?;
         let parameters = query(parts);
         let first = parameters
             .get("firstSnapshotId")
