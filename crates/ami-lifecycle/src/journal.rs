@@ -73,7 +73,7 @@ impl Journal {
 
 /// Makes a folder for this user alone, with those above it.
 pub(crate) fn make_private(folder: &Path) -> Result<(), Error> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
+    if folder.is_dir() {
         return Ok(());
     }
     let mut builder = std::fs::DirBuilder::new();

@@ -9,6 +9,7 @@ use ami_ebs::{
     BoxError, Ebs, Journal, Parameters, Source, State, Upload, Uploaded, upload, verify,
 };
 use ami_ec2::{Regional, Tag};
+use ami_files::folder_of;
 use tracing::debug;
 
 use crate::access::Link;
@@ -97,9 +98,7 @@ pub(crate) async fn write(
     observer: &impl Observer,
     interrupted: &AtomicBool,
 ) -> Result<Written, Error> {
-    if let Some(folder) = writing.journal.parent() {
-        make_private(folder)?;
-    }
+    make_private(folder_of(&writing.journal))?;
     let Writing { link, request, .. } = writing;
     let fleeting = Fleeting((!writing.stays).then(|| writing.journal.clone()));
     let ec2 = link.here()?;
