@@ -242,7 +242,7 @@ impl Report {
              trip and limits each connection to 20 MB/s; client, proxy and server share the cores. Ours transfers 8 files at a time, its \
              default, or one with `--parallel 1`; it verifies every digest before and after, and syncs. `aws s3 cp --recursive` \
              (bench/requirements.txt) uses its default of 10 requests at a time. All files are compared afterwards.\n\
-             {snapshots}\n\
+             {snapshots}\n\n\
              ![Seconds for bundling and unbundling](benchmarks.svg)\n\n{table}",
             size = mib(self.data.size),
             allocated = mib(self.data.allocated),
