@@ -1,9 +1,10 @@
 //! The options that say who asks AWS, and where.
 
-use ami_aws::is_region;
+use ami_aws::{EndpointSettings, is_region};
 use ami_cli::{Context, Failure};
 use ami_lifecycle::Access;
 use ami_remote_cli::AccountOptions;
+use ami_s3::{Endpoint, Settings, Signature};
 use clap::Args;
 
 const WHERE: &str = "Where";
@@ -28,6 +29,30 @@ impl AccessOptions {
             identity: self.account.identity(context)?,
             region: self.region.clone(),
             server: self.endpoint_url.clone(),
+        })
+    }
+
+    /// How S3 is reached, with the same credentials.
+    pub fn s3(&self, access: &Access) -> Result<Settings, Failure> {
+        let identity = access.identity.clone();
+        let given = match &self.endpoint_url {
+            Some(url) => Some(("--endpoint-url".to_owned(), url.clone())),
+            None => {
+                let configured = EndpointSettings::load(identity.profile()).url("S3");
+                configured.map(|configured| (configured.setting, configured.url))
+            }
+        };
+        let endpoint = given.map(|(setting, url)| {
+            url.parse::<Endpoint>().map_err(|reason| {
+                Failure::usage(format!("{setting} has invalid value '{url}': {reason}"))
+            })
+        });
+        Ok(Settings {
+            identity,
+            region: self.region.clone(),
+            endpoint: endpoint.transpose()?,
+            signature: Signature::V4,
+            retry: true,
         })
     }
 }

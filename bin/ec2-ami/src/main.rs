@@ -8,6 +8,7 @@ mod create_report;
 mod delete;
 mod exit;
 mod fetch;
+mod in_s3;
 mod manual;
 mod offer;
 mod outcome;

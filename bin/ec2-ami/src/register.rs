@@ -1,15 +1,14 @@
 //! `ec2-ami register`.
 
-use ami_aws::EndpointSettings;
 use ami_cli::{Context, Failure};
 use ami_ec2::{BlockDevice, BlockDeviceMapping, RegisterImage, Tag};
 use ami_lifecycle::{Register, plan_register, register};
-use ami_s3::{BucketPath, Endpoint, Settings, Signature};
 use clap::ArgAction::SetTrue;
 use clap::Args;
 use serde::Serialize;
 
 use crate::access::AccessOptions;
+use crate::in_s3::{self, Manifest};
 use crate::reporter::Reporter;
 use crate::{problems, values};
 
@@ -20,7 +19,7 @@ const RUNNING: &str = "Output";
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The bundle's manifest in S3: BUCKET/FOLDER/NAME.manifest.xml
-    #[arg(value_name = "MANIFEST", value_parser = manifest, help_heading = BUNDLE)]
+    #[arg(value_name = "MANIFEST", value_parser = in_s3::manifest, help_heading = BUNDLE)]
     manifest: Manifest,
     /// The AMI's name
     #[arg(long, value_name = "NAME", value_parser = values::image_name, help_heading = IMAGE)]
@@ -53,25 +52,6 @@ pub struct Arguments {
     dry_run: bool,
     #[command(flatten)]
     access: AccessOptions,
-}
-
-/// A manifest in S3.
-#[derive(Debug, Clone)]
-struct Manifest {
-    bucket: BucketPath,
-    file: String,
-}
-
-fn manifest(text: &str) -> Result<Manifest, String> {
-    let text = text.strip_prefix("s3://").unwrap_or(text);
-    let (bucket, file) = text
-        .rsplit_once('/')
-        .filter(|(_, file)| !file.is_empty())
-        .ok_or("BUCKET/FOLDER/NAME.manifest.xml is needed")?;
-    Ok(Manifest {
-        bucket: bucket.parse().map_err(|error| format!("{error}"))?,
-        file: file.to_owned(),
-    })
 }
 
 /// The plan, for `--json`.
@@ -171,27 +151,8 @@ fn devices(image: &RegisterImage) -> Vec<String> {
 impl Arguments {
     fn request(self, context: &Context) -> Result<Register, Failure> {
         let access = self.access.access(context)?;
-        let endpoint = match &self.access.endpoint_url {
-            Some(url) => Some(("--endpoint-url".to_owned(), url.clone())),
-            None => {
-                let settings = EndpointSettings::load(access.identity.profile());
-                let configured = settings.url("S3");
-                configured.map(|configured| (configured.setting, configured.url))
-            }
-        };
-        let endpoint = endpoint.map(|(setting, url)| {
-            url.parse::<Endpoint>().map_err(|reason| {
-                Failure::usage(format!("{setting} has invalid value '{url}': {reason}"))
-            })
-        });
         Ok(Register {
-            s3: Settings {
-                identity: access.identity.clone(),
-                region: access.region.clone(),
-                endpoint: endpoint.transpose()?,
-                signature: Signature::V4,
-                retry: true,
-            },
+            s3: self.access.s3(&access)?,
             access,
             bucket: self.manifest.bucket,
             manifest: self.manifest.file,

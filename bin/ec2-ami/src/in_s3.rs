@@ -1,0 +1,25 @@
+//! Addresses of bundles in S3, as arguments.
+
+use ami_s3::BucketPath;
+
+/// A bundle's manifest in S3.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The bucket, and the folder in it.
+    pub bucket: BucketPath,
+    /// The manifest's file name.
+    pub file: String,
+}
+
+/// `BUCKET/FOLDER/NAME.manifest.xml`, with or without `s3://`.
+pub fn manifest(text: &str) -> Result<Manifest, String> {
+    let text = text.strip_prefix("s3://").unwrap_or(text);
+    let (bucket, file) = text
+        .rsplit_once('/')
+        .filter(|(_, file)| !file.is_empty())
+        .ok_or("BUCKET/FOLDER/NAME.manifest.xml is needed")?;
+    Ok(Manifest {
+        bucket: bucket.parse().map_err(|error| format!("{error}"))?,
+        file: file.to_owned(),
+    })
+}
