@@ -47,6 +47,7 @@ mod producer;
 mod progress;
 mod request;
 mod sender;
+mod sha256;
 mod source;
 mod token;
 mod upload;

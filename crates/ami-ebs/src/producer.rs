@@ -9,14 +9,15 @@ use ami_pool::{Buffer, Buffers, Pool};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::block::{self, BLOCK, Block};
+use crate::block::{self, BLOCK, Block, Digest};
 use crate::error::Error;
 use crate::journal::{Journal, Record};
 use crate::progress::Progress;
+use crate::sha256;
 use crate::source::{Kind, Reading};
 
 /// How many blocks are read, then hashed, at a time for each thread, and how many may wait to be sent.
-const BATCH: usize = 4;
+const BATCH: usize = sha256::LANES;
 pub(crate) const WAITING: usize = 8;
 
 /// How many records of the journal are read at a time.
@@ -139,16 +140,11 @@ impl Producer {
 
     /// Hashes the blocks, and passes on those that the snapshot does not have. `false`: nobody wants them.
     fn pass_on(&self, pool: &Pool, reads: &mut Vec<Read>) -> Result<bool, Error> {
-        let hash = |read: &Read| match &read.payload {
-            Payload::Data(buffer) if !block::is_zeros(buffer.as_ref()) => {
-                Some(block::digest(buffer.as_ref()))
-            }
-            _ => None,
-        };
-        let Some(digests) = pool.map(reads, &self.stopped, hash) else {
+        let together: Vec<&[Read]> = reads.chunks(sha256::LANES).collect();
+        let Some(digests) = pool.map(&together, &self.stopped, |reads| hash(reads)) else {
             return Ok(false);
         };
-        for (read, digest) in reads.drain(..).zip(digests) {
+        for (read, digest) in reads.drain(..).zip(digests.into_iter().flatten()) {
             let (data, digest) = match (read.payload, digest) {
                 (Payload::Data(buffer), Some(digest)) => (Bytes::from_owner(buffer), digest),
                 _ => {
@@ -172,4 +168,17 @@ impl Producer {
         }
         Ok(true)
     }
+}
+
+/// The digests of the blocks, in their order; `None` for zeros.
+fn hash(reads: &[Read]) -> Vec<Option<Digest>> {
+    let data = reads.iter().map(|read| match &read.payload {
+        Payload::Data(buffer) => Some(buffer.as_ref()).filter(|data| !block::is_zeros(data)),
+        Payload::Zeros => None,
+    });
+    let data: Vec<Option<&[u8]>> = data.collect();
+    let messages: Vec<&[u8]> = data.iter().flatten().copied().collect();
+    let mut digests = sha256::digests(&messages).into_iter();
+    let of_each = data.iter().map(|data| data.and_then(|_| digests.next()));
+    of_each.collect()
 }
