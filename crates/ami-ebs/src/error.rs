@@ -98,6 +98,18 @@ pub enum Error {
         #[source]
         source: BoxError,
     },
+    /// The source is not what it should be, as its own digests show.
+    #[error("the source is not what it should be")]
+    Wrong(#[source] BoxError),
+    /// The source could not be read to its end.
+    #[error("the source could not be read to its end")]
+    Unread(#[source] BoxError),
+    /// The source handed over bytes that do not follow those before.
+    #[error("the source is out of order at byte {offset}")]
+    OutOfOrder {
+        /// Where.
+        offset: u64,
+    },
     /// The source was changed while it was read.
     #[error("the source was changed while it was read")]
     Changed(#[source] BoxError),

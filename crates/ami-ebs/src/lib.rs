@@ -1,8 +1,9 @@
 //! EBS snapshots through the direct APIs, without an instance or a volume: writing one, reading one back, downloading one.
 //!
 //! - [`Ebs`]: the client of a region, made from [`ami_aws::Aws`].
-//! - [`upload()`]: a [`Source`] becomes a snapshot. Free space is left out, zeros are not: of an encrypted volume a block that was never
-//!   written reads as noise. An interrupted run is gone on with by a [`Journal`] and a [`client_token`].
+//! - [`upload()`]: a [`Source`] becomes a snapshot: a [`Disk`], one that is handed over ([`Passing`]), or a stream. Free space is left
+//!   out, zeros are not: of an encrypted volume a block that was never written reads as noise. An interrupted run is gone on with by a
+//!   [`Journal`] and a [`client_token`].
 //! - [`verify()`]: every block is read back, and compared with the journal.
 //! - [`download()`]: a snapshot becomes a sparse file, which takes its name when it is whole.
 //! - [`Observer`], [`Event`], [`Progress`]: what happens meanwhile. [`Snapshots`]: what the caller knows from EC2.
@@ -40,6 +41,7 @@ mod ebs;
 mod error;
 mod fetch;
 mod gate;
+mod intake;
 mod journal;
 mod locked;
 mod observer;
@@ -57,10 +59,11 @@ pub use block::{BLOCK_SIZE, Digest, LARGEST_VOLUME};
 pub use download::{Download, Downloaded, download};
 pub use ebs::Ebs;
 pub use error::{BoxError, Error};
+pub use intake::{Intake, NotTaken};
 pub use journal::Journal;
 pub use observer::{Event, Observer, Snapshots, State};
 pub use progress::{Counts, Progress};
-pub use source::{Disk, Source};
+pub use source::{Disk, NotPassed, Passing, Source};
 pub use token::{Parameters, client_token};
 pub use upload::{Failure, Upload, Uploaded, VISIBLE_WITHIN, upload};
 pub use verify::verify;

@@ -14,18 +14,17 @@ use crate::error::Error;
 use crate::journal::{Journal, Record};
 use crate::progress::Progress;
 use crate::sha256;
-use crate::source::{Kind, Reading};
+use crate::source::{Kind, Opened, Reading};
 
 /// How many blocks are read, then hashed, at a time for each thread, and how many may wait to be sent.
 const BATCH: usize = sha256::LANES;
 pub(crate) const WAITING: usize = 8;
 
 /// How many records of the journal are read at a time.
-const STRETCH: u64 = 4096;
+pub(crate) const STRETCH: u64 = 4096;
 
 /// Passes on what is to be sent, and at the end how many blocks the snapshot then has.
 pub(crate) struct Producer {
-    pub(crate) reading: Reading,
     pub(crate) journal: Arc<Journal>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) blocks: mpsc::Sender<Block>,
@@ -57,16 +56,19 @@ struct Read {
 
 impl Producer {
     /// Gives the source back, so that it can be read again.
-    pub(crate) fn run(mut self) -> (Reading, Result<Ended, Error>) {
-        let result = self.produce();
-        (self.reading, result)
+    pub(crate) fn run(self, mut source: Opened) -> (Opened, Result<Ended, Error>) {
+        let result = match &mut source {
+            Opened::Read(reading) => self.read(reading),
+            Opened::Passing(disk) => self.take_in(&mut **disk),
+        };
+        (source, result)
     }
 
-    fn produce(&mut self) -> Result<Ended, Error> {
+    fn read(&self, reading: &mut Reading) -> Result<Ended, Error> {
         let threads = available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let (pool, buffers) = (Pool::new(threads), Buffers::default());
         let most = self.journal.subject().blocks;
-        let blocks = self.reading.blocks(most);
+        let blocks = reading.blocks(most);
         let batch = BATCH * pool.threads().get();
         let mut reads = Vec::with_capacity(batch);
         let (mut count, mut end) = (0, blocks);
@@ -78,7 +80,7 @@ impl Producer {
                 if self.stopped.load(Ordering::Relaxed) {
                     return Ok(Ended::Stopped);
                 }
-                let payload = match self.reading.kind(index) {
+                let payload = match reading.kind(index) {
                     Kind::Free if record == Record::None => {
                         let _ = self.progress.free.fetch_add(1, Ordering::Relaxed);
                         continue;
@@ -87,7 +89,7 @@ impl Producer {
                     Kind::Free | Kind::Hole => Payload::Zeros,
                     Kind::Data => {
                         let mut buffer = buffers.filled(BLOCK);
-                        if !self.reading.read(index, &mut buffer)? {
+                        if !reading.read(index, &mut buffer)? {
                             end = index;
                             break 'all;
                         }
@@ -109,31 +111,20 @@ impl Producer {
         if !self.pass_on(&pool, &mut reads)? {
             return Ok(Ended::Stopped);
         }
-        self.reading.finish(self.gib)?;
-        self.behind_the_end(end, &pool, &mut reads, &mut count)
+        reading.finish(self.gib)?;
+        self.end(end, count)
     }
 
-    /// An earlier run has written blocks where the source has none any more.
-    fn behind_the_end(
-        &self,
-        end: u64,
-        pool: &Pool,
-        reads: &mut Vec<Read>,
-        count: &mut u64,
-    ) -> Result<Ended, Error> {
+    /// The source has ended before the block `end`, with so many blocks. Where an earlier run has written others, they become zeros.
+    pub(crate) fn end(&self, end: u64, mut count: u64) -> Result<Ended, Error> {
         let mut is_wanted = true;
         self.journal.each(end, |index, record| {
-            *count += 1;
-            reads.push(Read {
-                index,
-                record,
-                payload: Payload::Zeros,
-            });
-            is_wanted = is_wanted && self.pass_on(pool, reads)?;
+            count += 1;
+            is_wanted = is_wanted && self.offer_zeros(index, record);
             Ok(())
         })?;
         Ok(match is_wanted {
-            true => Ended::Whole(*count),
+            true => Ended::Whole(count),
             false => Ended::Stopped,
         })
     }
@@ -145,28 +136,37 @@ impl Producer {
             return Ok(false);
         };
         for (read, digest) in reads.drain(..).zip(digests.into_iter().flatten()) {
-            let (data, digest) = match (read.payload, digest) {
-                (Payload::Data(buffer), Some(digest)) => (Bytes::from_owner(buffer), digest),
-                _ => {
-                    let _ = self.progress.zeros.fetch_add(1, Ordering::Relaxed);
-                    (block::zeros(), block::digest_of_zeros())
+            let is_wanted = match (read.payload, digest) {
+                (Payload::Data(buffer), Some(digest)) => {
+                    self.offer(read.index, read.record, Bytes::from_owner(buffer), digest)
                 }
+                _ => self.offer_zeros(read.index, read.record),
             };
-            if read.record == Record::Written(digest) {
-                let _ = self.progress.kept.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-            let block = Block {
-                index: read.index,
-                data,
-                digest,
-                is_again: read.record != Record::None,
-            };
-            if self.blocks.blocking_send(block).is_err() {
+            if !is_wanted {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    pub(crate) fn offer_zeros(&self, index: u64, record: Record) -> bool {
+        let _ = self.progress.zeros.fetch_add(1, Ordering::Relaxed);
+        self.offer(index, record, block::zeros(), block::digest_of_zeros())
+    }
+
+    /// Passes a block on, unless the snapshot has it. `false`: nobody wants it.
+    pub(crate) fn offer(&self, index: u64, record: Record, data: Bytes, digest: Digest) -> bool {
+        if record == Record::Written(digest) {
+            let _ = self.progress.kept.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        let block = Block {
+            index,
+            data,
+            digest,
+            is_again: record != Record::None,
+        };
+        self.blocks.blocking_send(block).is_ok()
     }
 }
 

@@ -1,12 +1,14 @@
-//! What is written to a snapshot: a disk that can be read anywhere, or a stream; and which of its blocks.
+//! What is written to a snapshot: a disk that can be read anywhere, one that goes by, or a stream; and which of its blocks.
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ami_image::{Extent, Image};
 
 use crate::block::BLOCK_SIZE;
 use crate::error::{BoxError, Error};
+use crate::intake::Intake;
 
 /// A disk's bytes: an image file, a block device.
 pub trait Disk: Send + Sync {
@@ -55,6 +57,42 @@ impl Disk for Image {
     }
 }
 
+/// A disk that goes by once, in order, and of which only its end tells whether it was the right one.
+pub trait Passing: Send {
+    /// The size in bytes.
+    fn size(&self) -> u64;
+
+    /// Hands over all that is not zeros, from the beginning on, and then gives what file systems call free, in bytes from the disk's
+    /// beginning; nothing if that is not known. It is called again if another snapshot has to be begun. `stopped` is raised when
+    /// nobody waits for it any more.
+    ///
+    /// # Errors
+    /// [`NotPassed`]. Where `intake` has failed, any error will do: the intake's own is told.
+    fn pass(
+        &mut self,
+        intake: &mut Intake<'_>,
+        stopped: &AtomicBool,
+    ) -> Result<Vec<Extent>, NotPassed>;
+}
+
+/// Why a disk has not gone by.
+#[derive(Debug)]
+pub enum NotPassed {
+    /// It is not what it should be, and will not be another time: the snapshot is given up.
+    Wrong(BoxError),
+    /// It could not be read to its end: a later call may go on with the snapshot.
+    Unread(BoxError),
+}
+
+impl From<NotPassed> for Error {
+    fn from(not_passed: NotPassed) -> Self {
+        match not_passed {
+            NotPassed::Wrong(source) => Self::Wrong(source),
+            NotPassed::Unread(source) => Self::Unread(source),
+        }
+    }
+}
+
 /// What is written to a snapshot.
 pub enum Source {
     /// A disk, of which blocks that lie wholly in free space are left out.
@@ -64,6 +102,8 @@ pub enum Source {
         /// What file systems call free, in bytes from the disk's beginning.
         free: Vec<Extent>,
     },
+    /// A disk that goes by, of which blocks of zeros that lie wholly in free space are left out.
+    Passing(Box<dyn Passing>),
     /// A stream, of which everything is sent.
     Stream {
         /// It is read once.
@@ -82,14 +122,36 @@ impl std::fmt::Debug for Source {
                 disk.size(),
                 free.len()
             ),
+            Self::Passing(disk) => write!(f, "Passing({} bytes)", disk.size()),
             Self::Stream { length, .. } => write!(f, "Stream({length:?})"),
         }
     }
 }
 
-/// The bytes of a source, block after block.
+/// A source, in the way in which its bytes come.
+pub(crate) enum Opened {
+    Read(Reading),
+    Passing(Box<dyn Passing>),
+}
+
+impl Opened {
+    /// The number of blocks; of a stream, at most so many.
+    pub(crate) fn blocks(&self, most: u64) -> u64 {
+        match self {
+            Self::Read(reading) => reading.blocks(most),
+            Self::Passing(disk) => disk.size().div_ceil(BLOCK_SIZE),
+        }
+    }
+
+    /// Whether it can be read from its beginning once more.
+    pub(crate) fn can_be_repeated(&self) -> bool {
+        !matches!(self, Self::Read(Reading::Stream(_)))
+    }
+}
+
+/// The bytes of a source that are fetched, block after block.
 pub(crate) enum Reading {
-    Disk(Arc<dyn Disk>, Arc<FreeSpace>),
+    Disk(Arc<dyn Disk>, FreeSpace),
     Stream(Stream),
 }
 
@@ -241,7 +303,7 @@ impl FreeSpace {
     }
 
     /// Whether all bytes of a range are free.
-    fn holds(&self, offset: u64, length: u64) -> bool {
+    pub(crate) fn holds(&self, offset: u64, length: u64) -> bool {
         let next = self.0.partition_point(|(_, end)| *end <= offset);
         self.0
             .get(next)

@@ -18,7 +18,7 @@ use crate::observer::{Event, Observer, Snapshots, State};
 use crate::producer::{self, Ended, Producer};
 use crate::progress::{Counts, Progress};
 use crate::sender::{Begun, Fate, Sender};
-use crate::source::{FreeSpace, Reading, Source, Stream};
+use crate::source::{FreeSpace, Opened, Reading, Source, Stream};
 use crate::token::{Parameters, client_token};
 
 /// The most snapshots of one source that are found to have failed, one after the other.
@@ -99,7 +99,7 @@ pub async fn upload(
     };
     let gib = request.parameters.volume_size;
     let blocks = block::blocks_of(gib).ok_or_else(|| before(Error::VolumeSize { gib }))?;
-    let reading = open(source, blocks, gib).map_err(before)?;
+    let opened = open(source, blocks, gib).map_err(before)?;
     let subject = Subject {
         source: request.source,
         parameters: request.parameters.digest(),
@@ -107,8 +107,8 @@ pub async fn upload(
         region: block::digest(ebs.region().as_bytes()),
     };
     let path = request.journal.clone();
-    let opened = in_background(move |_| Journal::open(&path, subject)).await;
-    let (journal, other) = opened.and_then(|opened| opened).map_err(before)?;
+    let found = in_background(move |_| Journal::open(&path, subject)).await;
+    let (journal, other) = found.and_then(|found| found).map_err(before)?;
     if let Some(other) = other {
         if let (Some(snapshot), Stage::Writing | Stage::Completing) = (other.snapshot, other.stage)
         {
@@ -127,7 +127,7 @@ pub async fn upload(
         progress: Arc::default(),
         blocks,
     };
-    match upload.run(reading).await {
+    match upload.run(opened).await {
         Ok((snapshot, count)) => {
             let Writing {
                 journal, progress, ..
@@ -149,14 +149,17 @@ pub async fn upload(
     }
 }
 
-fn open(source: Source, blocks: u64, gib: u64) -> Result<Reading, Error> {
-    let reading = match source {
-        Source::Disk { disk, free } => Reading::Disk(disk, Arc::new(FreeSpace::new(&free))),
-        Source::Stream { reader, length } => Reading::Stream(Stream::new(reader, length)),
+fn open(source: Source, blocks: u64, gib: u64) -> Result<Opened, Error> {
+    let opened = match source {
+        Source::Disk { disk, free } => Opened::Read(Reading::Disk(disk, FreeSpace::new(&free))),
+        Source::Stream { reader, length } => {
+            Opened::Read(Reading::Stream(Stream::new(reader, length)))
+        }
+        Source::Passing(disk) => Opened::Passing(disk),
     };
-    match reading.blocks(blocks) > blocks {
+    match opened.blocks(blocks) > blocks {
         true => Err(Error::TooLong { gib }),
-        false => Ok(reading),
+        false => Ok(opened),
     }
 }
 
@@ -179,29 +182,26 @@ enum Attempted {
 }
 
 impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
-    async fn run(&self, mut reading: Reading) -> Result<(String, u64), Error> {
+    async fn run(&self, mut opened: Opened) -> Result<(String, u64), Error> {
         let mut attempts = 0;
         for _ in 0..MOST_GENERATIONS {
             let Some(begun) = self.begin().await? else {
                 continue;
             };
             attempts += 1;
-            let rereadable = match &reading {
-                Reading::Disk(disk, free) => Some(Reading::Disk(disk.clone(), free.clone())),
-                Reading::Stream(_) => None,
-            };
-            let attempted = self.attempt(&begun, reading).await?;
-            match (attempted, rereadable) {
-                (Attempted::Done(count), _) => return Ok((begun.snapshot, count)),
-                (Attempted::Unusable(fate), again) => {
-                    self.give_up(&begun.snapshot, fate).await?;
-                    if attempts == MOST_ATTEMPTS {
-                        break;
-                    }
-                    let snapshot = begun.snapshot;
-                    reading = again.ok_or(Error::NotRead { snapshot })?;
-                }
+            let (given_back, attempted) = self.attempt(&begun, opened).await?;
+            match attempted {
+                Attempted::Done(count) => return Ok((begun.snapshot, count)),
+                Attempted::Unusable(fate) => self.give_up(&begun.snapshot, fate).await?,
             }
+            if attempts == MOST_ATTEMPTS {
+                break;
+            }
+            if !given_back.can_be_repeated() {
+                let snapshot = begun.snapshot;
+                return Err(Error::NotRead { snapshot });
+            }
+            opened = given_back;
         }
         Err(Error::Generations {
             generations: self.journal.head().generation,
@@ -287,47 +287,54 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
         Ok(head)
     }
 
-    async fn attempt(&self, begun: &Begun, reading: Reading) -> Result<Attempted, Error> {
+    /// Writes a snapshot, and gives the source back.
+    async fn attempt(&self, begun: &Begun, opened: Opened) -> Result<(Opened, Attempted), Error> {
         self.progress.reset();
         self.observer.tell(Event::Begin {
-            blocks: reading.blocks(self.blocks),
+            blocks: opened.blocks(self.blocks),
             progress: self.progress.clone(),
         });
-        let sent = self.send(begun, reading).await;
+        let sent = self.send(begun, opened).await;
         self.observer.tell(Event::End);
-        let count = match sent {
-            Ok(count) => count,
-            Err(Error::Vanished { .. }) => return Ok(Attempted::Unusable(Fate::Left)),
-            Err(Error::Closed { .. }) => return Ok(Attempted::Unusable(begun.fate())),
+        let (opened, sent) = sent?;
+        let attempted = match sent {
+            Ok(count) => {
+                self.complete(begun, count).await?;
+                Attempted::Done(count)
+            }
+            Err(Error::Vanished { .. }) => Attempted::Unusable(Fate::Left),
+            Err(Error::Closed { .. }) => Attempted::Unusable(begun.fate()),
             Err(error) => return Err(error),
         };
-        self.complete(begun, count).await?;
-        Ok(Attempted::Done(count))
+        Ok((opened, attempted))
     }
 
-    /// Sends what the snapshot does not have; gives the number of its blocks.
-    async fn send(&self, begun: &Begun, reading: Reading) -> Result<u64, Error> {
+    /// Sends what the snapshot does not have; gives the source back, and the number of the snapshot's blocks.
+    async fn send(
+        &self,
+        begun: &Begun,
+        opened: Opened,
+    ) -> Result<(Opened, Result<u64, Error>), Error> {
         let (blocks, mut waiting) = mpsc::channel(producer::WAITING);
         let stop = StopOnDrop::default();
         let producer = Producer {
-            reading,
             journal: self.journal.clone(),
             progress: self.progress.clone(),
             blocks,
             stopped: stop.flag(),
             gib: self.request.parameters.volume_size,
         };
-        let producing = tokio::task::spawn_blocking(move || producer.run());
+        let producing = tokio::task::spawn_blocking(move || producer.run(opened));
         let sending = self.send_all(begun, &mut waiting).await;
         drop(waiting);
         drop(stop);
         // It ends at once; so does its hold on the journal.
-        let (_, produced) = joined(producing.await)?;
-        sending?;
-        match produced? {
+        let (opened, produced) = joined(producing.await)?;
+        let count = sending.and_then(|()| match produced? {
             Ended::Whole(count) => Ok(count),
             Ended::Stopped => Err(Error::Interrupted),
-        }
+        });
+        Ok((opened, count))
     }
 
     async fn send_all(
@@ -433,6 +440,8 @@ impl<S: Snapshots, O: Observer> Writing<'_, S, O> {
             || matches!(
                 error,
                 Error::Source { .. }
+                    | Error::Wrong(_)
+                    | Error::OutOfOrder { .. }
                     | Error::Changed(_)
                     | Error::TooLong { .. }
                     | Error::Length { .. }

@@ -2,6 +2,7 @@
 
 mod fetching;
 mod hostile;
+mod passing;
 mod resuming;
 mod rig;
 mod writing;
