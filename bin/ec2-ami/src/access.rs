@@ -53,6 +53,7 @@ impl AccessOptions {
             endpoint: endpoint.transpose()?,
             signature: Signature::V4,
             retry: true,
+            requester_pays: false,
         })
     }
 }

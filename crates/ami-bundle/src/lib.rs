@@ -10,7 +10,8 @@
 //! - [`Running`]: the threads, the interruption flag, and the receiver of each [`Event`].
 //!
 //! Their building blocks: [`bundle()`] writes an image's parts to a sink; [`unbundle()`] writes the image of a source's parts to a sink,
-//! such as a [`StagedImage`]; [`verify_stream`] checks that it could. [`BundleFiles`] are parts in a folder.
+//! such as a [`StagedImage`]; [`verify_stream`] checks that it could; [`describe`] reads only the start, for the image's size and name.
+//! [`BundleFiles`] are parts in a folder.
 //!
 //! ```no_run
 //! use ami_bundle::{BundlePlan, BundleRequest, Level, Running, bundle_image};
@@ -50,6 +51,7 @@ mod bundling;
 mod cipher;
 mod cutter;
 mod deflate;
+mod describing;
 mod effort;
 mod error;
 mod events;
@@ -76,6 +78,7 @@ mod zlib;
 
 pub use bundle::{Bundled, bundle, largest_bundle};
 pub use bundling::{BundledImage, bundle_image};
+pub use describing::describe;
 pub use error::{Error, StreamError};
 pub use events::{Event, Running};
 pub use files::BundleFiles;

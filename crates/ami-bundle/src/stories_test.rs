@@ -8,15 +8,16 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use ami_image::conformance::{Memory as Images, Sinks};
-use ami_manifest::{Certificate, MachineConfiguration, NewIdentity};
+use ami_manifest::{BundleContents, Certificate, MachineConfiguration, NewIdentity, PrivateKey};
 use ami_parts::conformance::{Memory as Parts, MemorySink, PartSinks};
-use ami_parts::{StagedBundle, Staging, Waiting};
+use ami_parts::{PartFiles, StagedBundle, Staging, Waiting};
 
 use crate::error::Error;
 use crate::events::{Event, Running};
 use crate::{
-    BundlePlan, BundleRequest, BundledImage, Check, Finding, Level, Outcome, Problem, Subject,
-    UnbundleRequest, VerifyRequest, bundle_image, unbundle_image, verify_bundle,
+    BundleFiles, BundlePlan, BundleRequest, BundledImage, Check, Expected, Finding, Level, Outcome,
+    Problem, Subject, UnbundleRequest, VerifyRequest, bundle_image, describe, unbundle_image,
+    verify_bundle,
 };
 
 impl From<io::Error> for Error {
@@ -180,6 +181,45 @@ fn a_bundle_whose_names_were_chosen_before_its_first_part_is_a_bundle() {
     let is_digest = matches!(error, Error::File(ami_parts::Error::Digest { .. }));
     assert!(is_digest, "{error}");
     assert!(images.image("a.img").is_none());
+}
+
+#[test]
+fn the_first_part_describes_the_image() {
+    // Some bundlers write the tar stream's size in the manifest.
+    const SAID: u64 = 96 << 20;
+    for (data, size) in [(11 << 20, 95 << 20), (1, 1)] {
+        let mut image = noise(data);
+        image.resize(size, 0);
+        let scene = Scene::new(&image);
+        let mut parts = Parts::default();
+        let _ = scene.bundle(parts.sink("a.img"), false, &|_| {}).unwrap();
+        let folder = scene.path("bundle");
+        fs::create_dir(&folder).unwrap();
+        for (name, bytes) in parts.files() {
+            fs::write(folder.join(name), bytes).unwrap();
+        }
+        let contents = BundleContents::load(&folder.join("a.img.manifest.xml")).unwrap();
+        let key = PrivateKey::load(&scene.path("pk.pem")).unwrap();
+        let key = contents.user_key.unwrap_with(&key).unwrap();
+        let BundleFiles { parts, expected } = BundleFiles::find(&contents, &folder).unwrap();
+        let expected = Expected {
+            size: Some(SAID),
+            ..expected
+        };
+        let described = |interrupted| {
+            let first = PartFiles::new(vec![parts[0].clone()]);
+            describe(first, &expected, &key, &AtomicBool::new(interrupted))
+        };
+        let description = described(false).unwrap();
+        assert_eq!(description.name, "a.img");
+        assert_eq!(description.size, size as u64);
+        assert!(matches!(described(true), Err(Error::Interrupted)));
+        fs::write(&parts[0].path, "damaged").unwrap();
+        assert!(matches!(
+            described(false),
+            Err(Error::File(ami_parts::Error::Digest { .. }))
+        ));
+    }
 }
 
 #[test]

@@ -79,7 +79,7 @@ where
     Ok(member.name)
 }
 
-fn run<P: PartSource, I: ImageSink>(
+pub(crate) fn run<P: PartSource, I: ImageSink>(
     source: P,
     expected: &Expected,
     key: &BundleKey,

@@ -122,6 +122,7 @@ impl S3Options {
             endpoint,
             signature: self.sigv,
             retry: self.retry,
+            requester_pays: false,
         })
     }
 }

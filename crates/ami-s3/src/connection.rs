@@ -49,6 +49,8 @@ pub struct Settings {
     pub signature: Signature,
     /// Whether failed requests are retried.
     pub retry: bool,
+    /// Whether whoever asks pays for requests, in buckets whose owner does not (S3 user guide, "Requester Pays").
+    pub requester_pays: bool,
 }
 
 /// A connection to S3; cheap to clone.
@@ -60,6 +62,7 @@ struct Shared {
     start: Route,
     signature: Signature,
     tries: u32,
+    requester_pays: bool,
     total: Arc<AtomicU64>,
     events: UnboundedSender<Event>,
 }
@@ -93,6 +96,7 @@ impl Connection {
             start,
             signature: settings.signature,
             tries: if settings.retry { MOST_TRIES } else { 1 },
+            requester_pays: settings.requester_pays,
             total: Arc::default(),
             events,
         }));
@@ -117,6 +121,11 @@ impl Connection {
     /// The HTTP client for objects, which are streamed.
     pub(crate) fn objects(&self) -> SharedHttpClient {
         self.0.aws.http().objects.clone()
+    }
+
+    /// Whether every request says that whoever sends it pays.
+    pub(crate) fn requester_pays(&self) -> bool {
+        self.0.requester_pays
     }
 
     /// How many times an operation is tried.

@@ -1,11 +1,11 @@
 //! Copying objects between buckets, without downloading them.
 
-use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::connection::Bucket;
 use crate::error::Error;
-use crate::etag::{check_md5, is_of_other_kind, md5_of};
+use crate::etag::{check_md5, is_of_other_kind};
+use crate::held::Held;
 use crate::object::Acl;
 use crate::operation::{Attempt, send};
 
@@ -17,39 +17,7 @@ const PLAIN: AsciiSet = NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// What S3 says about an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// Bytes.
-    pub size: u64,
-    /// Its MD5 in hex, if S3 says it.
-    md5: Option<String>,
-}
-
-impl From<HeadObjectOutput> for Held {
-    fn from(answer: HeadObjectOutput) -> Self {
-        let is_of_other_kind = is_of_other_kind(
-            answer.sse_customer_algorithm(),
-            answer.server_side_encryption(),
-        );
-        let md5 = md5_of(answer.e_tag()).filter(|_| !is_of_other_kind);
-        let size = answer.content_length().unwrap_or_default();
-        Self {
-            size: u64::try_from(size).unwrap_or_default(),
-            md5,
-        }
-    }
-}
-
 impl Bucket {
-    /// What S3 says about a file. Errors begin with `operation`.
-    ///
-    /// # Errors
-    /// S3's reason, also if there is no such file.
-    pub async fn held(&self, operation: &str, file: &str) -> Result<Held, Error> {
-        self.head(operation, file).await.map(Held::from)
-    }
-
     /// Has S3 copy a file from `source`, and compares the MD5s if S3 says both.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Downloading objects to files.
+//! Downloading objects to files and into memory.
 
 use std::fs::File;
 use std::ops::Range;
@@ -14,11 +14,12 @@ use tokio::task::JoinHandle;
 use crate::connection::Bucket;
 use crate::error::Error;
 use crate::event::Event;
+use crate::held::Held;
 use crate::object::READ;
 use crate::operation::{Attempt, AttemptError, send};
 
-/// Half of a part of the usual 10 MiB (bytes).
-const HALF: u64 = 5 << 20;
+/// Half of a part of the usual 10 MiB (bytes). S3 limits the speed of each connection, so larger files are downloaded over several.
+pub const HALF: u64 = 5 << 20;
 
 /// What is known about a file before it is downloaded.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +63,7 @@ impl Bucket {
     pub async fn get(&self, operation: &str, file: &str, most: u64) -> Result<Vec<u8>, Error> {
         self.perform(operation, 0, |attempt: Attempt| async move {
             let mut bytes = Vec::new();
-            let object = self.open(&attempt, file, None).await?;
+            let object = self.open(&attempt, file, None, None).await?;
             receive(&attempt, object, most, |chunk| {
                 bytes.extend_from_slice(chunk);
                 Ok(())
@@ -71,6 +72,52 @@ impl Bucket {
             Ok(bytes)
         })
         .await
+    }
+
+    /// Downloads a range of the object that `held` describes; it lies within that. No byte comes of anything that was stored since.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if something else has been stored; [`Error::Content`] if fewer bytes come; S3's reason.
+    pub async fn get_held(
+        &self,
+        operation: &str,
+        file: &str,
+        held: &Held,
+        range: Range<u64>,
+    ) -> Result<Vec<u8>, Error> {
+        let length = range.end - range.start;
+        // An empty object has no ranges.
+        let asked = (length > 0).then_some(&range);
+        let (range, etag) = (&range, held.etag.as_deref());
+        let got = self.perform(operation, length, |attempt: Attempt| async move {
+            let object = self.open(&attempt, file, asked, etag).await?;
+            // A server that does not support ranges sends all of it.
+            let mut position = match object.content_range() {
+                Some(_) => range.start,
+                None => 0,
+            };
+            let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+            receive(&attempt, object, held.size, |chunk| {
+                let end = position + chunk.len() as u64;
+                let within = |place: u64| (place.clamp(position, end) - position) as usize;
+                bytes.extend_from_slice(&chunk[within(range.start)..within(range.end)]);
+                position = end;
+                Ok(())
+            })
+            .await?;
+            if bytes.len() as u64 == length {
+                return Ok(bytes);
+            }
+            let reason = format!("{} bytes came of {length}", bytes.len());
+            Err(AttemptError::of_content(operation, reason))
+        });
+        got.await.map_err(|error| {
+            let operation = operation.to_owned();
+            match error.is_no_match() {
+                true => Error::Changed { operation },
+                false => error,
+            }
+        })
     }
 
     /// Downloads a file to `path`. A wrong digest is retried like any failure.
@@ -90,9 +137,7 @@ impl Bucket {
         let result = loop {
             tries_left -= 1;
             match self.try_get_file(operation, file, expected, path).await {
-                Ok(Err(reason)) => {
-                    let operation = operation.to_owned();
-                    let error = Error::Content { operation, reason };
+                Ok(Err(error)) => {
                     if tries_left == 0 {
                         break Err(error);
                     }
@@ -110,14 +155,14 @@ impl Bucket {
         result
     }
 
-    /// The inner error says what is wrong with the data.
+    /// The inner error is that of a wrong digest.
     async fn try_get_file(
         &self,
         operation: &str,
         file: &str,
         expected: &Expected,
         path: &Path,
-    ) -> Result<Result<Arrived, String>, Error> {
+    ) -> Result<Result<Arrived, Error>, Error> {
         let target = File::options()
             .read(true)
             .write(true)
@@ -141,11 +186,7 @@ impl Bucket {
             .await
             .map_err(Error::io("read", path))?;
         Ok(match expected.sha1 {
-            Some(expected) if expected != sha1 => Err(format!(
-                "its SHA-1 is {}, the manifest says {}: what S3 has is damaged",
-                hex::encode(sha1),
-                hex::encode(expected)
-            )),
+            Some(expected) if expected != sha1 => Err(Error::of_digest(operation, sha1, expected)),
             _ => Ok(Arrived {
                 sha1,
                 path: path.to_owned(),
@@ -170,7 +211,7 @@ impl Bucket {
                 operation,
                 expected.patience,
                 |attempt: Attempt| async move {
-                    let object = self.open(&attempt, file, range.as_ref()).await?;
+                    let object = self.open(&attempt, file, range.as_ref(), None).await?;
                     let is_range = object.content_range().is_some();
                     let mut position = range
                         .as_ref()
@@ -198,6 +239,7 @@ impl Bucket {
         attempt: &Attempt,
         file: &str,
         range: Option<&Range<u64>>,
+        etag: Option<&str>,
     ) -> Result<GetObjectOutput, AttemptError> {
         let range = range.map(|range| match range.end {
             u64::MAX => format!("bytes={}-", range.start),
@@ -208,7 +250,8 @@ impl Bucket {
             .get_object()
             .bucket(&self.path().bucket)
             .key(self.path().key(file))
-            .set_range(range);
+            .set_range(range)
+            .set_if_match(etag.map(str::to_owned));
         let config = attempt.config().http_client(self.connection().objects());
         send!(attempt, config, request).await
     }

@@ -37,6 +37,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The object in S3 is no longer the one that was looked up.
+    #[error("{operation}: it has changed since it was looked up")]
+    Changed {
+        /// What failed.
+        operation: String,
+    },
     /// A file is larger than any of its kind.
     #[error("{operation}: it has more than {most} bytes, which no file of this bundle has")]
     TooLong {
@@ -72,6 +78,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// The object's SHA-1 is not the manifest's.
+    pub fn of_digest(operation: &str, found: [u8; 20], expected: [u8; 20]) -> Self {
+        Self::Content {
+            operation: operation.to_owned(),
+            reason: format!(
+                "its SHA-1 is {}, the manifest says {}: what S3 has is damaged",
+                hex::encode(found),
+                hex::encode(expected)
+            ),
+        }
+    }
+
     /// S3's error, if S3 answered with one.
     pub fn service(&self) -> Option<&ServiceError> {
         match self {
@@ -106,6 +124,11 @@ impl Error {
         self.status() == Some(404)
     }
 
+    /// Whether S3 says that the object is in an archive, from which it must be restored before it can be read.
+    pub fn is_archived(&self) -> bool {
+        self.has_code(&["InvalidObjectState"])
+    }
+
     /// Whether S3 denies access.
     pub(crate) fn is_denied(&self) -> bool {
         // The answer to HEAD has no code.
@@ -116,12 +139,18 @@ impl Error {
     pub fn is_refused(&self) -> bool {
         self.is_denied()
             || self.is_not_implemented()
-            || self.has_code(&["InvalidObjectState", "InvalidRequest"])
+            || self.is_archived()
+            || self.has_code(&["InvalidRequest"])
     }
 
     /// Whether the server does not implement the request.
     pub(crate) fn is_not_implemented(&self) -> bool {
         matches!(self.status(), Some(405 | 501))
+    }
+
+    /// Whether the object is not the one that the request names by its ETag.
+    pub(crate) fn is_no_match(&self) -> bool {
+        self.status() == Some(412)
     }
 
     /// Whether the requested range is past the object's end.

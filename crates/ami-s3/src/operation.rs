@@ -71,6 +71,7 @@ pub(crate) struct Attempt {
     pub(crate) number: u32,
     operation: String,
     policy: Policy,
+    requester_pays: bool,
 }
 
 /// Why a try failed.
@@ -140,9 +141,10 @@ impl Attempt {
         E: ProvideErrorMetadata + StdError + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let request = request
-            .config_override(config)
-            .interceptor(Watch(self.moved.clone()));
+        let request = request.config_override(config).interceptor(Watch {
+            moved: self.moved.clone(),
+            requester_pays: self.requester_pays,
+        });
         send(request).await.map_err(|error| self.explain(error))
     }
 
@@ -218,6 +220,7 @@ impl Bucket {
                 number,
                 operation: operation.to_owned(),
                 policy: *policy,
+                requester_pays: connection.requester_pays(),
             };
             let failed = match try_once(attempt).await {
                 Ok(value) => return Ok(value),

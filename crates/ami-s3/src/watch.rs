@@ -1,4 +1,4 @@
-//! Additions to every request of the SDK: Content-MD5, and a count of the bytes transferred.
+//! Additions to every request of the SDK: Content-MD5, who pays, and a count of the bytes transferred.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,7 +48,12 @@ impl Moved {
 
 /// Watches the requests of one try.
 #[derive(Debug)]
-pub(crate) struct Watch(pub(crate) Arc<Moved>);
+pub(crate) struct Watch {
+    /// Counts the bytes.
+    pub(crate) moved: Arc<Moved>,
+    /// Whether the request says that whoever sends it pays.
+    pub(crate) requester_pays: bool,
+}
 
 #[dyn_dispatch_hint]
 impl Intercept for Watch {
@@ -69,6 +74,10 @@ impl Intercept for Watch {
             let digest = encode_block(&hash(MessageDigest::md5(), body)?);
             let _ = request.headers_mut().insert("content-md5", digest);
         }
+        if self.requester_pays {
+            let headers = request.headers_mut();
+            let _ = headers.insert("x-amz-request-payer", "requester");
+        }
         Ok(())
     }
 
@@ -80,7 +89,7 @@ impl Intercept for Watch {
     ) -> Result<(), BoxError> {
         let request = context.request_mut();
         if request.body().is_streaming() {
-            let moved = self.0.clone();
+            let moved = self.moved.clone();
             let body = std::mem::replace(request.body_mut(), SdkBody::taken());
             let counted = body.map(move |inner| {
                 let moved = moved.clone();

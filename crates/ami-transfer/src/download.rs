@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use ami_manifest::{Image, LARGEST_MANIFEST, ParsedManifest, PrivateKey, Sha1Digest};
+use ami_manifest::{Image, PrivateKey, Sha1Digest};
 use ami_parts::PART_SIZE;
 use ami_s3::{Arrived, Bucket, BucketPath, Expected, Settings, in_order};
 use serde::Serialize;
 use tracing::debug;
 
 use crate::error::Error;
+use crate::held_parts::{self, operation};
 use crate::landing::Landing;
 use crate::link::{Link, connected};
 use crate::names::{self, NameError};
@@ -74,11 +75,8 @@ async fn run(
     let key = &request.private_key;
     let target = names::manifest_target(folder, file, key)?;
     let manifest = get_manifest(&bucket, file, &target, key, observer).await?;
-    let parsed = ParsedManifest::parse(&manifest).map_err(|source| ami_manifest::Error::Manifest {
-        path: bucket.path().location(file).into(),
-        source: Box::new(source),
-    });
-    let image = parsed?.manifest.image;
+    let parsed = held_parts::parse_manifest(&manifest, &bucket, file)?;
+    let image = parsed.manifest.image;
     debug!(
         name = image.name,
         parts = image.parts.len(),
@@ -117,13 +115,12 @@ async fn get_manifest(
     observer: &impl Observer,
 ) -> Result<Vec<u8>, Error> {
     let in_bucket = bucket.path().key(file);
-    let operation = operation(&in_bucket);
     observer.tell(Event::GettingManifest {
         bucket: bucket.path().bucket.clone(),
         key: in_bucket,
         path: target.to_owned(),
     })?;
-    let bytes = bucket.get(&operation, file, LARGEST_MANIFEST).await?;
+    let bytes = held_parts::get_manifest(bucket, file).await?;
     if !ami_manifest::is_encrypted(&bytes) {
         return Ok(bytes);
     }
@@ -222,9 +219,4 @@ fn usual_size(image: &Image, part: &str) -> u64 {
         (None, true) => 0,
         (None, false) => image.bundled_size / count,
     }
-}
-
-/// The beginning of an error about a key.
-fn operation(key: &str) -> String {
-    format!("Failed to download \"{key}\"")
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ami_s3::{Archive, Bucket};
+
 use crate::names::NameError;
 use crate::observer::Stopped;
 
@@ -84,6 +86,23 @@ pub enum Error {
         /// What the manifest says.
         expected: u64,
     },
+    /// A file of a bundle in S3 is in an archive.
+    #[error("{key:?} cannot be read: it is {}{}", in_archive(archive.as_ref()), others(*count, *of))]
+    Archived {
+        /// The bucket's name.
+        bucket: String,
+        /// The file's key.
+        key: String,
+        /// Which archive; `None` if S3 has not said it.
+        archive: Option<Archive>,
+        /// How many parts are in archives; 1 for a manifest, whose parts are not known.
+        count: usize,
+        /// The number of parts; 1 for a manifest.
+        of: usize,
+    },
+    /// The image cannot be restored from its parts.
+    #[error(transparent)]
+    Bundle(ami_bundle::Error),
     /// A file with the backup's name exists.
     #[error("Backup file '{}' already exists. Please delete or rename it and try again.", .0.display())]
     BackupExists(PathBuf),
@@ -99,6 +118,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// [`Archived`](Self::Archived) if S3 refuses to give a file because it is in an archive that it has not said before.
+    pub(crate) fn if_archived(error: Self, bucket: &Bucket, file: &str) -> Self {
+        match &error {
+            Self::S3(refused) if refused.is_archived() => Self::Archived {
+                bucket: bucket.path().bucket.clone(),
+                key: bucket.path().key(file),
+                archive: None,
+                count: 1,
+                of: 1,
+            },
+            _ => error,
+        }
+    }
+
     /// The error of another crate that this one wraps, or else this one itself.
     pub fn original(&self) -> &(dyn std::error::Error + 'static) {
         match self {
@@ -107,8 +140,52 @@ impl Error {
             Self::Manifest(error) => error,
             Self::Files(error) | Self::Destination(error) => error,
             Self::Name(error) => error,
+            Self::Bundle(error) => error,
             Self::Ec2Certificate(error) => error.as_ref(),
             error => error,
+        }
+    }
+}
+
+fn in_archive(archive: Option<&Archive>) -> String {
+    match archive {
+        None => "in an archive".to_owned(),
+        Some(Archive {
+            name,
+            is_being_restored: false,
+        }) => format!("in the archive {name}"),
+        Some(Archive { name, .. }) => format!("still being restored from the archive {name}"),
+    }
+}
+
+fn others(count: usize, of: usize) -> String {
+    match count {
+        1 => String::new(),
+        count => format!(", as are {count} of the {of} parts in all"),
+    }
+}
+
+impl From<ami_bundle::Error> for Error {
+    fn from(error: ami_bundle::Error) -> Self {
+        match error {
+            ami_bundle::Error::Interrupted => Self::Interrupted,
+            ami_bundle::Error::Manifest(error) => Self::Manifest(error),
+            ami_bundle::Error::Other(error) => match error.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(other) => Self::Bundle(ami_bundle::Error::Other(other)),
+            },
+            error => Self::Bundle(error),
+        }
+    }
+}
+
+/// For pipelines whose source is of this crate. The way back gives the same error.
+impl From<Error> for ami_bundle::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Interrupted => Self::Interrupted,
+            Error::Bundle(error) => error,
+            error => Self::Other(Box::new(error)),
         }
     }
 }

@@ -18,6 +18,7 @@
 mod delete;
 mod download;
 mod error;
+mod held_parts;
 mod kernels;
 mod landing;
 mod link;
@@ -28,6 +29,10 @@ mod migration;
 mod names;
 mod observer;
 mod older;
+mod remote_bundle;
+mod remote_parts;
+#[cfg(test)]
+mod remote_parts_test;
 mod replacement;
 mod upload;
 
@@ -40,4 +45,6 @@ pub use migrate_manifest::{MigrateManifest, MigratedManifest, migrate_manifest};
 pub use migration::{FindCertificate, Migration};
 pub use names::NameError;
 pub use observer::{Event, Observer, Question, Stopped};
+pub use remote_bundle::{OpenBundle, RemoteBundle};
+pub use remote_parts::RemoteParts;
 pub use upload::{Upload, Uploaded, upload};

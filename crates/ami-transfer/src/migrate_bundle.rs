@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ami_aws::DEFAULT_REGION;
-use ami_manifest::{Image, LARGEST_MANIFEST, Sha1Digest};
-use ami_s3::{Acl, Bucket, BucketPath, Content, Fingerprint, Held, Location, Settings, in_order};
+use ami_manifest::{Image, LARGEST_MANIFEST};
+use ami_s3::{Acl, Bucket, BucketPath, Content, Fingerprint, Location, Settings, in_order};
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::held_parts::{HeldPart, check_size, held_parts};
 use crate::kernels::KernelMapping;
 use crate::link::{Link, connected};
 use crate::migration::{Migration, Signer, signed_manifest};
@@ -152,21 +153,10 @@ async fn run(
     })
 }
 
-/// A part in S3.
-#[derive(Debug, Clone)]
-struct Part {
-    /// Its file's name.
-    name: String,
-    /// The manifest's SHA-1.
-    digest: Sha1Digest,
-    /// What S3 says about it.
-    held: Held,
-}
-
 /// A bundle that is complete in S3.
 struct Bundle {
     /// In the manifest's order.
-    parts: Vec<Part>,
+    parts: Vec<HeldPart>,
     /// What the old manifest says about the image.
     image: Image,
     /// The new manifest.
@@ -182,12 +172,14 @@ impl Bundle {
         observer: &impl Observer,
     ) -> Result<Self, Error> {
         let (name, migration) = (request.manifest.as_str(), &request.migration);
-        let operation = format!("Failed to download {name:?}");
-        let bytes = bucket.get(&operation, name, LARGEST_MANIFEST).await?;
+        let getting = format!("Failed to download {name:?}");
+        let bytes = bucket.get(&getting, name, LARGEST_MANIFEST).await?;
         let certificate = migration.certificate()?;
         let manifest = signed_manifest(&bytes, name, &certificate)?;
         let signer = Signer::new(migration, &certificate, Some(region))?;
-        let parts = held_parts(request, &manifest.image, bucket).await?;
+        let parts = held_parts(bucket, &manifest.image, request.parallel, operation);
+        let parts = parts.await?;
+        let _ = check_size(&parts, &manifest.image)?;
         let identity = || Ok(request.s3.identity.clone());
         let mapping = KernelMapping::new(migration, region, &manifest.machine, identity, false);
         let boot = mapping.await?.boot_images(observer).await?;
@@ -197,39 +189,6 @@ impl Bundle {
             manifest: signer.sign(manifest, boot)?,
         })
     }
-}
-
-async fn held_parts(
-    request: &MigrateBundle<'_>,
-    image: &Image,
-    bucket: &Bucket,
-) -> Result<Vec<Part>, Error> {
-    let mut parts: Vec<Part> = Vec::new();
-    in_order(
-        image.parts.len(),
-        request.parallel,
-        |index| {
-            let (bucket, part) = (bucket.clone(), &image.parts[index]);
-            let (name, digest) = (part.filename.clone(), part.digest);
-            async move {
-                let held = bucket.held(&operation(&name), &name).await?;
-                Ok(Part { name, digest, held })
-            }
-        },
-        |_, part| {
-            parts.push(part);
-            Ok::<(), Error>(())
-        },
-    )
-    .await?;
-    let size: u64 = parts.iter().map(|part| part.held.size).sum();
-    if size == image.bundled_size {
-        return Ok(parts);
-    }
-    Err(Error::SizeInS3 {
-        found: size,
-        expected: image.bundled_size,
-    })
 }
 
 async fn copy_parts(

@@ -51,24 +51,31 @@ pub(crate) fn check_parts(
     manifest: &str,
     key: &Path,
 ) -> Result<(), NameError> {
+    check_listed(parts, manifest)?;
+    parts
+        .iter()
+        .try_for_each(|part| check_target(&part.filename, folder, key))
+}
+
+/// Refuses parts with names that no part of a bundle with a manifest of that name can have.
+pub(crate) fn check_listed(parts: &[Part], manifest: &str) -> Result<(), NameError> {
     let mut names: Vec<&str> = parts.iter().map(|part| part.filename.as_str()).collect();
     names.sort_unstable();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(NameError::Twice(pair[0].to_owned()));
     }
     for name in names {
-        check_part(name, folder, manifest, key)?;
+        if ami_parts::is_hidden(name) {
+            return Err(NameError::Hidden(name.to_owned()));
+        }
+        if name == manifest {
+            return Err(NameError::IsManifest(name.to_owned()));
+        }
     }
     Ok(())
 }
 
-fn check_part(name: &str, folder: &Path, manifest: &str, key: &Path) -> Result<(), NameError> {
-    if ami_parts::is_hidden(name) {
-        return Err(NameError::Hidden(name.to_owned()));
-    }
-    if name == manifest {
-        return Err(NameError::IsManifest(name.to_owned()));
-    }
+fn check_target(name: &str, folder: &Path, key: &Path) -> Result<(), NameError> {
     let path = folder.join(name);
     spare_key(&path, key)?;
     if !ami_parts::is_part_name(name) && path.symlink_metadata().is_ok() {

@@ -1,6 +1,7 @@
 //! An S3 server that checks signatures: `s3s-fs` over a folder. A crate of its own, so that the demonstration compiles nothing else of the
 //! tests.
 
+mod rules;
 mod store;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,6 +13,7 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use s3s_fs::FileSystem;
 
+pub use crate::rules::{Kept, Rules};
 use crate::store::Store;
 
 /// The access key that the server knows.
@@ -25,7 +27,16 @@ pub const SECRET_KEY: &str = "rather-secret/key+of=tests";
 /// # Panics
 /// If the port is taken.
 pub fn serve(root: &Path, port: u16) -> SocketAddr {
-    let files = Store(FileSystem::new(root).unwrap());
+    serve_by(Rules::default(), root, port)
+}
+
+/// The same, by these rules.
+///
+/// # Panics
+/// If the port is taken.
+pub fn serve_by(rules: Rules, root: &Path, port: u16) -> SocketAddr {
+    let files = FileSystem::new(root).unwrap();
+    let files = Store { files, rules };
     let mut builder = S3ServiceBuilder::new(files);
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = builder.build();

@@ -1,22 +1,29 @@
-//! The store of the tests' S3 server: a folder, as in `s3s-fs`, with listings that include each object's ETag.
+//! The store of the tests' S3 server: a folder, as in `s3s-fs`, with listings that include each object's ETag, objects that are read by
+//! their ETag, and the rules of the server.
 
 use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
-    CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateBucketInput,
-    CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteBucketInput,
-    DeleteBucketOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
-    DeleteObjectsOutput, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput,
-    GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput,
-    ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
-    ListObjectsV2Output, ListPartsInput, ListPartsOutput, Object, PutObjectInput, PutObjectOutput,
-    UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, ArchiveStatus,
+    CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput,
+    CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput,
+    DeleteBucketInput, DeleteBucketOutput, DeleteObjectInput, DeleteObjectOutput,
+    DeleteObjectsInput, DeleteObjectsOutput, ETagCondition, GetBucketLocationInput,
+    GetBucketLocationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
+    HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput,
+    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput,
+    Object, PutObjectInput, PutObjectOutput, Restore, StorageClass, UploadPartCopyInput,
+    UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
-use s3s::{S3, S3Request, S3Response, S3Result};
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
+
+use crate::rules::Rules;
 
 /// Each bucket is a folder in it.
 #[derive(Debug)]
-pub(crate) struct Store(pub(crate) FileSystem);
+pub(crate) struct Store {
+    pub(crate) files: FileSystem,
+    pub(crate) rules: Rules,
+}
 
 /// Methods that are passed on unchanged: name, input and output.
 macro_rules! pass_on {
@@ -25,16 +32,60 @@ macro_rules! pass_on {
         impl S3 for Store {
             $(
                 async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
-                    self.0.$name(request).await
+                    self.check_payer(&request, &request.input.bucket)?;
+                    self.files.$name(request).await
                 }
             )*
+
+            async fn list_buckets(
+                &self,
+                request: S3Request<ListBucketsInput>,
+            ) -> S3Result<S3Response<ListBucketsOutput>> {
+                self.files.list_buckets(request).await
+            }
+
+            async fn get_object(
+                &self,
+                request: S3Request<GetObjectInput>,
+            ) -> S3Result<S3Response<GetObjectOutput>> {
+                let GetObjectInput { bucket, key, .. } = &request.input;
+                self.check_payer(&request, bucket)?;
+                if let Some(ETagCondition::ETag(asked)) = &request.input.if_match {
+                    let found = self.head(bucket, key).await?.e_tag;
+                    if !found.is_some_and(|found| found.strong_cmp(asked)) {
+                        return Err(s3_error!(PreconditionFailed));
+                    }
+                }
+                if self.rules.is_unreadable(bucket, key) {
+                    return Err(s3_error!(InvalidObjectState));
+                }
+                self.files.get_object(request).await
+            }
+
+            async fn head_object(
+                &self,
+                request: S3Request<HeadObjectInput>,
+            ) -> S3Result<S3Response<HeadObjectOutput>> {
+                let HeadObjectInput { bucket, key, .. } = &request.input;
+                self.check_payer(&request, bucket)?;
+                let kept = self.rules.kept(bucket, key);
+                let mut answer = self.files.head_object(request).await?;
+                if let Some(kept) = kept {
+                    let output = &mut answer.output;
+                    output.storage_class = Some(StorageClass::from_static(kept.class));
+                    output.archive_status = kept.archive_status.map(ArchiveStatus::from_static);
+                    output.restore = kept.restore.map(Restore::from);
+                }
+                Ok(answer)
+            }
 
             async fn list_objects(
                 &self,
                 request: S3Request<ListObjectsInput>,
             ) -> S3Result<S3Response<ListObjectsOutput>> {
                 let bucket = request.input.bucket.clone();
-                let mut answer = self.0.list_objects(request).await?;
+                self.check_payer(&request, &bucket)?;
+                let mut answer = self.files.list_objects(request).await?;
                 self.complete(&bucket, answer.output.contents.as_mut()).await?;
                 Ok(answer)
             }
@@ -44,7 +95,8 @@ macro_rules! pass_on {
                 request: S3Request<ListObjectsV2Input>,
             ) -> S3Result<S3Response<ListObjectsV2Output>> {
                 let bucket = request.input.bucket.clone();
-                let mut answer = self.0.list_objects_v2(request).await?;
+                self.check_payer(&request, &bucket)?;
+                let mut answer = self.files.list_objects_v2(request).await?;
                 self.complete(&bucket, answer.output.contents.as_mut()).await?;
                 Ok(answer)
             }
@@ -62,10 +114,7 @@ pass_on! {
     (delete_object, DeleteObjectInput, DeleteObjectOutput),
     (delete_objects, DeleteObjectsInput, DeleteObjectsOutput),
     (get_bucket_location, GetBucketLocationInput, GetBucketLocationOutput),
-    (get_object, GetObjectInput, GetObjectOutput),
     (head_bucket, HeadBucketInput, HeadBucketOutput),
-    (head_object, HeadObjectInput, HeadObjectOutput),
-    (list_buckets, ListBucketsInput, ListBucketsOutput),
     (list_parts, ListPartsInput, ListPartsOutput),
     (put_object, PutObjectInput, PutObjectOutput),
     (upload_part, UploadPartInput, UploadPartOutput),
@@ -75,15 +124,30 @@ pass_on! {
 impl Store {
     async fn complete(&self, bucket: &str, objects: Option<&mut Vec<Object>>) -> S3Result<()> {
         for object in objects.into_iter().flatten() {
-            let input = HeadObjectInput {
-                bucket: bucket.to_owned(),
-                key: object.key.clone().unwrap_or_default(),
-                ..Default::default()
-            };
-            let answer = self.0.head_object(request(input)).await?;
-            object.e_tag = answer.output.e_tag;
+            let key = object.key.clone().unwrap_or_default();
+            object.e_tag = self.head(bucket, &key).await?.e_tag;
         }
         Ok(())
+    }
+
+    async fn head(&self, bucket: &str, key: &str) -> S3Result<HeadObjectOutput> {
+        let input = HeadObjectInput {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            ..Default::default()
+        };
+        let answer = self.files.head_object(request(input)).await?;
+        Ok(answer.output)
+    }
+
+    /// Refuses a request that does not say that whoever sends it pays, where that is needed.
+    fn check_payer<T>(&self, request: &S3Request<T>, bucket: &str) -> S3Result<()> {
+        let payer = request.headers.get("x-amz-request-payer");
+        let pays = payer.is_some_and(|payer| payer == "requester");
+        match pays || !self.rules.needs_payer(bucket) {
+            true => Ok(()),
+            false => Err(s3_error!(AccessDenied)),
+        }
     }
 }
 

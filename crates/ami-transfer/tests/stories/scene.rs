@@ -87,6 +87,7 @@ impl Scene {
             endpoint: Some(Endpoint::Server(self.url.clone())),
             signature: Signature::V4,
             retry: false,
+            requester_pays: false,
         }
     }
 
