@@ -42,6 +42,7 @@ const COPY: u64 = 64 << 10;
 /// Adds the free space of the file system in the window.
 pub(crate) fn read(window: &Window<'_>, free: &mut FreeSpace) -> Result<(), Stop> {
     let fs = Superblock::read(window)?;
+    window.expect(Vec::new(), vec![tree::pattern(&fs)]);
     let chunks = Chunks::read(window, &fs)?;
     let mut root = None;
     let mut look = |key: &Key, data: &[u8]| {

@@ -52,6 +52,9 @@ pub enum Unread {
     /// A form of the file system that is not read here.
     #[error("such a file system is not read: {0}")]
     Form(&'static str),
+    /// The disk is seen only once, and what is needed was not kept.
+    #[error("what describes its free space had gone by")]
+    GoneBy,
     /// What it says contradicts itself.
     #[error("it is damaged: {what}, at byte {at} of it")]
     Damaged {
@@ -67,6 +70,11 @@ impl Unread {
         Self::Damaged { what, at }
     }
 }
+
+/// The error of a disk that is seen only once: those bytes have gone by, and were not kept.
+#[derive(Debug, thiserror::Error)]
+#[error("the bytes have gone by")]
+pub(crate) struct GoneBy;
 
 /// What ends the reading of one volume: the survey ends, or goes on with the next.
 #[derive(Debug)]

@@ -12,6 +12,8 @@
 pub(crate) mod files;
 mod superblock;
 
+use std::ops::Range;
+
 use crate::bytes::le;
 use crate::error::{Stop, Unread};
 use crate::free::FreeSpace;
@@ -73,6 +75,8 @@ pub(crate) fn read(window: &Window<'_>, free: &mut FreeSpace) -> Result<(), Stop
     let mut places = [Places::default(), Places::default(), Places::default()];
     let mut runs = Vec::new();
     let mut in_use = Vec::new();
+    let table = fs.descriptor_table();
+    window.expect(vec![table.clone()], Vec::new());
     for (index, first_group) in (0..fs.groups)
         .step_by(fs.descriptors_a_block as usize)
         .enumerate()
@@ -80,6 +84,9 @@ pub(crate) fn read(window: &Window<'_>, free: &mut FreeSpace) -> Result<(), Stop
         let place = fs.descriptor_block(index as u64) * fs.block_size;
         let block = window.read(place, fs.block_size as usize)?;
         let groups = first_group..fs.groups.min(first_group + fs.descriptors_a_block);
+        let mut whole = bitmaps_that_go_back(&fs, &block);
+        whole.push(table.clone());
+        window.expect(whole, Vec::new());
         for (group, bytes) in groups.zip(block.chunks_exact(fs.descriptor_size)) {
             let damaged = |what| Stop::from(Unread::damaged(what, place));
             if !is_right(&fs, group, bytes) {
@@ -125,6 +132,20 @@ pub(crate) fn read(window: &Window<'_>, free: &mut FreeSpace) -> Result<(), Stop
         }
     }
     check_apart(window, &fs, places, free)
+}
+
+/// Where the bitmaps of these groups are that lie before that of an earlier one, in bytes.
+fn bitmaps_that_go_back(fs: &Superblock, descriptors: &[u8]) -> Vec<Range<u64>> {
+    let mut last = 0;
+    let mut found = Vec::new();
+    for bytes in descriptors.chunks_exact(fs.descriptor_size) {
+        let block = Descriptor::parse(bytes).block_bitmap;
+        if (fs.first_data_block..last).contains(&block) {
+            found.push(block * fs.block_size..(block + 1) * fs.block_size);
+        }
+        last = last.max(block.min(fs.blocks));
+    }
+    found
 }
 
 fn is_right(fs: &Superblock, group: u64, descriptor: &[u8]) -> bool {

@@ -6,6 +6,7 @@
 //! - [`Volume`]: a partition, or the whole disk where there is no partition table; its [`FileSystem`], and its [`Allocation`].
 //! - [`Survey::free`]: which bytes the file systems of the disk call free. What is unknown, damaged, in use, or contradicts something
 //!   else is never free, and neither is what nothing describes.
+//! - [`Passing`]: the same free space of a disk that is seen only once, from its beginning to its end.
 //! - [`gpt`]: the parts of a GUID partition table, for whoever writes such tables.
 //! - [`BootModes`] and [`Architecture`]: what boots from it, and on what.
 //!
@@ -32,6 +33,7 @@ mod free;
 pub mod gpt;
 mod kind;
 mod mbr;
+mod passing;
 mod program;
 mod read;
 mod survey;
@@ -41,8 +43,9 @@ mod xfs;
 pub use boot::BootModes;
 pub use error::{Error, Unread};
 pub use kind::FileSystem;
+pub use passing::Passing;
 pub use program::Architecture;
-pub use read::ReadAt;
+pub use read::{Expected, Pattern, ReadAt};
 pub use survey::{Allocation, Survey, Volume, survey};
 pub use table::{Damage, Table};
 

@@ -1,11 +1,13 @@
 //! Where a disk's bytes come from, and the windows through which the readers of file systems see their volume.
 
+use std::fmt::{self, Debug, Formatter};
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ami_image::Image;
 
-use crate::error::{Error, Stop, Unread};
+use crate::error::{Error, GoneBy, Stop, Unread};
 
 /// A disk whose bytes can be read anywhere.
 pub trait ReadAt: Sync {
@@ -17,6 +19,45 @@ pub trait ReadAt: Sync {
     /// # Errors
     /// The bytes cannot be read, or the disk ends before.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Says what may be read from now on although it lies before what has been read; it replaces what was said before. Only a disk that
+    /// is seen but once, from its beginning to its end, need know.
+    fn expect(&self, expected: Expected) {
+        let _ = expected;
+    }
+}
+
+/// The unit in which a disk's bytes are kept, in bytes: the smallest sector.
+pub(crate) const SECTOR: usize = 512;
+
+/// What of a disk may be read although it lies before what has been read. Places are bytes of the disk.
+#[derive(Debug, Default)]
+pub struct Expected {
+    /// Nothing before is read any more.
+    pub from: u64,
+    /// All of these ranges, which are apart from each other and begin where a sector of 512 bytes does.
+    pub whole: Vec<Range<u64>>,
+    /// What these patterns tell.
+    pub patterns: Vec<Pattern>,
+}
+
+/// Tells what may be read from what is there.
+pub struct Pattern {
+    /// Where it counts; begins where a sector of 512 bytes does.
+    pub range: Range<u64>,
+    /// The range consists of units of so many bytes, a multiple of 512.
+    pub unit: u64,
+    /// How many bytes from a unit's beginning on may be read, which may be more than the unit has. It is given the unit's first 512 bytes.
+    pub keep: Box<dyn Fn(&[u8]) -> u64 + Send>,
+}
+
+impl Debug for Pattern {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pattern")
+            .field("range", &self.range)
+            .field("unit", &self.unit)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ReadAt for Image {
@@ -101,6 +142,9 @@ impl<'a> Window<'a> {
         }
         let offset = self.offset + at;
         self.disk.read_at(offset, buffer).map_err(|source| {
+            if source.get_ref().is_some_and(|e| e.is::<GoneBy>()) {
+                return Unread::GoneBy.into();
+            }
             Error::Read {
                 offset,
                 length: buffer.len(),
@@ -108,6 +152,23 @@ impl<'a> Window<'a> {
             }
             .into()
         })
+    }
+
+    /// Says what may be read of the window although it lies before what has been read: these ranges, and what the patterns tell, which
+    /// count from the window's beginning.
+    pub(crate) fn expect(&self, whole: Vec<Range<u64>>, patterns: Vec<Pattern>) {
+        let on_disk = |range: Range<u64>| self.offset + range.start..self.offset + range.end;
+        self.disk.expect(Expected {
+            from: self.offset,
+            whole: whole.into_iter().map(on_disk).collect(),
+            patterns: patterns
+                .into_iter()
+                .map(|pattern| Pattern {
+                    range: on_disk(pattern.range),
+                    ..pattern
+                })
+                .collect(),
+        });
     }
 
     /// So many bytes from `at` on.

@@ -73,19 +73,10 @@ pub fn survey(disk: &dyn ReadAt, interrupted: &AtomicBool) -> Result<Survey, Err
     let disk = Window::new(disk, interrupted);
     let head = head(&disk)?;
     let layout = Layout::read(&disk, &head)?;
-    let mut claims = layout.claims.clone();
-    if is_whole_volume(&head, &layout) {
-        claims.push(Claim::table(0, disk.length));
-    }
     let mut found = Found::default();
     let mut volumes = Vec::new();
-    for (index, claim) in claims.iter().enumerate() {
-        let is_table = claim.partition.is_none() && index < layout.claims.len();
-        if !is_table {
-            let is_alone =
-                (0..claims.len()).all(|other| other == index || !claim.overlaps(&claims[other]));
-            volumes.push(found.volume(&disk, claim, is_alone)?);
-        }
+    for (claim, is_alone) in volume_claims(&disk, &head, &layout) {
+        volumes.push(found.volume(&disk, &claim, is_alone)?);
     }
     Ok(Survey {
         table: layout.table,
@@ -101,6 +92,42 @@ pub fn survey(disk: &dyn ReadAt, interrupted: &AtomicBool) -> Result<Survey, Err
     })
 }
 
+/// What file systems call free, as in [`Survey::free`], and nothing else of a disk: read in ascending order as far as the disk allows it.
+pub(crate) fn free(disk: &dyn ReadAt, interrupted: &AtomicBool) -> Result<Vec<Extent>, Error> {
+    let disk = Window::new(disk, interrupted);
+    let head = head(&disk)?;
+    let layout = Layout::read(&disk, &head)?;
+    let mut claims = volume_claims(&disk, &head, &layout);
+    claims.retain(|(claim, is_alone)| *is_alone && disk.holds(claim.offset, claim.length));
+    claims.sort_by_key(|(claim, _)| claim.offset);
+    let mut found = Found::default();
+    for (claim, _) in claims {
+        let window = disk.part(claim.offset, claim.length);
+        if let [kind] = kind::kinds(&self::head(&window)?)[..] {
+            let _ = found.allocation(&window, kind)?;
+        }
+    }
+    Ok(joined(found.free))
+}
+
+/// The partitions, in the table's order, and the disk as a whole if it has a file system; and whether nothing else claims their bytes.
+fn volume_claims(disk: &Window<'_>, head: &[u8], layout: &Layout) -> Vec<(Claim, bool)> {
+    let mut claims = layout.claims.clone();
+    if is_whole_volume(head, layout) {
+        claims.push(Claim::table(0, disk.length));
+    }
+    let is_table = |index: usize| claims[index].partition.is_none() && index < layout.claims.len();
+    (0..claims.len())
+        .filter(|&index| !is_table(index))
+        .map(|index| {
+            let claim = claims[index];
+            let is_alone =
+                (0..claims.len()).all(|other| other == index || !claim.overlaps(&claims[other]));
+            (claim, is_alone)
+        })
+        .collect()
+}
+
 /// Whether the disk as a whole has a file system. If it has partitions too, neither can be trusted.
 fn is_whole_volume(head: &[u8], layout: &Layout) -> bool {
     let kinds = kind::kinds(head);
@@ -112,7 +139,9 @@ fn is_whole_volume(head: &[u8], layout: &Layout) -> bool {
     }
 }
 
+/// The first bytes of the disk or of a volume; none if they cannot be read.
 fn head(window: &Window<'_>) -> Result<Vec<u8>, Error> {
+    window.expect(vec![0..window.length.min(kind::HEAD as u64)], Vec::new());
     match window.read_up_to(0, kind::HEAD) {
         Ok(head) => Ok(head),
         Err(stop) => stop.volume().map(|_| Vec::new()),

@@ -11,7 +11,7 @@ mod log;
 use crate::bytes::{array, be, le};
 use crate::error::{Stop, Unread};
 use crate::free::FreeSpace;
-use crate::read::Window;
+use crate::read::{Pattern, Window};
 
 /// The unit of the log and of addresses in headers, in bytes.
 const BASIC_BLOCK: u64 = 512;
@@ -58,6 +58,8 @@ pub(crate) fn read(window: &Window<'_>, free: &mut FreeSpace) -> Result<(), Stop
     let fs = Superblock::read(window)?;
     let (group, block, length) = fs.log;
     let place = (group * fs.group_blocks + block) * fs.block_size;
+    let log = log::pattern(place..place + length * fs.block_size);
+    window.expect(Vec::new(), vec![fs.pattern(), log]);
     log::check_clean(&window.part(place, length * fs.block_size))?;
     for group in 0..fs.groups {
         Group::read(window, &fs, group)?.walk(free)?;
@@ -159,6 +161,23 @@ impl Superblock {
             return Err(wrong("where the log is"));
         }
         Ok(fs)
+    }
+
+    /// Tells groups' headers and blocks of B-trees.
+    fn pattern(&self) -> Pattern {
+        let (block_size, sector_size) = (self.block_size, self.sector_size);
+        let uuid = self.has_checksums.then_some(self.uuid);
+        let is_its = move |sector: &[u8], at| uuid.is_none_or(|uuid| array(sector, at) == uuid);
+        Pattern {
+            range: 0..self.blocks * block_size,
+            unit: sector_size,
+            keep: Box::new(move |sector| match &sector[..4] {
+                b"XAGF" if is_its(sector, 64) => sector_size,
+                b"AB3B" if is_its(sector, 32) => block_size,
+                b"ABTB" => block_size,
+                _ => 0,
+            }),
+        }
     }
 
     fn blocks_of(&self, group: u64) -> u64 {

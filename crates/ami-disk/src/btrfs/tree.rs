@@ -6,10 +6,11 @@
 
 use crate::bytes::{array, le};
 use crate::error::{Stop, Unread};
-use crate::read::Window;
+use crate::read::{Pattern, Window};
 
 use super::chunks::Chunks;
 use super::superblock::Superblock;
+use super::{CHUNK_TREE, EXTENT_TREE, ROOT_TREE};
 
 const HEADER: usize = 101;
 const ITEM: usize = 25;
@@ -48,6 +49,23 @@ pub(super) struct Root {
     pub(super) address: u64,
     pub(super) generation: u64,
     pub(super) level: u8,
+}
+
+/// Where nodes begin: at multiples of the size of the smallest.
+const UNIT: u64 = 4096;
+
+/// Tells the nodes of the trees that are read.
+pub(super) fn pattern(fs: &Superblock) -> Pattern {
+    let (uuid, node_size) = (fs.uuid, fs.node_size);
+    Pattern {
+        range: 0..fs.device_size,
+        unit: UNIT,
+        keep: Box::new(move |sector| {
+            let is_node = array(sector, 32) == uuid
+                && [ROOT_TREE, EXTENT_TREE, CHUNK_TREE].contains(&le::u64(sector, 88));
+            if is_node { node_size } else { 0 }
+        }),
+    }
 }
 
 type Visitor<'a> = dyn FnMut(&Key, &[u8]) -> Result<(), Stop> + 'a;
@@ -129,8 +147,17 @@ impl Walk<'_, '_> {
     /// The node at that address, from whichever of its places it can be read.
     fn node(&self, address: u64, generation: u64, level: u8) -> Result<Vec<u8>, Stop> {
         let size = self.fs.node_size;
+        let mut has_gone_by = false;
         for place in self.chunks.places_of(address, size) {
-            let node = self.window.read(place, size as usize)?;
+            let node = match self.window.read(place, size as usize) {
+                Ok(node) => node,
+                // What is no node of these trees is not kept.
+                Err(Stop::Volume(Unread::GoneBy)) if place.is_multiple_of(UNIT) => {
+                    has_gone_by = true;
+                    continue;
+                }
+                Err(stop) => return Err(stop),
+            };
             if crc32c::crc32c(&node[32..]) == le::u32(&node, 0)
                 && array(&node, 32) == self.fs.uuid
                 && le::u64(&node, 48) == address
@@ -141,6 +168,10 @@ impl Walk<'_, '_> {
                 return Ok(node);
             }
         }
-        Err(Unread::damaged("a node of a tree", address).into())
+        Err(match has_gone_by {
+            true => Unread::GoneBy,
+            false => Unread::damaged("a node of a tree", address),
+        }
+        .into())
     }
 }

@@ -1,5 +1,7 @@
 //! The superblock (kernel, Documentation/filesystems/ext4/super.rst), and what follows from it.
 
+use std::ops::Range;
+
 use crate::bytes::{array, le};
 use crate::error::{Stop, Unread};
 use crate::read::Window;
@@ -255,6 +257,14 @@ impl Superblock {
             }
             _ => superblock + 1 + index,
         }
+    }
+
+    /// Where descriptors are that all lie together, in bytes.
+    pub(super) fn descriptor_table(&self) -> Range<u64> {
+        let all = self.groups.div_ceil(self.descriptors_a_block);
+        let blocks = self.first_meta_group.map_or(all, |first| first.min(all));
+        let start = (PLACE / self.block_size + 1) * self.block_size;
+        start..start + blocks * self.block_size
     }
 
     /// How many blocks at a group's beginning have copies of superblock and descriptors, or are kept for more of them.

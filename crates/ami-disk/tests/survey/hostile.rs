@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ami_disk::{Error, ReadAt, Survey, survey};
+use ami_disk::{Error, Passing, ReadAt, Survey, survey};
+use ami_image::Extent;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::image::sh;
+use crate::passing::is_subset;
 
 /// The most bytes that may be read of a disk of 64 MiB, however often.
 const MOST: u64 = 1 << 30;
@@ -114,6 +116,16 @@ fn check(disk: &Sparse) {
         last = Some(extent.offset + extent.length);
     }
     assert!(last.unwrap_or(0) <= disk.size);
+    assert!(is_subset(&passed(disk), &found.free));
+}
+
+/// What is free of it when it goes by.
+fn passed(disk: &Sparse) -> Vec<Extent> {
+    let mut passing = Passing::new(disk.size);
+    for (&at, piece) in &disk.pieces {
+        passing.write(at, piece);
+    }
+    passing.finish()
 }
 
 /// Values that break arithmetic.

@@ -6,5 +6,6 @@ mod btrfs;
 mod ext;
 mod hostile;
 mod image;
+mod passing;
 mod tables;
 mod xfs;
