@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use ami_cli::{Context, Failure};
 use ami_ec2::{BlockDeviceMapping, Tag};
-use ami_lifecycle::{Create, Error, Journal, Origin, Purpose, RootVolume, create, plan_create};
+use ami_lifecycle::{
+    Access, Bundle, Create, Error, Journal, Origin, Place, Purpose, RootVolume, create, plan_create,
+};
 use ami_volume_cli::{ImageOptions, SelectionOptions};
 use clap::ArgAction::SetTrue;
 use clap::Args;
 
 use crate::access::AccessOptions;
+use crate::in_s3;
 use crate::offer::OfferOptions;
 use crate::reporter::Reporter;
 use crate::running::Parallel;
@@ -19,9 +22,13 @@ use crate::volume::{self, InUseOptions, Volume};
 use crate::{create_report, exit, problems, state, values};
 
 const SOURCE: &str = "What it is made of";
+const BUNDLE: &str = "A bundle";
 const IMAGE: &str = "The AMI";
 const SNAPSHOT: &str = "The snapshot and the root volume";
 const RUNNING: &str = "Performance and output";
+
+/// How the name of a bundle's manifest ends.
+const MANIFEST: &str = ".manifest.xml";
 
 /// Standard input, as FROM.
 const STDIN: &str = "-";
@@ -37,8 +44,8 @@ const STDIN_PATH: &str = "/proc/self/fd/0";
     _ => arg,
 }))]
 pub struct Arguments {
-    /// A disk image (raw), a block device, the folder where a volume is mounted (/), - for standard input (with --size), or a snapshot
-    /// (snap-…, of which nothing is copied)
+    /// A disk image (raw), a block device, the folder where a volume is mounted (/), a bundle (s3://BUCKET/FOLDER/NAME.manifest.xml, or
+    /// its manifest's file, with -k), - for standard input (with --size), or a snapshot (snap-…, of which nothing is copied)
     #[arg(value_name = "FROM", value_parser = values::from, help_heading = SOURCE)]
     from: String,
     /// The AMI's name
@@ -47,7 +54,16 @@ pub struct Arguments {
     /// What it is, for people
     #[arg(long, value_name = "TEXT", value_parser = values::description, help_heading = IMAGE)]
     description: Option<String>,
-    /// i386, x86_64 or arm64 [default: found in the image]
+    /// The private key that the bundle was made for
+    #[arg(short = 'k', long, value_name = "FILE", value_parser = ami_cli::values::existing_file, help_heading = BUNDLE)]
+    privatekey: Option<PathBuf>,
+    /// Check that this certificate's owner has signed the bundle's manifest
+    #[arg(short = 'c', long, value_name = "FILE", value_parser = ami_cli::values::existing_file, help_heading = BUNDLE)]
+    cert: Option<PathBuf>,
+    /// Pay for the requests, if the bundle's bucket demands it
+    #[arg(long, action = SetTrue, help_heading = BUNDLE)]
+    requester_pays: bool,
+    /// i386, x86_64 or arm64 [default: found in the image, or the bundle's]
     #[arg(long, value_name = "ARCH", value_parser = ["i386", "x86_64", "arm64"], hide_possible_values = true, help_heading = IMAGE)]
     arch: Option<String>,
     /// hvm or paravirtual
@@ -59,7 +75,7 @@ pub struct Arguments {
     /// Whether it has ena, the network driver of current instance types: on, off or auto (found in the image; not i386, not paravirtual)
     #[arg(long, value_name = "WHETHER", default_value = "auto", value_parser = ["on", "off", "auto"], hide_possible_values = true, help_heading = IMAGE)]
     ena: String,
-    /// Instances answer only to version 2 of the metadata service (the default)
+    /// Instances answer only to version 2 of the metadata service (the default, but not of a bundle, whose software may not know it)
     #[arg(long, action = SetTrue, overrides_with = "no_imds_v2_only", help_heading = IMAGE)]
     imds_v2_only: bool,
     /// Instances answer to all versions of it
@@ -71,9 +87,9 @@ pub struct Arguments {
     /// A file with the variables of UEFI in base64, as EC2 has them
     #[arg(long, value_name = "FILE", value_parser = ami_cli::values::existing_file, help_heading = IMAGE)]
     uefi_data: Option<PathBuf>,
-    /// The device that it starts from
-    #[arg(long, value_name = "DEVICE", default_value = "/dev/xvda", value_parser = values::device, help_heading = IMAGE)]
-    root_device_name: String,
+    /// The device that it starts from [default: the bundle's, or /dev/xvda]
+    #[arg(long, value_name = "DEVICE", value_parser = values::device, help_heading = IMAGE)]
+    root_device_name: Option<String>,
     #[arg(help = values::MAPPING, short = 'B', long, value_name = "MAPPING", value_parser = values::mapping, help_heading = IMAGE)]
     block_device_mapping: Vec<BlockDeviceMapping>,
     /// A tag of the snapshot and the AMI: KEY=VALUE; may be repeated
@@ -206,10 +222,11 @@ impl Arguments {
                 self.from
             )));
         }
+        let access = self.access.access(context)?;
         // A volume's disk takes this one's place when it is made.
         let origin = match is_folder {
             true => Origin::Stream(Box::new(std::io::empty())),
-            false => self.origin(is_device, context)?,
+            false => self.origin(is_device, &access, context)?,
         };
         if let Origin::Snapshot(_) = origin {
             for (is_given, option) in [
@@ -227,12 +244,17 @@ impl Arguments {
             }
         }
         self.check_volume_type()?;
+        let imds_v2_only = match origin {
+            // It cannot be taken back from the AMI.
+            Origin::Bundle(_) => self.imds_v2_only,
+            _ => !self.no_imds_v2_only,
+        };
         let uefi_data = match &self.uefi_data {
             Some(path) => Some(values::base64_file(path)?),
             None => None,
         };
         let create = Create {
-            access: self.access.access(context)?,
+            access,
             origin,
             name: self.name,
             description: self.description,
@@ -254,7 +276,7 @@ impl Arguments {
                 "off" => Some(false),
                 _ => None,
             },
-            imds_v2_only: !self.no_imds_v2_only,
+            imds_v2_only,
             tpm: self.tpm,
             uefi_data,
             tags: self.tag,
@@ -284,9 +306,17 @@ impl Arguments {
         Err(Failure::usage(problem))
     }
 
-    fn origin(&self, is_device: bool, context: &Context) -> Result<Origin, Failure> {
+    fn origin(
+        &self,
+        is_device: bool,
+        access: &Access,
+        context: &Context,
+    ) -> Result<Origin, Failure> {
         if self.from == STDIN {
             return self.standard_input();
+        }
+        if let Some(bundle) = self.bundle(access)? {
+            return Ok(Origin::Bundle(bundle));
         }
         // A file that is called so can be given as ./snap-…
         if let Ok(id) = values::snapshot(&self.from) {
@@ -302,6 +332,55 @@ impl Arguments {
         };
         let stays = true;
         Ok(Origin::Disk { path, stays, still })
+    }
+
+    /// The bundle that FROM names, if it does.
+    fn bundle(&self, access: &Access) -> Result<Option<Bundle>, Failure> {
+        let is_in_s3 = in_s3::is_address(&self.from);
+        if !is_in_s3 && !self.from.ends_with(MANIFEST) {
+            let given = [
+                (self.privatekey.is_some(), "privatekey"),
+                (self.cert.is_some(), "cert"),
+                (self.requester_pays, "requester-pays"),
+            ];
+            return match given.iter().find(|(is_given, _)| *is_given) {
+                None => Ok(None),
+                Some((_, option)) => Err(Failure::usage(format!(
+                    "--{option} is for a bundle, and {} is none: its manifest is needed, which is called NAME{MANIFEST}",
+                    self.from
+                ))),
+            };
+        }
+        let Some(private_key) = self.privatekey.clone() else {
+            return Err(Failure::usage(format!(
+                "{} is a bundle: -k must give the private key that it was made for",
+                self.from
+            )));
+        };
+        let place = match is_in_s3 {
+            true => {
+                let in_s3::Manifest { bucket, file } =
+                    in_s3::manifest(&self.from).map_err(Failure::usage)?;
+                let s3 = ami_s3::Settings {
+                    requester_pays: self.requester_pays,
+                    ..self.access.s3(access)?
+                };
+                let manifest = file;
+                Place::Bucket {
+                    s3,
+                    bucket,
+                    manifest,
+                }
+            }
+            false => Place::Folder {
+                manifest: PathBuf::from(&self.from),
+            },
+        };
+        Ok(Some(Bundle {
+            place,
+            private_key,
+            certificate: self.cert.clone(),
+        }))
     }
 
     /// A file or a device as standard input is read as one; anything else as a stream.

@@ -2,6 +2,8 @@
 
 use ami_s3::BucketPath;
 
+const SCHEME: &str = "s3://";
+
 /// A bundle's manifest in S3.
 #[derive(Debug, Clone)]
 pub struct Manifest {
@@ -11,9 +13,14 @@ pub struct Manifest {
     pub file: String,
 }
 
+/// Whether a text is meant as an address in S3.
+pub fn is_address(text: &str) -> bool {
+    text.starts_with(SCHEME)
+}
+
 /// `BUCKET/FOLDER/NAME.manifest.xml`, with or without `s3://`.
 pub fn manifest(text: &str) -> Result<Manifest, String> {
-    let text = text.strip_prefix("s3://").unwrap_or(text);
+    let text = text.strip_prefix(SCHEME).unwrap_or(text);
     let (bucket, file) = text
         .rsplit_once('/')
         .filter(|(_, file)| !file.is_empty())

@@ -55,9 +55,9 @@ pub struct Create {
     pub size: Option<u64>,
     /// The root volume of instances.
     pub root: RootVolume,
-    /// The name of the root device.
-    pub root_device: String,
-    /// Further devices.
+    /// The name of the root device; `None` for that of the bundle, else `/dev/xvda`.
+    pub root_device: Option<String>,
+    /// Further devices; one of the bundle's that has the same name gives way.
     pub devices: Vec<BlockDeviceMapping>,
     /// Whether the snapshot is encrypted; otherwise as the account's settings say.
     pub encrypted: bool,
@@ -172,7 +172,7 @@ pub async fn plan_create(
     purpose: Purpose,
     interrupted: &AtomicBool,
 ) -> Result<CreatePlan, Error> {
-    let known = Known::new(request, interrupted);
+    let known = Known::new(request, interrupted).await;
     if let Err(Error::Interrupted) = known {
         return Err(Error::Interrupted);
     }
@@ -238,8 +238,15 @@ impl CreatePlan {
         ec2: &Regional<'_>,
     ) -> Result<(), Error> {
         self.warnings = std::mem::take(&mut known.warnings);
-        let blocks = known.disk.as_ref().map(Disk::blocks);
-        (self.blocks, self.free) = (blocks.map(|(all, _)| all), blocks.map(|(_, free)| free));
+        match (&known.disk, &known.bundle) {
+            (Some(disk), _) => {
+                let (all, free) = disk.blocks();
+                (self.blocks, self.free) = (Some(all), Some(free));
+            }
+            // What is free is known when all of it has gone by.
+            (None, Some(bundle)) => self.blocks = Some(bundle.size.div_ceil(BLOCK_SIZE)),
+            (None, None) => {}
+        }
         if let Origin::Snapshot(id) = &request.origin {
             match ec2.snapshot(id).await? {
                 Some(snapshot) => {
@@ -312,7 +319,7 @@ pub async fn create(
     observer: &impl Observer,
     interrupted: &AtomicBool,
 ) -> Result<Created, Error> {
-    let mut known = Known::new(&request, interrupted)?;
+    let mut known = Known::new(&request, interrupted).await?;
     for warning in &known.warnings {
         observer.tell(Event::Warning(warning));
     }
@@ -364,6 +371,13 @@ pub async fn create(
                 None => Disk::open(&path, still.is_some(), interrupted)?,
             };
             Ok(disk.into_source(still))
+        }
+        Origin::Bundle(bundle) => {
+            let opened = match known.bundle.take() {
+                Some(opened) => opened,
+                None => unless_interrupted(interrupted, bundle.open()).await?,
+            };
+            Ok(Source::Passing(Box::new(opened)))
         }
     };
     let (snapshot, written) = match to_write {

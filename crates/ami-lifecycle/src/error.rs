@@ -25,6 +25,12 @@ pub enum Error {
     /// S3 refuses, or cannot be asked.
     #[error(transparent)]
     S3(#[from] ami_s3::Error),
+    /// A bundle in S3 cannot be read.
+    #[error(transparent)]
+    Transfer(#[from] ami_transfer::Error),
+    /// A bundle cannot be read.
+    #[error(transparent)]
+    Bundle(#[from] ami_bundle::Error),
     /// The image is no file or device, or cannot be read.
     #[error(transparent)]
     Image(#[from] ami_image::Error),

@@ -19,16 +19,32 @@ pub(crate) fn of_file(path: &Path) -> [u8; 32] {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let metadata = fs::metadata(&path).ok();
     let numbers = metadata.map_or([0; 3], |found| [found.dev(), found.ino(), found.rdev()]);
-    let mut fields = Fields::default();
-    for file in MACHINE {
-        fields.add(&fs::read(file).unwrap_or_default());
-    }
-    fields.add(rustix::system::uname().nodename().to_bytes());
+    let mut fields = of_machine();
     fields.add(path.as_os_str().as_bytes());
     for number in numbers {
         fields.add(&number.to_be_bytes());
     }
     fields.finish()
+}
+
+/// What identifies a bundle on this machine: where it is, and its manifest, which names what it holds. Two machines that read the same
+/// bundle make a snapshot each: neither can know how far the other has come.
+pub(crate) fn of_bundle(place: &[&[u8]], manifest: &[u8]) -> [u8; 32] {
+    let mut fields = of_machine();
+    for field in place {
+        fields.add(field);
+    }
+    fields.add(manifest);
+    fields.finish()
+}
+
+fn of_machine() -> Fields {
+    let mut fields = Fields::default();
+    for file in MACHINE {
+        fields.add(&fs::read(file).unwrap_or_default());
+    }
+    fields.add(rustix::system::uname().nodename().to_bytes());
+    fields
 }
 
 /// What identifies a source of which there is no second: nothing goes on with it.

@@ -5,16 +5,26 @@ use std::sync::atomic::AtomicBool;
 use ami_ebs::LARGEST_VOLUME;
 use ami_ec2::{BlockDevice, BlockDeviceMapping, EbsBlockDevice, Image, Regional, RegisterImage};
 
+use crate::bundle::OpenedBundle;
 use crate::create::Create;
 use crate::distribution::SOURCE_TAG;
 use crate::error::Error;
 use crate::identity::{of_snapshot, unique};
-use crate::source::{Disk, Origin, Warning};
+use crate::source::{Disk, GIB, Origin, Warning};
+use crate::waiting::unless_interrupted;
+
+/// What the root device of an AMI is called where nothing says otherwise.
+const ROOT_DEVICE: &str = "/dev/xvda";
 
 /// The source, as far as it is known before anything is sent.
 pub(crate) struct Known {
     pub(crate) disk: Option<Disk>,
+    pub(crate) bundle: Option<OpenedBundle>,
     pub(crate) architecture: Option<String>,
+    /// The name of the device that it starts from.
+    root_device: String,
+    /// Further devices.
+    devices: Vec<BlockDeviceMapping>,
     boot_mode: Option<String>,
     /// Whether its kernel has the driver `ena`, if that is known.
     has_ena: Option<bool>,
@@ -23,17 +33,24 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(crate) fn new(request: &Create, interrupted: &AtomicBool) -> Result<Self, Error> {
+    /// Opens the source.
+    pub(crate) async fn new(request: &Create, interrupted: &AtomicBool) -> Result<Self, Error> {
+        let bundle = match &request.origin {
+            Origin::Bundle(bundle) => Some(unless_interrupted(interrupted, bundle.open()).await?),
+            _ => None,
+        };
         let disk = match &request.origin {
             Origin::Disk { path, still, .. } => {
                 Some(Disk::open(path, still.is_some(), interrupted)?)
             }
-            Origin::Stream(_) | Origin::Snapshot(_) => None,
+            Origin::Bundle(_) | Origin::Stream(_) | Origin::Snapshot(_) => None,
         };
         let survey = disk.as_ref().map(|disk| &disk.survey);
         let found = survey.and_then(|survey| survey.architecture);
         let architecture = request.architecture.clone();
         let architecture = architecture.or_else(|| found.map(|found| found.to_string()));
+        let of_bundle = || bundle.as_ref()?.architecture.clone();
+        let architecture = architecture.or_else(of_bundle);
         let boot = survey.map(|survey| survey.boot).unwrap_or_default();
         let boot_mode = match (boot.bios, boot.uefi) {
             // Instances of this architecture have no BIOS.
@@ -55,7 +72,10 @@ impl Known {
         {
             warnings.push(Warning::NoEna);
         }
-        let least = disk.as_ref().map(Disk::gib);
+        let least = match &bundle {
+            Some(bundle) => Some(bundle.size.div_ceil(GIB)),
+            None => disk.as_ref().map(Disk::gib),
+        };
         let volume_size = match (request.size, least) {
             (Some(given), Some(least)) if given < least => {
                 return Err(Error::TooLarge { least, given });
@@ -69,9 +89,23 @@ impl Known {
             let (least, given) = (volume_size, LARGEST_VOLUME);
             return Err(Error::TooLarge { least, given });
         }
+        let root_device = request.root_device.clone();
+        let root_device = root_device.or_else(|| bundle.as_ref()?.root_device.clone());
+        let root_device = root_device.unwrap_or_else(|| ROOT_DEVICE.to_owned());
+        let of_bundle = bundle.as_ref().map(|bundle| bundle.devices.as_slice());
+        let mut devices = request.devices.clone();
+        for device in of_bundle.unwrap_or_default() {
+            let is_same = |name: &String| *name == device.device_name;
+            if !is_same(&root_device) && !devices.iter().any(|given| is_same(&given.device_name)) {
+                devices.push(device.clone());
+            }
+        }
         Ok(Self {
             disk,
+            bundle,
             architecture,
+            root_device,
+            devices,
             boot_mode: request.boot_mode.clone().or(boot_mode),
             has_ena,
             volume_size,
@@ -97,10 +131,10 @@ impl Known {
             encrypted: None,
         };
         let mut devices = vec![BlockDeviceMapping {
-            device_name: request.root_device.clone(),
+            device_name: self.root_device.clone(),
             kind: BlockDevice::Ebs(root),
         }];
-        devices.extend(request.devices.iter().cloned());
+        devices.extend(self.devices.iter().cloned());
         let is_i386 = self.architecture.as_deref() == Some("i386");
         let is_hvm = request.virtualization == "hvm";
         let has_ena = is_hvm && !is_i386 && self.has_ena != Some(false);
@@ -110,7 +144,7 @@ impl Known {
             description: request.description.clone(),
             architecture: self.architecture.clone(),
             virtualization_type: Some(request.virtualization.clone()),
-            root_device_name: Some(request.root_device.clone()),
+            root_device_name: Some(self.root_device.clone()),
             block_device_mappings: devices,
             ena_support: Some(request.ena.unwrap_or(has_ena)),
             boot_mode: self.boot_mode.clone(),
@@ -150,6 +184,7 @@ impl Ours {
         ec2: &Regional<'_>,
     ) -> Result<(Self, [u8; 32]), Error> {
         let identity = match (&request.origin, &known.disk) {
+            (Origin::Bundle(_), _) => known.bundle.as_ref().map_or_else(unique, |it| it.identity),
             (Origin::Snapshot(id), _) => {
                 let snapshot = ec2.snapshot(id).await?;
                 let tag = snapshot.as_ref().and_then(|snapshot| {

@@ -18,6 +18,7 @@
 //! Not here: how EC2, KMS and S3 are asked (`ami-ec2`, `ami-account`, `ami-s3`), options, what is printed, exit codes and advice (`bin/ec2-ami`).
 
 mod access;
+mod bundle;
 mod clean;
 mod create;
 pub mod date;
@@ -41,6 +42,7 @@ mod waiting;
 
 pub use access::Access;
 pub use ami_ebs::Progress;
+pub use bundle::{Bundle, Place};
 pub use clean::{Clean, Cleaned, Stray, clean, plan_clean};
 pub use create::{
     Create, CreatePlan, Created, Purpose, RootVolume, Sent, bytes_of, create, plan_create,

@@ -34,7 +34,7 @@ impl CreatePlan {
     ) -> Result<(), Error> {
         let of_snapshots = match request.origin {
             Origin::Snapshot(_) => None,
-            Origin::Disk { .. } | Origin::Stream(_) => Some(Quota::Snapshots),
+            Origin::Disk { .. } | Origin::Bundle(_) | Origin::Stream(_) => Some(Quota::Snapshots),
         };
         let is_public = request.distribution.offer.share.contains(&Grantee::All);
         let of_images = request.name.iter().flat_map(|_| {

@@ -198,7 +198,7 @@ async fn machine(request: &Register, location: &str) -> Result<MachineConfigurat
 }
 
 /// The root device and the instance store volumes of a manifest.
-fn devices(
+pub(crate) fn devices(
     machine: &MachineConfiguration,
     location: &str,
 ) -> Result<(Option<String>, Vec<BlockDeviceMapping>), Error> {

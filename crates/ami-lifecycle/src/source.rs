@@ -10,12 +10,13 @@ use ami_ebs::{BoxError, Source};
 use ami_image::Image;
 use ami_mounts::mounted_for_writing;
 
+use crate::bundle::Bundle;
 use crate::error::Error;
 use crate::format::Format;
 use crate::identity::of_file;
 
 /// A volume's size has whole GiB.
-const GIB: u64 = 1 << 30;
+pub(crate) const GIB: u64 = 1 << 30;
 
 /// The length of the header, and of the trailer, by which a format is known.
 const SECTOR: u64 = 512;
@@ -33,6 +34,8 @@ pub enum Origin {
         /// What keeps it from changing, if it is a device that is mounted for writing.
         still: Option<Arc<dyn Still>>,
     },
+    /// A bundle.
+    Bundle(Bundle),
     /// A stream, which is read once, and of which nothing is known before.
     Stream(Box<dyn Read + Send>),
 }
@@ -42,7 +45,7 @@ impl Origin {
     pub fn stays(&self) -> bool {
         match self {
             Self::Disk { stays, .. } => *stays,
-            Self::Snapshot(_) => true,
+            Self::Snapshot(_) | Self::Bundle(_) => true,
             Self::Stream(_) => false,
         }
     }
@@ -89,6 +92,7 @@ impl std::fmt::Debug for Origin {
         match self {
             Self::Snapshot(id) => write!(f, "Snapshot({id})"),
             Self::Disk { path, .. } => write!(f, "Disk({})", path.display()),
+            Self::Bundle(bundle) => write!(f, "{bundle:?}"),
             Self::Stream(_) => f.write_str("Stream"),
         }
     }
