@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use ami_cli::{Context, Failure};
 use ami_ec2::{BlockDeviceMapping, Tag};
 use ami_lifecycle::{
-    Access, Bundle, Create, Error, Journal, Origin, Place, Purpose, RootVolume, create, plan_create,
+    Create, Error, Journal, OldImage, Origin, Purpose, RootVolume, create, plan_create,
 };
 use ami_volume_cli::{ImageOptions, SelectionOptions};
 use clap::ArgAction::SetTrue;
 use clap::Args;
 
 use crate::access::AccessOptions;
-use crate::in_s3;
+use crate::create_bundle::{self, BundleOptions, Found};
 use crate::offer::OfferOptions;
 use crate::reporter::Reporter;
 use crate::running::Parallel;
@@ -22,13 +22,9 @@ use crate::volume::{self, InUseOptions, Volume};
 use crate::{create_report, exit, problems, state, values};
 
 const SOURCE: &str = "What it is made of";
-const BUNDLE: &str = "A bundle";
 const IMAGE: &str = "The AMI";
 const SNAPSHOT: &str = "The snapshot and the root volume";
 const RUNNING: &str = "Performance and output";
-
-/// How the name of a bundle's manifest ends.
-const MANIFEST: &str = ".manifest.xml";
 
 /// Standard input, as FROM.
 const STDIN: &str = "-";
@@ -45,24 +41,16 @@ const STDIN_PATH: &str = "/proc/self/fd/0";
 }))]
 pub struct Arguments {
     /// A disk image (raw), a block device, the folder where a volume is mounted (/), a bundle (s3://BUCKET/FOLDER/NAME.manifest.xml, or
-    /// its manifest's file, with -k), - for standard input (with --size), or a snapshot (snap-…, of which nothing is copied)
+    /// its manifest's file), an instance store-backed AMI (ami-…), - for standard input (with --size), or a snapshot (snap-…, of which
+    /// nothing is copied)
     #[arg(value_name = "FROM", value_parser = values::from, help_heading = SOURCE)]
     from: String,
-    /// The AMI's name
-    #[arg(long, value_name = "NAME", value_parser = values::image_name, required_unless_present = "snapshot_only", help_heading = IMAGE)]
+    /// The AMI's name [default: of an instance store-backed AMI its name with -ebs]
+    #[arg(long, value_name = "NAME", value_parser = values::image_name, help_heading = IMAGE)]
     name: Option<String>,
     /// What it is, for people
     #[arg(long, value_name = "TEXT", value_parser = values::description, help_heading = IMAGE)]
     description: Option<String>,
-    /// The private key that the bundle was made for
-    #[arg(short = 'k', long, value_name = "FILE", value_parser = ami_cli::values::existing_file, help_heading = BUNDLE)]
-    privatekey: Option<PathBuf>,
-    /// Check that this certificate's owner has signed the bundle's manifest
-    #[arg(short = 'c', long, value_name = "FILE", value_parser = ami_cli::values::existing_file, help_heading = BUNDLE)]
-    cert: Option<PathBuf>,
-    /// Pay for the requests, if the bundle's bucket demands it
-    #[arg(long, action = SetTrue, help_heading = BUNDLE)]
-    requester_pays: bool,
     /// i386, x86_64 or arm64 [default: found in the image, or the bundle's]
     #[arg(long, value_name = "ARCH", value_parser = ["i386", "x86_64", "arm64"], hide_possible_values = true, help_heading = IMAGE)]
     arch: Option<String>,
@@ -117,6 +105,8 @@ pub struct Arguments {
     #[arg(long, value_name = "KEY", value_parser = values::kms_key, help_heading = SNAPSHOT)]
     kms_key_id: Option<String>,
     #[command(flatten)]
+    bundle: BundleOptions,
+    #[command(flatten)]
     selection: SelectionOptions,
     #[command(flatten)]
     image: ImageOptions,
@@ -142,17 +132,23 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let dry_run = arguments.dry_run;
     let again = create_report::Again::of(&arguments.access);
-    let (mut request, volume) = arguments.request(context)?;
+    let bundle = arguments.bundle.clone();
+    let (mut request, volume, old) = arguments.request(context)?;
+    let lost = old.as_ref().and_then(|old| bundle.problem(old));
     let flag = context.interrupted();
     let plan = |purpose| problems::looked_up(plan_create(&request, purpose, flag));
     if dry_run {
         let mut plan = plan(Purpose::Show)?;
         let Some(volume) = volume else {
-            return create_report::show_plan(plan, Vec::new(), None, context);
+            let lost = lost.into_iter().collect();
+            return create_report::show_plan(plan, lost, None, context);
         };
         plan.problems.retain(is_known_before);
         let (copied, problems) = volume.problems(context)?;
         return create_report::show_plan(plan, problems, copied, context);
+    }
+    if let Some(lost) = lost {
+        return Err(lost);
     }
     let made = match volume {
         Some(volume) => {
@@ -194,7 +190,10 @@ fn is_known_before(problem: &Error) -> bool {
 }
 
 impl Arguments {
-    fn request(self, context: &Context) -> Result<(Create, Option<Volume>), Failure> {
+    fn request(
+        self,
+        context: &Context,
+    ) -> Result<(Create, Option<Volume>, Option<OldImage>), Failure> {
         let folder = Path::new(&self.from);
         let is_folder = self.from != STDIN && folder.is_dir();
         let gib = self.size.unwrap_or(volume::SIZE);
@@ -223,10 +222,18 @@ impl Arguments {
             )));
         }
         let access = self.access.access(context)?;
+        let found = self.bundle.find(&self.from, &self.access, &access, context);
         // A volume's disk takes this one's place when it is made.
-        let origin = match is_folder {
-            true => Origin::Stream(Box::new(std::io::empty())),
-            false => self.origin(is_device, &access, context)?,
+        let (origin, old) = match found? {
+            Some(Found { bundle, old }) => (Origin::Bundle(bundle), old),
+            None if is_folder => (Origin::Stream(Box::new(std::io::empty())), None),
+            None => (self.origin(is_device, context)?, None),
+        };
+        let name = match (self.name.clone(), &old) {
+            (Some(name), _) => Some(name),
+            (None, _) if self.snapshot_only => None,
+            (None, Some(old)) => Some(create_bundle::name_after(old)?),
+            (None, None) => return Err(Failure::missing("name")),
         };
         if let Origin::Snapshot(_) = origin {
             for (is_given, option) in [
@@ -253,10 +260,11 @@ impl Arguments {
             Some(path) => Some(values::base64_file(path)?),
             None => None,
         };
-        let create = Create {
+        let sharing = self.offer.sharing();
+        let mut create = Create {
             access,
             origin,
-            name: self.name,
+            name,
             description: self.description,
             architecture: self.arch,
             size: self.size.or(is_folder.then_some(gib)),
@@ -288,7 +296,10 @@ impl Arguments {
                 None => Journal::In(state::folder()),
             },
         };
-        Ok((create, volume))
+        if let Some(old) = &old {
+            create_bundle::take_after(&mut create, old, sharing, context)?;
+        }
+        Ok((create, volume, old))
     }
 
     /// What EC2 would refuse when everything is sent (EC2 API reference, "EbsBlockDevice").
@@ -306,17 +317,9 @@ impl Arguments {
         Err(Failure::usage(problem))
     }
 
-    fn origin(
-        &self,
-        is_device: bool,
-        access: &Access,
-        context: &Context,
-    ) -> Result<Origin, Failure> {
+    fn origin(&self, is_device: bool, context: &Context) -> Result<Origin, Failure> {
         if self.from == STDIN {
             return self.standard_input();
-        }
-        if let Some(bundle) = self.bundle(access)? {
-            return Ok(Origin::Bundle(bundle));
         }
         // A file that is called so can be given as ./snap-…
         if let Ok(id) = values::snapshot(&self.from) {
@@ -332,55 +335,6 @@ impl Arguments {
         };
         let stays = true;
         Ok(Origin::Disk { path, stays, still })
-    }
-
-    /// The bundle that FROM names, if it does.
-    fn bundle(&self, access: &Access) -> Result<Option<Bundle>, Failure> {
-        let is_in_s3 = in_s3::is_address(&self.from);
-        if !is_in_s3 && !self.from.ends_with(MANIFEST) {
-            let given = [
-                (self.privatekey.is_some(), "privatekey"),
-                (self.cert.is_some(), "cert"),
-                (self.requester_pays, "requester-pays"),
-            ];
-            return match given.iter().find(|(is_given, _)| *is_given) {
-                None => Ok(None),
-                Some((_, option)) => Err(Failure::usage(format!(
-                    "--{option} is for a bundle, and {} is none: its manifest is needed, which is called NAME{MANIFEST}",
-                    self.from
-                ))),
-            };
-        }
-        let Some(private_key) = self.privatekey.clone() else {
-            return Err(Failure::usage(format!(
-                "{} is a bundle: -k must give the private key that it was made for",
-                self.from
-            )));
-        };
-        let place = match is_in_s3 {
-            true => {
-                let in_s3::Manifest { bucket, file } =
-                    in_s3::manifest(&self.from).map_err(Failure::usage)?;
-                let s3 = ami_s3::Settings {
-                    requester_pays: self.requester_pays,
-                    ..self.access.s3(access)?
-                };
-                let manifest = file;
-                Place::Bucket {
-                    s3,
-                    bucket,
-                    manifest,
-                }
-            }
-            false => Place::Folder {
-                manifest: PathBuf::from(&self.from),
-            },
-        };
-        Ok(Some(Bundle {
-            place,
-            private_key,
-            certificate: self.cert.clone(),
-        }))
     }
 
     /// A file or a device as standard input is read as one; anything else as a stream.

@@ -4,6 +4,7 @@ mod access;
 mod asking;
 mod clean;
 mod create;
+mod create_bundle;
 mod create_report;
 mod delete;
 mod exit;

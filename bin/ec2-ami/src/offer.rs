@@ -9,6 +9,7 @@ use clap::ArgAction::SetTrue;
 use clap::Args;
 
 use crate::access::region;
+use crate::create_bundle::Sharing;
 use crate::values;
 
 const OFFER: &str = "Copies and permissions";
@@ -27,7 +28,8 @@ pub struct OfferOptions {
     /// The KMS key that encrypts the copy, named as that of --kms-key-id: that of the region with the same place among --copy-to
     #[arg(long, value_name = "KEY", value_parser = values::kms_key, requires = "copy_to", help_heading = OFFER)]
     copy_kms_key: Vec<String>,
-    /// Who may start instances of it: ACCOUNT, the ARN of an organisation or of a unit, all, or none (the default); may be repeated
+    /// Who may start instances of it: ACCOUNT, the ARN of an organisation or of a unit, all, or none (the default, but of an older AMI
+    /// those who may start that one, too); may be repeated
     #[arg(long, value_name = "WHOM", value_parser = share, help_heading = OFFER)]
     share: Vec<Share>,
     /// From when on others do not find it in lists: DAYS from now, or YYYY-MM-DD
@@ -86,6 +88,14 @@ fn when(text: &str) -> Result<When, String> {
 }
 
 impl OfferOptions {
+    /// What becomes of those to whom an older AMI is offered.
+    pub fn sharing(&self) -> Sharing {
+        match self.share.contains(&Share::None) {
+            true => Sharing::Dropped,
+            false => Sharing::Kept,
+        }
+    }
+
     /// What follows. `encrypted`: the copies are, whatever the keys.
     pub fn distribution(&self, encrypted: bool) -> Result<Distribution, Failure> {
         if self.copy_kms_key.len() > self.copy_to.len() {

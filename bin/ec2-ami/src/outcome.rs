@@ -41,6 +41,11 @@ fn code(error: &Error) -> u8 {
         | Error::TooLarge { .. }
         | Error::NoArchitecture
         | Error::NoRootSnapshot { .. }
+        | Error::NotOwn { .. }
+        | Error::NotInstanceStore { .. }
+        | Error::Windows { .. }
+        | Error::NoLocation { .. }
+        | Error::CodesLost { .. }
         | Error::Exists { .. }
         | Error::NoFile { .. }
         | Error::Folder { .. }
@@ -143,6 +148,10 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
             Some(format!("delete them: {}", commands.join("; ")))
         }
         Error::NameTaken { .. } => Some("choose another --name".to_owned()),
+        Error::NotOwn { .. } => Some(
+            "its owner can make it, or give you its bundle and key: ec2-ami create s3://…".to_owned(),
+        ),
+        Error::CodesLost { .. } => Some("with --yes it is made without them".to_owned()),
         Error::Protected { image, region, .. } => Some(format!(
             "disable that first: aws ec2 disable-image-deregistration-protection --region {region} --image-id {image}"
         )),

@@ -28,9 +28,10 @@ mod regional;
 
 pub use actions::account::{GetEbsDefaultKmsKeyId, GetEbsEncryptionByDefault};
 pub use actions::copying::CopyImage;
-pub use actions::images::Image;
+pub use actions::images::{Device, Image, ProductCode};
 pub use actions::offering::{
-    EnableImageDeprecation, EnableImageDeregistrationProtection, Grantee, ModifyImageAttribute,
+    DescribeLaunchPermissions, EnableImageDeprecation, EnableImageDeregistrationProtection,
+    Grantee, ModifyImageAttribute,
 };
 pub use actions::registration::{
     BlockDevice, BlockDeviceMapping, DeregisterImage, EbsBlockDevice, RegisterImage,

@@ -93,6 +93,16 @@ impl Regional<'_> {
         Ok(images.find(|image| image.image_id.as_deref() == Some(id)))
     }
 
+    /// The image of this ID, if this account owns it.
+    ///
+    /// # Errors
+    /// EC2 cannot be asked.
+    pub async fn own_image(&self, id: &str) -> Result<Option<Image>, Error> {
+        let images = self.images(&[SELF], "image-id", id).await?;
+        let mut images = images.into_iter();
+        Ok(images.find(|image| image.image_id.as_deref() == Some(id)))
+    }
+
     /// The images of this account with this name: one that was registered, and any number of copies.
     ///
     /// # Errors

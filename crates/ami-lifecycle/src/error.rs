@@ -172,6 +172,42 @@ pub enum Error {
         /// Where it was looked for.
         region: String,
     },
+    /// The AMI belongs to another account.
+    #[error("{image} belongs to the account {owner}")]
+    NotOwn {
+        /// Its ID.
+        image: String,
+        /// The account.
+        owner: String,
+    },
+    /// The AMI has no bundle: it is EBS-backed.
+    #[error("{image} is EBS-backed, and starts as it is")]
+    NotInstanceStore {
+        /// Its ID.
+        image: String,
+    },
+    /// The AMI is of Windows.
+    #[error("{image} is of Windows, whose bundles have no disk image that starts from EBS")]
+    Windows {
+        /// Its ID.
+        image: String,
+    },
+    /// The AMI's location is no manifest in S3.
+    #[error("{image} has the location {location:?}, which is no manifest in S3")]
+    NoLocation {
+        /// Its ID.
+        image: String,
+        /// Its location.
+        location: String,
+    },
+    /// The AMI has codes by which its instances are billed.
+    #[error("{image} has codes that a new AMI would lose: {}", .codes.join(", "))]
+    CodesLost {
+        /// Its ID.
+        image: String,
+        /// Its product codes and its billing code.
+        codes: Vec<String>,
+    },
     /// The AMI has no snapshot: it is instance store-backed.
     #[error("{image} has no snapshot of its root device")]
     NoRootSnapshot {

@@ -48,6 +48,10 @@ pub struct ImageRecord {
     pub ramdisk: Option<String>,
     /// Its tags.
     pub tags: Tags,
+    /// Its product codes.
+    pub product_codes: Vec<String>,
+    /// `windows`, or nothing.
+    pub platform: Option<String>,
     /// Who may start it.
     pub launch: BTreeSet<Launch>,
     /// When it is deprecated, as `YYYY-MM-DDThh:mm:00.000Z`.

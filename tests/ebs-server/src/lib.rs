@@ -171,6 +171,15 @@ impl EbsServer {
         }
     }
 
+    /// Changes an AMI in a way in which its owner cannot, such as its product codes.
+    pub fn change_image(&self, id: &str, change: impl FnOnce(&mut ImageRecord)) {
+        let mut things = self.world.things.lock();
+        let mut all = things.images.values_mut();
+        if let Some(image) = all.find(|image| image.id == id) {
+            change(image);
+        }
+    }
+
     /// Sets what fails by chance from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.world.faults.lock().faults = faults;

@@ -99,6 +99,18 @@ pub struct Image {
     pub description: Option<String>,
     /// `i386`, `x86_64`, `arm64` …
     pub architecture: Option<String>,
+    /// `ebs` or `instance-store`.
+    pub root_device_type: Option<String>,
+    /// `windows`; nothing of others.
+    pub platform: Option<String>,
+    /// What instances of it are billed as: `RunInstances`, with a number behind it if its software has a price (EC2 user guide, "AMI
+    /// billing information").
+    pub usage_operation: Option<String>,
+    /// The product codes of the AWS Marketplace, without which its instances would not be billed for.
+    #[serde(default)]
+    pub product_codes: Items<ProductCode>,
+    /// Whether everybody may start instances of it.
+    pub is_public: Option<bool>,
     /// The device that it starts from, such as `/dev/xvda`.
     pub root_device_name: Option<String>,
     /// The devices that an instance of it gets.
@@ -140,6 +152,14 @@ impl Image {
     }
 }
 
+/// A product code of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProductCode {
+    /// The code.
+    pub product_code: Option<String>,
+}
+
 /// Why an image is in a state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct StateReason {
@@ -151,8 +171,10 @@ pub struct StateReason {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Device {
-    /// Its name, such as `/dev/sdb`.
+    /// Its name, such as `/dev/sdb`; of an instance store-backed one it may lack the folder.
     pub device_name: Option<String>,
+    /// The instance store volume that it is, such as `ephemeral0`; of an instance store-backed one also `ami` and `root`.
+    pub virtual_name: Option<String>,
     /// The EBS volume that it is.
     pub ebs: Option<Ebs>,
 }

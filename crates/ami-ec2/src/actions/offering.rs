@@ -1,7 +1,9 @@
 //! To whom an image is offered, how long, and whether it can be taken away.
 
+use serde::Deserialize;
+
 use super::parameter;
-use crate::query::{Action, Done};
+use crate::query::{Action, Done, Items};
 
 /// Who may start instances of an image, besides its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,67 @@ impl Action for ModifyImageAttribute {
             parameter(&format!("LaunchPermission.Add.{number}.{kind}"), value)
         }));
         parameters
+    }
+}
+
+/// `DescribeImageAttribute`: who may start instances of an image of this account.
+#[derive(Debug, Clone)]
+pub struct DescribeLaunchPermissions {
+    /// The image.
+    pub image: String,
+}
+
+impl Action for DescribeLaunchPermissions {
+    const NAME: &'static str = "DescribeImageAttribute";
+
+    const FAILED: &'static str = "Failed to look up who may start instances of the AMI";
+
+    const IS_REPEATABLE: bool = true;
+
+    type Answer = LaunchPermissions;
+
+    fn parameters(&self) -> Vec<(String, String)> {
+        vec![
+            parameter("ImageId", &self.image),
+            parameter("Attribute", "launchPermission"),
+        ]
+    }
+}
+
+/// What [`DescribeLaunchPermissions`] answers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchPermissions {
+    #[serde(default)]
+    launch_permission: Items<LaunchPermission>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LaunchPermission {
+    group: Option<String>,
+    user_id: Option<String>,
+    organization_arn: Option<String>,
+    organizational_unit_arn: Option<String>,
+}
+
+impl LaunchPermissions {
+    /// Who may.
+    pub fn grantees(&self) -> Vec<Grantee> {
+        let of = |permission: &LaunchPermission| {
+            let LaunchPermission {
+                group,
+                user_id,
+                organization_arn,
+                organizational_unit_arn,
+            } = permission.clone();
+            let group = group.filter(|group| group == "all").map(|_| Grantee::All);
+            group
+                .or(user_id.map(Grantee::Account))
+                .or(organization_arn.map(Grantee::Organization))
+                .or(organizational_unit_arn.map(Grantee::Unit))
+        };
+        self.launch_permission.iter().filter_map(of).collect()
     }
 }
 

@@ -323,6 +323,13 @@ fn write_image(xml: &mut Xml, image: &ImageRecord) {
     xml.optional("ramdiskId", image.ramdisk.as_ref());
     xml.text("platformDetails", "Linux/UNIX");
     xml.text("usageOperation", "RunInstances");
+    xml.optional("platform", image.platform.as_ref());
+    if !image.product_codes.is_empty() {
+        xml.items("productCodes", &image.product_codes, |xml, code| {
+            xml.text("productCode", code);
+            xml.text("type", "marketplace");
+        });
+    }
     xml.text("name", &image.name);
     xml.optional("description", image.description.as_ref());
     xml.text("rootDeviceType", root_device_type(image));

@@ -106,6 +106,8 @@ impl Query<'_> {
             kernel: id_of(self.parameters, "KernelId", "aki")?,
             ramdisk: id_of(self.parameters, "RamdiskId", "ari")?,
             tags: self.parameters.specified_tags("image", &["image"])?,
+            product_codes: Vec::new(),
+            platform: None,
             launch: BTreeSet::<Launch>::new(),
             deprecation: None,
             is_protected: false,
