@@ -141,7 +141,8 @@ fn is_whole_volume(head: &[u8], layout: &Layout) -> bool {
 
 /// The first bytes of the disk or of a volume; none if they cannot be read.
 fn head(window: &Window<'_>) -> Result<Vec<u8>, Error> {
-    window.expect(vec![0..window.length.min(kind::HEAD as u64)], Vec::new());
+    let range = 0..window.length.min(kind::HEAD as u64);
+    window.expect(vec![range], Vec::new());
     match window.read_up_to(0, kind::HEAD) {
         Ok(head) => Ok(head),
         Err(stop) => stop.volume().map(|_| Vec::new()),
