@@ -35,7 +35,7 @@ pub(crate) const SECTOR: usize = 512;
 pub struct Expected {
     /// Nothing before is read any more.
     pub from: u64,
-    /// All of these ranges, which are apart from each other and begin where a sector of 512 bytes does.
+    /// All of these ranges, which begin where a sector of 512 bytes does.
     pub whole: Vec<Range<u64>>,
     /// What these patterns tell.
     pub patterns: Vec<Pattern>,

@@ -61,7 +61,6 @@ fn check(disk: &Disk, what: &str) {
 #[test]
 fn free_space_of_ext_is_known() {
     for (size, options) in [
-        ("64M", "-t ext2"),
         ("64M", "-t ext2 -r 0 -b 1024"),
         ("64M", "-t ext3 -b 1024"),
         ("300M", "-t ext4"),
@@ -73,14 +72,6 @@ fn free_space_of_ext_is_known() {
         (
             "68M",
             "-t ext4 -b 1024 -g 2048 -O ^metadata_csum,uninit_bg,64bit",
-        ),
-        (
-            "68M",
-            "-t ext4 -b 1024 -g 2048 -O ^metadata_csum,^uninit_bg,^64bit",
-        ),
-        (
-            "68M",
-            "-t ext4 -b 1024 -g 2048 -O sparse_super2 -E num_backup_sb=2",
         ),
         ("68M", "-t ext4 -b 1024 -g 2048 -E packed_meta_blocks=1"),
         ("68M", "-t ext4 -b 1024 -g 2048 -O meta_bg,^resize_inode"),
