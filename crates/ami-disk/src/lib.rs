@@ -45,7 +45,7 @@ pub use error::{Error, Unread};
 pub use kind::FileSystem;
 pub use passing::Passing;
 pub use program::Architecture;
-pub use read::{Expected, Pattern, ReadAt};
+pub use read::{Expected, Keep, Pattern, ReadAt};
 pub use survey::{Allocation, Survey, Volume, survey};
 pub use table::{Damage, Table};
 

@@ -8,7 +8,7 @@
 use crate::bytes::le;
 use crate::error::{Error, Stop};
 use crate::read::Window;
-use crate::table::{Claim, Damage, Partition, Role};
+use crate::table::{Ahead, Claim, Damage, Partition, Role};
 
 /// EBS's sectors, and those of every disk that such a table is made for.
 const SECTOR: u64 = 512;
@@ -91,6 +91,7 @@ impl Record {
     pub(crate) fn partitions(
         &self,
         disk: &Window<'_>,
+        ahead: &mut Ahead<'_>,
     ) -> Result<Result<Vec<Claim>, Damage>, Error> {
         let mut claims = vec![Claim::table(0, SECTOR)];
         let mut next_logical = FIRST_LOGICAL;
@@ -102,7 +103,7 @@ impl Record {
                 claims.push(claim(entry.index as u32 + 1, entry, 0));
                 continue;
             }
-            match logical(disk, entry, &mut next_logical, &mut claims) {
+            match logical(disk, entry, &mut next_logical, &mut claims, ahead) {
                 Ok(()) => {}
                 Err(stop) => {
                     let _ = stop.volume()?;
@@ -135,10 +136,12 @@ fn logical(
     extended: &Entry,
     next: &mut u32,
     claims: &mut Vec<Claim>,
+    ahead: &mut Ahead<'_>,
 ) -> Result<(), Stop> {
     let damaged = || Stop::from(crate::Unread::damaged("an extended partition", 0));
     let mut record = extended.first;
     for _ in 0..MOST_LOGICAL {
+        ahead(claims, record * SECTOR)?;
         let sector = disk.read(record * SECTOR, RECORD)?;
         claims.push(Claim::table(record * SECTOR, SECTOR));
         let entries = entries(&sector).ok_or_else(damaged)?;

@@ -23,8 +23,8 @@ const SECTOR: u64 = crate::read::SECTOR as u64;
 /// A disk that goes by once, in order, whose free space is known when it has gone by.
 ///
 /// Free is what [`survey()`](crate::survey()) would call free, without what cannot be known: metadata that the survey must read after they
-/// have gone by are kept in at most 64 MiB. Where a file system's metadata take more, nothing of it is free; the same is true of logical
-/// partitions in front of others, and of what lies in front of a GUID partition table's entries in an unusual place.
+/// have gone by are kept, in at most 64 MiB. Where a file system's metadata take more nothing of it is free, and neither is anything of
+/// one in front of a part of the partition table that is read late: the entries of a GUID partition table in an unusual place.
 ///
 /// The survey has a thread of its own, and what is written waits for it: bytes pass only when it is known which of them it needs.
 ///

@@ -35,7 +35,7 @@ pub(crate) const SECTOR: usize = 512;
 pub struct Expected {
     /// Nothing before is read any more.
     pub from: u64,
-    /// All of these ranges, which are apart from each other and begin where a sector of 512 bytes does.
+    /// All of these ranges, which begin where a sector of 512 bytes does.
     pub whole: Vec<Range<u64>>,
     /// What these patterns tell.
     pub patterns: Vec<Pattern>,
@@ -48,8 +48,11 @@ pub struct Pattern {
     /// The range consists of units of so many bytes, a multiple of 512.
     pub unit: u64,
     /// How many bytes from a unit's beginning on may be read, which may be more than the unit has. It is given the unit's first 512 bytes.
-    pub keep: Box<dyn Fn(&[u8]) -> u64 + Send>,
+    pub keep: Keep,
 }
+
+/// See [`Pattern::keep`].
+pub type Keep = Box<dyn Fn(&[u8]) -> u64 + Send>;
 
 impl Debug for Pattern {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

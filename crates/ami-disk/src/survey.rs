@@ -1,5 +1,6 @@
 //! The survey of a disk: each volume by itself, then what they say together.
 
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use ami_image::Extent;
@@ -72,7 +73,7 @@ pub enum Allocation {
 pub fn survey(disk: &dyn ReadAt, interrupted: &AtomicBool) -> Result<Survey, Error> {
     let disk = Window::new(disk, interrupted);
     let head = head(&disk)?;
-    let layout = Layout::read(&disk, &head)?;
+    let layout = Layout::read(&disk, &head, &mut |_, _| Ok(()))?;
     let mut found = Found::default();
     let mut volumes = Vec::new();
     for (claim, is_alone) in volume_claims(&disk, &head, &layout) {
@@ -96,18 +97,43 @@ pub fn survey(disk: &dyn ReadAt, interrupted: &AtomicBool) -> Result<Survey, Err
 pub(crate) fn free(disk: &dyn ReadAt, interrupted: &AtomicBool) -> Result<Vec<Extent>, Error> {
     let disk = Window::new(disk, interrupted);
     let head = head(&disk)?;
-    let layout = Layout::read(&disk, &head)?;
-    let mut claims = volume_claims(&disk, &head, &layout);
-    claims.retain(|(claim, is_alone)| *is_alone && disk.holds(claim.offset, claim.length));
-    claims.sort_by_key(|(claim, _)| claim.offset);
     let mut found = Found::default();
-    for (claim, _) in claims {
-        let window = disk.part(claim.offset, claim.length);
-        if let [kind] = kind::kinds(&self::head(&window)?)[..] {
-            let _ = found.allocation(&window, kind)?;
+    let mut read: Vec<(Claim, Range<usize>)> = Vec::new();
+    let mut read_up_to = |claims: &[Claim], place: u64| {
+        let mut claims = claims.to_vec();
+        claims.retain(|claim| {
+            let is_new = read.iter().all(|(other, _)| other != claim);
+            is_new && disk.holds(claim.offset, claim.length) && claim.offset + claim.length <= place
+        });
+        claims.sort_by_key(|claim| claim.offset);
+        for claim in claims {
+            let first = found.free.len();
+            let window = disk.part(claim.offset, claim.length);
+            if let [kind] = kind::kinds(&self::head(&window)?)[..] {
+                let _ = found.allocation(&window, kind)?;
+            }
+            read.push((claim, first..found.free.len()));
         }
-    }
-    Ok(joined(found.free))
+        Ok(())
+    };
+    // A record of a logical partition lies behind the partitions before it.
+    let layout = Layout::read(&disk, &head, &mut |claims, place| {
+        let partitions: Vec<Claim> = claims
+            .iter()
+            .filter(|claim| claim.partition.is_some())
+            .copied()
+            .collect();
+        read_up_to(&partitions, place)
+    })?;
+    let alone: Vec<Claim> = volume_claims(&disk, &head, &layout)
+        .into_iter()
+        .filter_map(|(claim, is_alone)| is_alone.then_some(claim))
+        .collect();
+    read_up_to(&alone, u64::MAX)?;
+    // What was read before the table was may be claimed by something else.
+    read.retain(|(claim, _)| alone.contains(claim));
+    let free = read.into_iter().flat_map(|(_, range)| &found.free[range]);
+    Ok(joined(free.copied().collect()))
 }
 
 /// The partitions, in the table's order, and the disk as a whole if it has a file system; and whether nothing else claims their bytes.
@@ -141,7 +167,8 @@ fn is_whole_volume(head: &[u8], layout: &Layout) -> bool {
 
 /// The first bytes of the disk or of a volume; none if they cannot be read.
 fn head(window: &Window<'_>) -> Result<Vec<u8>, Error> {
-    window.expect(vec![0..window.length.min(kind::HEAD as u64)], Vec::new());
+    let range = 0..window.length.min(kind::HEAD as u64);
+    window.expect(vec![range], Vec::new());
     match window.read_up_to(0, kind::HEAD) {
         Ok(head) => Ok(head),
         Err(stop) => stop.volume().map(|_| Vec::new()),

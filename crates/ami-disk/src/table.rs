@@ -77,9 +77,16 @@ pub(crate) struct Layout {
     pub(crate) claims: Vec<Claim>,
 }
 
+/// Is shown what is claimed so far before a table's record behind some of it is read, and where that record is, in bytes.
+pub(crate) type Ahead<'a> = dyn FnMut(&[Claim], u64) -> Result<(), Error> + 'a;
+
 impl Layout {
     /// Reads the partition table of a disk.
-    pub(crate) fn read(disk: &Window<'_>, head: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn read(
+        disk: &Window<'_>,
+        head: &[u8],
+        ahead: &mut Ahead<'_>,
+    ) -> Result<Self, Error> {
         let record = head.get(..mbr::RECORD).and_then(Record::parse);
         let Some(record) = record else {
             return Ok(Self {
@@ -98,7 +105,7 @@ impl Layout {
             Err(damage) => (Vec::new(), Some(damage)),
         };
         // Of a hybrid record too: where it says something else than the other table, nothing is free.
-        match record.partitions(disk)? {
+        match record.partitions(disk, ahead)? {
             Ok(found) => {
                 let is_new = |claim: &Claim| {
                     let is_same = |other: &Claim| {

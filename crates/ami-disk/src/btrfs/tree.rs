@@ -6,6 +6,7 @@
 
 use crate::bytes::{array, le};
 use crate::error::{Stop, Unread};
+use crate::kind;
 use crate::read::{Pattern, Window};
 
 use super::chunks::Chunks;
@@ -151,8 +152,10 @@ impl Walk<'_, '_> {
         for place in self.chunks.places_of(address, size) {
             let node = match self.window.read(place, size as usize) {
                 Ok(node) => node,
-                // What is no node of these trees is not kept.
-                Err(Stop::Volume(Unread::GoneBy)) if place.is_multiple_of(UNIT) => {
+                // What is no node of these trees is not kept. In front of the first byte to which the pattern applies it need not be so.
+                Err(Stop::Volume(Unread::GoneBy))
+                    if place.is_multiple_of(UNIT) && place >= kind::HEAD as u64 =>
+                {
                     has_gone_by = true;
                     continue;
                 }

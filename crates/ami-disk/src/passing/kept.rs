@@ -11,7 +11,7 @@ struct Run {
     offset: u64,
     length: u64,
     /// Where in [`Kept::bytes`]; zeros are not there.
-    place: Option<usize>,
+    place: Option<u32>,
 }
 
 /// Runs of the disk, in ascending order.
@@ -27,7 +27,8 @@ impl Kept {
         if bytes.iter().all(|&byte| byte == 0) {
             return self.add_zeros(offset, bytes.len() as u64);
         }
-        let place = self.bytes.len();
+        // There are at most as many as `MOST` and a sector.
+        let place = self.bytes.len() as u32;
         let length = bytes.len() as u64;
         match self.runs.last_mut() {
             Some(run) if run.place.is_some() && run.offset + run.length == offset => {
@@ -76,7 +77,7 @@ impl Kept {
             let (front, rest) = buffer.split_at_mut(length as usize);
             match run.place {
                 Some(place) => {
-                    let start = place + inside as usize;
+                    let start = place as usize + inside as usize;
                     front.copy_from_slice(&self.bytes[start..start + front.len()]);
                 }
                 None => front.fill(0),
@@ -98,8 +99,8 @@ impl Kept {
         }
         let _ = self.runs.drain(..count);
         let first = self.runs.iter().find_map(|run| run.place);
-        let gone = first.unwrap_or(self.bytes.len());
-        let _ = self.bytes.drain(..gone);
+        let gone = first.unwrap_or(self.bytes.len() as u32);
+        let _ = self.bytes.drain(..gone as usize);
         for run in &mut self.runs {
             run.place = run.place.map(|place| place - gone);
         }

@@ -228,7 +228,8 @@ impl State {
 
     /// `false` if there is no room.
     fn keep_zeros(&mut self, start: u64, end: u64) -> bool {
-        let mut ranges = vec![start..self.keep_until];
+        let begun = start..self.keep_until;
+        let mut ranges = vec![begun];
         for pattern in &self.expected.patterns {
             if (pattern.keep)(&[0; SECTOR as usize]) > 0 {
                 ranges.push(pattern.range.clone());
