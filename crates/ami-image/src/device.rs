@@ -73,6 +73,21 @@ impl ImageDevice {
         self.size
     }
 
+    /// Refuses an image of that many bytes if it does not fit.
+    ///
+    /// # Errors
+    /// [`Error::TooSmall`].
+    pub fn check_size(&self, image: u64) -> Result<(), Error> {
+        match image > self.size {
+            false => Ok(()),
+            true => Err(Error::TooSmall {
+                path: self.path.clone(),
+                size: self.size,
+                image,
+            }),
+        }
+    }
+
     /// Zeroes everything from where the last data ended.
     fn zero_until(&mut self, end: u64) -> Result<(), Error> {
         let start = self.position;
@@ -125,13 +140,7 @@ impl ImageSink for ImageDevice {
     /// # Errors
     /// [`Error::TooSmall`]: nothing was written.
     fn begin(&mut self, image: &Description) -> Result<(), Error> {
-        if image.size > self.size {
-            return Err(Error::TooSmall {
-                path: self.path.clone(),
-                size: self.size,
-                image: image.size,
-            });
-        }
+        self.check_size(image.size)?;
         self.end = image.size;
         Ok(())
     }
