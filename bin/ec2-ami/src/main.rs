@@ -2,6 +2,8 @@
 
 mod access;
 mod asking;
+mod bundle_outcome;
+mod bundles;
 mod clean;
 mod create;
 mod create_bundle;
@@ -19,7 +21,10 @@ mod reporter;
 mod running;
 mod shell;
 mod state;
+mod target;
+mod unbundle;
 mod values;
+mod verify;
 mod volume;
 
 use std::ffi::OsString;
@@ -40,6 +45,12 @@ enum Verb {
     /// Registers an uploaded bundle as an instance store-backed AMI
     #[command(override_usage = "ec2-ami register MANIFEST --name NAME [OPTIONS]")]
     Register(Box<register::Arguments>),
+    /// Restores the disk image of a bundle, straight from S3 or from disk
+    #[command(override_usage = "ec2-ami unbundle FROM TO -k KEY [OPTIONS]")]
+    Unbundle(unbundle::Arguments),
+    /// Checks a bundle in S3 or on disk, and writes nothing
+    #[command(override_usage = "ec2-ami verify FROM [OPTIONS]")]
+    Verify(verify::Arguments),
     /// Deregisters an AMI and deletes its snapshots, after it has shown them and asked
     #[command(override_usage = "ec2-ami delete AMI [OPTIONS]")]
     Delete(delete::Arguments),
@@ -57,6 +68,8 @@ fn main() -> ExitCode {
         Verb::Create(arguments) => create::run(*arguments, context),
         Verb::Fetch(arguments) => fetch::run(arguments, context),
         Verb::Register(arguments) => register::run(*arguments, context),
+        Verb::Unbundle(arguments) => unbundle::run(arguments, context),
+        Verb::Verify(arguments) => verify::run(arguments, context),
         Verb::Delete(arguments) => delete::run(arguments, context),
         Verb::Clean(arguments) => clean::run(arguments, context),
     })

@@ -9,8 +9,12 @@ use ami_cli::{Failure, shown_path};
 use ami_files::FileError;
 use ami_lifecycle::{Error, Fate, Format};
 
+use crate::bundle_outcome;
 use crate::exit;
 use crate::shell::quoted;
+
+/// Without credentials nothing can be asked.
+pub const NO_CREDENTIALS: &str = "there are no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role";
 
 /// How the command ends whose story failed.
 pub fn failure(error: Error) -> Failure {
@@ -18,9 +22,9 @@ pub fn failure(error: Error) -> Failure {
         Error::Interrupted => Failure::interrupted(),
         Error::Declined => Failure::new(exit::DECLINED, error),
         Error::Aws(ami_aws::Error::NoCredentials)
-        | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => Failure::usage(
-            "there are no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role",
-        ),
+        | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => {
+            Failure::usage(NO_CREDENTIALS)
+        }
         error => Failure::new(code(&error), error),
     }
 }
@@ -183,7 +187,9 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         }
         _ => ami_volume_cli::advice(error),
     };
-    of_own.or_else(of_volume)
+    of_own
+        .or_else(|| bundle_outcome::advise(error))
+        .or_else(of_volume)
 }
 
 fn of_key(arn: &str, region: &str, flaw: &Flaw) -> Option<String> {

@@ -1,16 +1,14 @@
 //! Checks an EC2 bundle and reports each result.
 
 mod args;
-mod report;
 
 use std::process::ExitCode;
 
 use ami_bundle::{Running, VerifyRequest, verify_bundle};
-use ami_cli::{Context, Failure, Story, exit};
+use ami_cli::{CheckReport, Context, Failure, Story, exit};
 use ami_files::folder_of;
 
 use crate::args::{Arguments, DEFINITION};
-use crate::report::Report;
 
 fn main() -> ExitCode {
     ami_cli::run(&DEFINITION, verify)
@@ -38,14 +36,8 @@ fn verify(arguments: Arguments, context: &Context) -> Result<(), Failure> {
             interrupted: context.interrupted(),
         },
     );
-    let report = Report::new(&checks.map_err(Failure::of_unbundling)?, context);
-    if context.is_json() {
-        context.print_json(&report)?;
-    } else {
-        for line in report.lines() {
-            context.say(&line)?;
-        }
-    }
+    let report = CheckReport::new(&checks.map_err(Failure::of_unbundling)?, context);
+    report.print(context)?;
     if report.holds {
         Ok(())
     } else {

@@ -7,13 +7,14 @@
 //! - [`IdentityOptions`], [`IdentityIfNeeded`], [`BundleOptions`], [`RunningOptions`], [`CompressionOptions`]: groups of options.
 //! - [`Context`]: status lines, questions, interruption. [`Progress`]: a bar on a terminal.
 //! - [`Failure`], [`OrExit`], [`exit`]: how a command fails. [`advice`]: what to do about errors of libraries.
-//! - [`Bundling`]: bundling an image, from the options to the status lines. [`Story`]: shows a story's events. [`ec2_certificate()`]: finds
+//! - [`CheckReport`]: the results of checking a bundle. [`Bundling`]: bundling an image, from the options to the status lines. [`Story`]: shows a story's events. [`ec2_certificate()`]: finds
 //!   EC2's certificate.
 
 pub mod advice;
 mod architecture;
 mod bundling;
 mod certificate;
+mod checks;
 mod context;
 mod definition;
 mod ec2_certificate;
@@ -36,6 +37,7 @@ mod verbs;
 
 pub use architecture::check_architecture;
 pub use bundling::{BundleReport, Bundling, InstanceMetadata, Source};
+pub use checks::CheckReport;
 pub use context::Context;
 pub use definition::{Advise, Definition};
 pub use ec2_certificate::{NotFound, ec2_certificate};

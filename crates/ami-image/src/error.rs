@@ -18,6 +18,28 @@ pub enum Error {
         /// The path as given.
         path: PathBuf,
     },
+    /// Not a block device.
+    #[error("{path} is not a block device", path = path.display())]
+    NotADevice {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// Something uses the device.
+    #[error("{path} is in use: it, or a partition of it, is mounted or belongs to something else", path = path.display())]
+    Busy {
+        /// The device.
+        path: PathBuf,
+    },
+    /// The device is smaller than the image.
+    #[error("{path} has {size} bytes, and the image has {image}", path = path.display())]
+    TooSmall {
+        /// The device.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The image's size in bytes.
+        image: u64,
+    },
     /// The image was written to while it was read.
     #[error("the image {path} changed while it was read ({what})", path = path.display())]
     Changed {

@@ -4,7 +4,8 @@
 //!
 //! - [`Image`]: a file or block device that is read: its size, its [`Extent`]s of data, and whether it changed meanwhile.
 //! - [`ImageSink`]: where an image goes, a piece after the other. [`ImageFile`] is one: a file with holes;
-//!   [`Nowhere`] takes an image that is only to be checked. [`write_sparse`]: a piece of one, in any order.
+//!   [`ImageDevice`] is a block device, [`ImageStream`] a pipe. [`Nowhere`] takes an image that is only to be checked.
+//!   [`write_sparse`]: a piece of one, in any order.
 //! - `conformance`, with the feature of that name: the tests that every sink must pass.
 //!
 //! ```
@@ -29,12 +30,16 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod device;
 mod error;
 mod file;
 mod image;
 mod sink;
+mod stream;
 
+pub use device::ImageDevice;
 pub use error::Error;
 pub use file::{ImageFile, write_sparse};
 pub use image::{Extent, Image};
 pub use sink::{Description, ImageSink, Nowhere};
+pub use stream::ImageStream;

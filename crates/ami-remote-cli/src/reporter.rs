@@ -87,6 +87,10 @@ impl Observer for Reporter<'_> {
                 files,
                 moved,
             } => self.begin(bytes, files, moved),
+            Event::Reading { bytes, moved } => {
+                let progress = Progress::bytes(self.context, bytes);
+                let _ = self.bar.replace(Some(Bar { progress, moved }));
+            }
             Event::FilesDone(done) => {
                 if let Some(bar) = &*self.bar.borrow() {
                     bar.progress.set_files(done as u64);

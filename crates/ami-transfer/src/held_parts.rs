@@ -1,9 +1,13 @@
 //! A bundle in S3 as it is looked up before its parts are read or copied: its manifest, and what S3 says about every part.
 
-use ami_manifest::{Image, LARGEST_MANIFEST, ParsedManifest, Sha1Digest};
+use ami_bundle::Fault;
+use ami_manifest::{Image, LARGEST_MANIFEST, ParsedManifest, Part, Sha1Digest};
 use ami_s3::{Bucket, Held, in_order};
 
 use crate::error::Error;
+
+/// How many parts are looked up at once.
+pub(crate) const LOOK_UPS: usize = 16;
 
 /// A part in S3.
 #[derive(Debug, Clone)]
@@ -50,13 +54,8 @@ pub(crate) async fn held_parts(
         image.parts.len(),
         parallel,
         |index| {
-            let (bucket, part) = (bucket.clone(), &image.parts[index]);
-            let (name, digest) = (part.filename.clone(), part.digest);
-            let operation = operation(&name);
-            async move {
-                let held = bucket.held(&operation, &name).await?;
-                Ok(HeldPart { name, digest, held })
-            }
+            let part = &image.parts[index];
+            ask(bucket, part, operation(&part.filename))
         },
         |_, part| {
             parts.push(part);
@@ -65,6 +64,64 @@ pub(crate) async fn held_parts(
     )
     .await?;
     Ok(parts)
+}
+
+/// The parts of a bundle that are in S3, and those that are not.
+pub(crate) struct Found {
+    /// In the manifest's order.
+    pub(crate) parts: Vec<HeldPart>,
+    /// S3's reasons.
+    pub(crate) missing: Vec<Fault>,
+}
+
+/// Asks S3 about every part. That one is missing is no error.
+///
+/// # Errors
+/// S3's reason why it does not say whether a part is there.
+pub(crate) async fn look_up_each(bucket: &Bucket, parts: &[Part]) -> Result<Found, Error> {
+    let mut found = Found {
+        parts: Vec::new(),
+        missing: Vec::new(),
+    };
+    in_order(
+        parts.len(),
+        LOOK_UPS,
+        |index| {
+            let asked = ask(
+                bucket,
+                &parts[index],
+                operation(&bucket.path().key(&parts[index].filename)),
+            );
+            async move {
+                match asked.await {
+                    Err(Error::S3(error)) if error.is_not_found() => Ok(Err(error)),
+                    asked => asked.map(Ok),
+                }
+            }
+        },
+        |_, asked| {
+            match asked {
+                Ok(part) => found.parts.push(part),
+                Err(error) => found.missing.push(Fault::Stream(Error::S3(error).into())),
+            }
+            Ok::<(), Error>(())
+        },
+    )
+    .await?;
+    Ok(found)
+}
+
+/// Asks S3 about a part. The error begins with `operation`.
+fn ask(
+    bucket: &Bucket,
+    part: &Part,
+    operation: String,
+) -> impl Future<Output = Result<HeldPart, Error>> + Send + 'static {
+    let (bucket, name, digest) = (bucket.clone(), part.filename.clone(), part.digest);
+    async move {
+        let held = bucket.held(&operation, &name).await?;
+        Ok(HeldPart { name, digest, held })
+    }
 }
 
 /// Compares the sum of the parts' sizes with the manifest's, and returns it.

@@ -1,5 +1,5 @@
 //! The stories of bundles in S3 and of migration to another region, each as one function: [`upload`], [`download`], [`delete`],
-//! [`migrate_bundle`], [`migrate_manifest`].
+//! [`migrate_bundle`], [`migrate_manifest`]; and [`unbundle`], [`verify`], which store nothing. [`RemoteBundle`] is what they read from.
 //!
 //! A story takes plain settings, reports to an [`Observer`], and fails with an [`Error`] that states facts. It prints nothing, asks only
 //! its observer, and has no state outside its future, so many can run in one process. Dropping the future interrupts the story; what a
@@ -34,7 +34,9 @@ mod remote_parts;
 #[cfg(test)]
 mod remote_parts_test;
 mod replacement;
+mod unbundle;
 mod upload;
+mod verify;
 
 pub use delete::{BundleFiles, Delete, Deleted, delete};
 pub use download::{Download, Downloaded, download};
@@ -47,4 +49,6 @@ pub use names::NameError;
 pub use observer::{Event, Observer, Question, Stopped};
 pub use remote_bundle::{OpenBundle, RemoteBundle};
 pub use remote_parts::RemoteParts;
+pub use unbundle::{unbundle, unbundle_files};
 pub use upload::{Upload, Uploaded, upload};
+pub use verify::{VerifyInS3, verify};

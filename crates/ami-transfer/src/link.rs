@@ -20,6 +20,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// The event that a stream of this many bytes is read.
+    pub(crate) fn begin_bytes(&self, bytes: u64) -> Event {
+        Event::Reading {
+            bytes,
+            moved: self.connection.bytes_moved(),
+        }
+    }
+
     /// The event that the transfer of this many bytes in this many files begins.
     pub(crate) fn begin(&self, bytes: u64, files: usize) -> Event {
         Event::Begin {

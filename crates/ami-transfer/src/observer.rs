@@ -77,6 +77,13 @@ pub enum Event {
         /// The number of bytes transferred since the story began; kept up to date.
         moved: Arc<AtomicU64>,
     },
+    /// Reading a stream begins.
+    Reading {
+        /// Its size in bytes.
+        bytes: u64,
+        /// The number of bytes read since the story began; kept up to date.
+        moved: Arc<AtomicU64>,
+    },
     /// This many more files are done.
     FilesDone(usize),
     /// The transfer ended or failed.
@@ -177,7 +184,7 @@ pub enum Event {
         folder: PathBuf,
     },
 
-    /// The manifest lacks something that is not needed to delete the bundle.
+    /// The manifest lacks something that is not needed for what is done.
     Incomplete {
         /// The manifest.
         manifest: PathBuf,

@@ -13,14 +13,11 @@ use tracing::debug;
 
 use crate::error::Error;
 use crate::held_parts::{
-    HeldPart, check_size, get_manifest, held_parts, operation, parse_manifest,
+    HeldPart, LOOK_UPS, check_size, get_manifest, held_parts, operation, parse_manifest,
 };
 use crate::link::in_background;
 use crate::names;
 use crate::remote_parts::RemoteParts;
-
-/// How many parts are looked up at once.
-const LOOK_UPS: usize = 16;
 
 /// Which bundle to read, and with which keys.
 #[derive(Debug, Clone)]
@@ -41,8 +38,8 @@ pub struct OpenBundle {
 ///
 /// It must outlive the reading: when it is dropped, its [`RemoteParts`] end with [`Error::Interrupted`].
 pub struct RemoteBundle {
-    pub(crate) bucket: Bucket,
-    pub(crate) parts: Arc<[HeldPart]>,
+    bucket: Bucket,
+    parts: Arc<[HeldPart]>,
     parsed: ParsedManifest,
     bytes: Vec<u8>,
     key: Arc<BundleKey>,
@@ -120,6 +117,10 @@ impl RemoteBundle {
         &self.key
     }
 
+    pub(crate) fn shared_key(&self) -> Arc<BundleKey> {
+        self.key.clone()
+    }
+
     /// What the parts must contain.
     pub fn expected(&self) -> Expected {
         let image = &self.parsed.manifest.image;
@@ -154,11 +155,7 @@ impl RemoteBundle {
 }
 
 /// Looks up the parts of a bundle, all of which must be there and readable.
-pub(crate) async fn look_up(
-    bucket: &Bucket,
-    image: &Image,
-    manifest: &str,
-) -> Result<Vec<HeldPart>, Error> {
+async fn look_up(bucket: &Bucket, image: &Image, manifest: &str) -> Result<Vec<HeldPart>, Error> {
     names::check_listed(&image.parts, manifest)?;
     let of_part = |name: &str| operation(&bucket.path().key(name));
     let parts = held_parts(bucket, image, LOOK_UPS, of_part).await?;
@@ -167,7 +164,7 @@ pub(crate) async fn look_up(
 }
 
 /// Refuses parts that are in an archive. The error names one that nobody has asked to be restored, if there is one.
-fn check_readable(parts: &[HeldPart], bucket: &Bucket) -> Result<(), Error> {
+pub(crate) fn check_readable(parts: &[HeldPart], bucket: &Bucket) -> Result<(), Error> {
     let archived = parts.iter().filter_map(|part| {
         let archive = part.held.archive.as_ref();
         archive.map(|archive| (part, archive))

@@ -1,12 +1,14 @@
-//! The report of the checks.
+//! The report of a bundle's checks.
 
 use ami_bundle::{Check, Fault, Finding, Outcome, Reason, Subject};
-use ami_cli::Context;
 use serde::Serialize;
+
+use crate::context::Context;
+use crate::failure::Failure;
 
 /// The outcome of every check.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct CheckReport {
     /// Whether all checks that could be done passed.
     pub holds: bool,
     checks: Vec<Line>,
@@ -28,7 +30,7 @@ enum Word {
     NotChecked,
 }
 
-impl Report {
+impl CheckReport {
     /// The report of these checks.
     pub fn new(checks: &[Check], context: &Context) -> Self {
         let line = |check: &Check| {
@@ -53,8 +55,19 @@ impl Report {
         }
     }
 
+    /// Prints it.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn print(&self, context: &Context) -> Result<(), Failure> {
+        if context.is_json() {
+            return context.print_json(self);
+        }
+        self.lines().iter().try_for_each(|line| context.say(line))
+    }
+
     /// A line for each check, and another for each further fault.
-    pub fn lines(&self) -> Vec<String> {
+    fn lines(&self) -> Vec<String> {
         self.checks
             .iter()
             .flat_map(|line| {
