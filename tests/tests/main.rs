@@ -15,6 +15,7 @@ mod ec2_ami;
 mod ec2_ami_distribution;
 mod ec2_ami_kills;
 mod ec2_ami_noise;
+mod ec2_ami_old_images;
 mod ec2_ami_plan;
 mod ec2_ami_refusals;
 mod ec2_ami_secrets;

@@ -26,7 +26,7 @@ pub fn failure(error: Error) -> Failure {
     }
 }
 
-fn code(error: &Error) -> u8 {
+pub fn code(error: &Error) -> u8 {
     match error {
         Error::Manifest(_) | Error::Name(_) | Error::Archived { .. } | Error::SizeInS3 { .. } => {
             exit::SOURCE
@@ -47,7 +47,7 @@ fn code_of_s3(error: &ami_s3::Error) -> u8 {
     }
 }
 
-fn code_of_bundle(error: &ami_bundle::Error) -> u8 {
+pub fn code_of_bundle(error: &ami_bundle::Error) -> u8 {
     use ami_bundle::Error as E;
     use ami_image::Error as I;
     use ami_parts::Error as P;

@@ -25,6 +25,9 @@ pub fn failure(error: Error) -> Failure {
         | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => {
             Failure::usage(NO_CREDENTIALS)
         }
+        // An interruption is none of the story's own.
+        Error::Transfer(ami_transfer::Error::Interrupted)
+        | Error::Bundle(ami_bundle::Error::Interrupted) => Failure::interrupted(),
         error => Failure::new(code(&error), error),
     }
 }
@@ -35,6 +38,8 @@ fn code(error: &Error) -> u8 {
         Error::TpmWithoutUefi { .. } => exit::USAGE,
         Error::Upload { source, .. } | Error::Wrong { source, .. } => code_of_ebs(source),
         Error::SnapshotsLeft { source, .. } => code(source),
+        Error::Transfer(error) => bundle_outcome::code(error),
+        Error::Bundle(error) => bundle_outcome::code_of_bundle(error),
         Error::Interrupted => ami_cli::exit::INTERRUPTED,
         Error::Ebs(error) => code_of_ebs(error),
         Error::Image(_)
@@ -78,7 +83,9 @@ fn code(error: &Error) -> u8 {
 fn code_of_ebs(error: &ami_ebs::Error) -> u8 {
     use ami_ebs::Error as E;
     match error {
+        E::Unread(source) => code_of_source(&**source),
         E::Source { .. }
+        | E::Wrong(_)
         | E::Changed(_)
         | E::Length { .. }
         | E::TooLong { .. }
@@ -92,6 +99,17 @@ fn code_of_ebs(error: &ami_ebs::Error) -> u8 {
         | E::Differs { .. }
         | E::State { .. } => exit::SERVICE,
         _ => exit::OTHER,
+    }
+}
+
+/// Of a bundle that could not be read to its end.
+fn code_of_source(error: &(dyn StdError + Send + Sync + 'static)) -> u8 {
+    match error.downcast_ref::<ami_bundle::Error>() {
+        Some(ami_bundle::Error::Other(other)) => other
+            .downcast_ref::<ami_transfer::Error>()
+            .map_or(exit::OTHER, bundle_outcome::code),
+        Some(error) => bundle_outcome::code_of_bundle(error),
+        None => exit::OTHER,
     }
 }
 
