@@ -30,6 +30,12 @@ pub enum Error {
     /// The folder for a download cannot be prepared.
     #[error(transparent)]
     Destination(ami_parts::Error),
+    /// What was asked for cannot be bundled, or the image cannot be read.
+    #[error(transparent)]
+    Bundle(ami_bundle::Error),
+    /// The image may have changed while it was read.
+    #[error(transparent)]
+    Source(BoxError),
     /// The sum of the parts' sizes is not the manifest's, although each part has its digest.
     #[error("the parts have {found} bytes in all, the manifest says {expected}")]
     Size {
@@ -107,8 +113,18 @@ impl Error {
             Self::Manifest(error) => error,
             Self::Files(error) | Self::Destination(error) => error,
             Self::Name(error) => error,
-            Self::Ec2Certificate(error) => error.as_ref(),
+            Self::Ec2Certificate(error) | Self::Source(error) => error.as_ref(),
+            Self::Bundle(error) => error,
             error => error,
+        }
+    }
+}
+
+impl From<ami_bundle::Error> for Error {
+    fn from(error: ami_bundle::Error) -> Self {
+        match error {
+            ami_bundle::Error::Interrupted => Self::Interrupted,
+            error => Self::Bundle(error),
         }
     }
 }
