@@ -2,6 +2,14 @@
 
 use ami_s3::BucketPath;
 
+/// `s3://BUCKET` or `s3://BUCKET/FOLDER`.
+pub fn folder(text: &str) -> Result<BucketPath, String> {
+    let path = text
+        .strip_prefix("s3://")
+        .ok_or("s3://BUCKET or s3://BUCKET/FOLDER is needed")?;
+    path.parse().map_err(|error| format!("{error}"))
+}
+
 /// A bundle's manifest in S3.
 #[derive(Debug, Clone)]
 pub struct Manifest {

@@ -2,6 +2,8 @@
 
 mod access;
 mod asking;
+mod bundle;
+mod bundle_report;
 mod clean;
 mod create;
 mod create_report;
@@ -18,6 +20,7 @@ mod reporter;
 mod running;
 mod shell;
 mod state;
+mod transfer;
 mod values;
 mod volume;
 
@@ -33,6 +36,11 @@ enum Verb {
     /// Makes an EBS-backed AMI
     #[command(override_usage = "ec2-ami create FROM --name NAME [OPTIONS]")]
     Create(Box<create::Arguments>),
+    /// Bundles a disk image, a device or a volume straight into S3
+    #[command(
+        override_usage = "ec2-ami bundle FROM s3://BUCKET/FOLDER -c CERT -k KEY -u ACCOUNT [OPTIONS]"
+    )]
+    Bundle(Box<bundle::Arguments>),
     /// Fetches a snapshot, or that of an AMI, to a disk image
     #[command(override_usage = "ec2-ami fetch SNAPSHOT|AMI FILE [OPTIONS]")]
     Fetch(fetch::Arguments),
@@ -54,6 +62,7 @@ fn main() -> ExitCode {
     }
     ami_cli::run_verbs(&DEFINITION, |verb, context| match verb {
         Verb::Create(arguments) => create::run(*arguments, context),
+        Verb::Bundle(arguments) => bundle::run(*arguments, context),
         Verb::Fetch(arguments) => fetch::run(arguments, context),
         Verb::Register(arguments) => register::run(*arguments, context),
         Verb::Delete(arguments) => delete::run(arguments, context),

@@ -18,11 +18,16 @@ pub fn failure(error: Error) -> Failure {
         Error::Interrupted => Failure::interrupted(),
         Error::Declined => Failure::new(exit::DECLINED, error),
         Error::Aws(ami_aws::Error::NoCredentials)
-        | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => Failure::usage(
-            "there are no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role",
-        ),
+        | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => no_credentials(),
         error => Failure::new(code(&error), error),
     }
+}
+
+/// How the command ends without credentials.
+pub fn no_credentials() -> Failure {
+    Failure::usage(
+        "there are no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role",
+    )
 }
 
 fn code(error: &Error) -> u8 {
@@ -163,18 +168,31 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         Error::Manifest { source, .. } => ami_cli::advice::of_manifests(source),
         Error::Ec2(ami_ec2::Error::Request { error, .. }) => of_request(error),
         Error::Account(ami_account::Error { error, .. }) => of_request(error),
-        Error::S3(own_s3 @ ami_s3::Error::Request { error, .. }) => {
-            of_request(error).or_else(|| ami_remote_cli::advice(own_s3, None))
-        }
+        Error::S3(error) => of_s3(error),
         _ => None,
     });
+    let of_transfer = || match ami_cli::advice::as_a::<ami_transfer::Error>(error)? {
+        ami_transfer::Error::S3(error) => of_s3(error),
+        ami_transfer::Error::Bundle(error) => ami_cli::advice::of_bundling(error),
+        _ => None,
+    };
     let of_volume = || match ami_cli::advice::as_a::<ami_volume::Error>(error) {
         Some(ami_volume::Error::Space { .. }) => {
             Some("free some, or let TMPDIR name a folder with more".to_owned())
         }
         _ => ami_volume_cli::advice(error),
     };
-    of_own.or_else(of_volume)
+    of_own
+        .or_else(of_transfer)
+        .or_else(of_volume)
+        .or_else(|| ami_cli::advice::of_bundling(error))
+}
+
+fn of_s3(error: &ami_s3::Error) -> Option<String> {
+    let ami_s3::Error::Request { error: request, .. } = error else {
+        return None;
+    };
+    of_request(request).or_else(|| ami_remote_cli::advice(error, None))
 }
 
 fn of_key(arn: &str, region: &str, flaw: &Flaw) -> Option<String> {

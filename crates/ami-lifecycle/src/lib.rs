@@ -56,5 +56,5 @@ pub use journal::Journal;
 pub use observer::{Event, Observer, Question, Stopped};
 pub use quotas::QuotaUse;
 pub use register::{Register, RegisterPlan, Registered, plan_register, register};
-pub use source::{Origin, Still, Warning};
+pub use source::{DiskFound, Origin, Still, Warning, look_at_disk};
 pub use upload::Fate;
