@@ -39,13 +39,13 @@ pub fn finish(
     context: &Context,
 ) -> Result<(), Failure> {
     let manifest = format!("s3://{}", bundled.manifest);
-    let command = |verb: &str| {
+    let command = |verb: &str, key: &str| {
         let (manifest, region) = (quoted(&manifest), quoted(&bundled.region));
         let again = again.words();
-        format!("ec2-ami {verb} {manifest} --name NAME --region {region}{again}")
+        format!("ec2-ami {verb} {manifest}{key} --name NAME --region {region}{again}")
     };
-    let register = image.is_none().then(|| command("register"));
-    let create = command("create");
+    let register = image.is_none().then(|| command("register", ""));
+    let create = command("create", " -k KEY");
     if !context.is_json() {
         context.warn("The bundle is complete. An AMI is made of it by:");
         for line in register.iter().chain([&create]) {

@@ -33,6 +33,8 @@ mod older;
 mod replacement;
 mod sending;
 mod sink;
+#[cfg(test)]
+mod sink_test;
 mod upload;
 
 pub use bundle::{

@@ -5,6 +5,7 @@ mod store;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -20,13 +21,39 @@ pub const ACCESS_KEY: &str = "AKIATESTOFBUNDLES";
 /// Its secret key; tests look for it in everything that is printed.
 pub const SECRET_KEY: &str = "rather-secret/key+of=tests";
 
+/// A key that cannot be stored, of any bucket.
+#[derive(Debug, Clone, Default)]
+pub struct Refused(Arc<Mutex<Option<String>>>);
+
+impl Refused {
+    /// From now on it is this one, or none.
+    ///
+    /// # Panics
+    /// A thread panicked that has called this.
+    pub fn set(&self, key: Option<String>) {
+        *self.0.lock().unwrap() = key;
+    }
+
+    fn is(&self, key: &str) -> bool {
+        self.0.lock().unwrap().as_deref() == Some(key)
+    }
+}
+
 /// Serves a folder until the process ends; each bucket is a folder in it. Port 0 means any.
 ///
 /// # Panics
 /// If the port is taken.
 pub fn serve(root: &Path, port: u16) -> SocketAddr {
-    let files = Store(FileSystem::new(root).unwrap());
-    let mut builder = S3ServiceBuilder::new(files);
+    serve_refusing(root, port, Refused::default())
+}
+
+/// The same, but a PUT of the refused key fails.
+///
+/// # Panics
+/// If the port is taken.
+pub fn serve_refusing(root: &Path, port: u16, refused: Refused) -> SocketAddr {
+    let files = FileSystem::new(root).unwrap();
+    let mut builder = S3ServiceBuilder::new(Store { files, refused });
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = builder.build();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();

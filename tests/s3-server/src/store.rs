@@ -11,12 +11,17 @@ use s3s::dto::{
     ListObjectsV2Output, ListPartsInput, ListPartsOutput, Object, PutObjectInput, PutObjectOutput,
     UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
-use s3s::{S3, S3Request, S3Response, S3Result};
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
+
+use crate::Refused;
 
 /// Each bucket is a folder in it.
 #[derive(Debug)]
-pub(crate) struct Store(pub(crate) FileSystem);
+pub(crate) struct Store {
+    pub(crate) files: FileSystem,
+    pub(crate) refused: Refused,
+}
 
 /// Methods that are passed on unchanged: name, input and output.
 macro_rules! pass_on {
@@ -25,16 +30,26 @@ macro_rules! pass_on {
         impl S3 for Store {
             $(
                 async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
-                    self.0.$name(request).await
+                    self.files.$name(request).await
                 }
             )*
+
+            async fn put_object(
+                &self,
+                request: S3Request<PutObjectInput>,
+            ) -> S3Result<S3Response<PutObjectOutput>> {
+                if self.refused.is(&request.input.key) {
+                    return Err(s3_error!(InternalError, "refused"));
+                }
+                self.files.put_object(request).await
+            }
 
             async fn list_objects(
                 &self,
                 request: S3Request<ListObjectsInput>,
             ) -> S3Result<S3Response<ListObjectsOutput>> {
                 let bucket = request.input.bucket.clone();
-                let mut answer = self.0.list_objects(request).await?;
+                let mut answer = self.files.list_objects(request).await?;
                 self.complete(&bucket, answer.output.contents.as_mut()).await?;
                 Ok(answer)
             }
@@ -44,7 +59,7 @@ macro_rules! pass_on {
                 request: S3Request<ListObjectsV2Input>,
             ) -> S3Result<S3Response<ListObjectsV2Output>> {
                 let bucket = request.input.bucket.clone();
-                let mut answer = self.0.list_objects_v2(request).await?;
+                let mut answer = self.files.list_objects_v2(request).await?;
                 self.complete(&bucket, answer.output.contents.as_mut()).await?;
                 Ok(answer)
             }
@@ -67,7 +82,6 @@ pass_on! {
     (head_object, HeadObjectInput, HeadObjectOutput),
     (list_buckets, ListBucketsInput, ListBucketsOutput),
     (list_parts, ListPartsInput, ListPartsOutput),
-    (put_object, PutObjectInput, PutObjectOutput),
     (upload_part, UploadPartInput, UploadPartOutput),
     (upload_part_copy, UploadPartCopyInput, UploadPartCopyOutput),
 }
@@ -80,7 +94,7 @@ impl Store {
                 key: object.key.clone().unwrap_or_default(),
                 ..Default::default()
             };
-            let answer = self.0.head_object(request(input)).await?;
+            let answer = self.files.head_object(request(input)).await?;
             object.e_tag = answer.output.e_tag;
         }
         Ok(())
