@@ -153,6 +153,19 @@ impl Report {
                 self.transfers.down_aws.wall / self.transfers.down.wall,
                 1.0,
             ),
+            most(
+                "straight to S3 over the slower of its steps alone",
+                format!(
+                    "{:.2} s, {:.2} s to {:.2} s",
+                    self.transfers.bundling.wall,
+                    self.transfers.up.wall,
+                    self.transfers.straight.wall
+                ),
+                self.transfers.straight.wall
+                    / self.transfers.bundling.wall.max(self.transfers.up.wall),
+                1.1,
+                "times",
+            ),
             most("memory, bundling", String::new(), two.memory, 128.0, "MiB"),
             most(
                 "memory, bundling 9 GiB (sparse)",
@@ -200,6 +213,13 @@ impl Report {
                 "memory, downloading",
                 String::new(),
                 self.transfers.down.memory,
+                160.0,
+                "MiB",
+            ),
+            most(
+                "memory, straight to S3",
+                String::new(),
+                self.transfers.straight.memory,
                 160.0,
                 "MiB",
             ),
