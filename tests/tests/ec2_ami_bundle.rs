@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use end_to_end::ebs::Scene;
+use end_to_end::kills::assert_thawed;
 use end_to_end::moto::Moto;
 use end_to_end::mounts::Mount;
 use end_to_end::proxy::Slowness;
@@ -12,7 +13,7 @@ use end_to_end::straight::{FOLDER, Straight, identity};
 use end_to_end::volumes::{differences, fill};
 use end_to_end::{
     bundle, bundles, command, folder, images, key, md5_base64, names, outcome, run_by, sha256,
-    shell,
+    shell, shell_with_path,
 };
 use regex::Regex;
 use serde_json::Value;
@@ -136,6 +137,29 @@ fn a_mounted_volume_is_bundled_without_the_private_key() {
     // The disk has gone with its private folder.
     let home = made_in(&scene);
     assert!(home.is_empty(), "{home:?}");
+}
+
+#[test]
+fn a_device_is_bundled_and_one_that_others_write_to_only_frozen() {
+    let scene = Straight::new();
+    let volume = Mount::new("32M", "mke2fs -q -F -t ext4");
+    fill(&volume.path());
+    let device = format!("findmnt -no SOURCE '{}'", volume.path().display());
+    let device = shell(&device, scene.work.path());
+    let more = ["--arch", "x86_64", "--prefix", "device.img"];
+    let bundle = |more: &[&str]| outcome(&mut scene.command(&device, more));
+    let refused = bundle(&more);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("unmount it"), "{refused:?}");
+    assert_eq!(scene.stored().len(), 0);
+    let frozen = bundle(&[&more[..], &["--freeze"]].concat());
+    assert_eq!(frozen.code, 0, "{frozen:?}");
+    assert_thawed(&volume.path());
+    let to = folder();
+    let back = scene.back("device.img", to.path());
+    let check = format!("e2fsck -fn '{}'", back.display());
+    let _ = shell_with_path(&check, scene.work.path());
+    assert_eq!(fs::metadata(&back).unwrap().len(), 32 << 20);
 }
 
 /// What is left where disks of volumes are made.

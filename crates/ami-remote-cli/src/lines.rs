@@ -5,6 +5,9 @@ use ami_transfer::{Event, Question};
 
 use crate::advice::advice;
 
+/// The most files that are named in one warning.
+const MOST_NAMES: usize = 20;
+
 /// Prints the line for an event. Status lines are those of the older suite, which scripts read.
 pub(crate) fn print(event: &Event, context: &Context) -> Result<(), Failure> {
     let say = |line: &str| context.say(line);
@@ -118,10 +121,15 @@ pub fn warn(event: &Event, context: &Context) {
                 Some(error) => one_line(error.as_ref()),
                 None => "S3 took too long".to_owned(),
             };
+            let count = counted(files.len() as u64, "file", "files");
+            let (named, others) = files.split_at(files.len().min(MOST_NAMES));
+            let more = match others.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             warn(&format!(
-                "WARNING: {} of the unfinished bundle could not be deleted, and may still be there: {} ({why}).",
-                counted(files.len() as u64, "file", "files"),
-                files.join(", ")
+                "WARNING: {count} of the unfinished bundle could not be deleted, and may still be there: {}{more} ({why}).",
+                named.join(", ")
             ));
         }
         Event::Incomplete { manifest, lack } => warn(&format!(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ami_manifest::Sha1Digest;
 use ami_s3::{Acl, Bucket, Content, Fingerprint};
+use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -22,7 +23,7 @@ use crate::sink::{BucketSink, MadeFile, Order, PARTS_IN_MEMORY};
 /// How long requests that are under way get to end by themselves when the rest is given up: what is then not stored will hardly be.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long it is tried to delete what was stored of a bundle that is given up.
+/// How long it is tried to find out, and to delete, what was stored of a bundle that is given up.
 const LONGEST_REMOVAL: Duration = Duration::from_secs(60);
 
 /// A bundle that is being sent, in a task of its own.
@@ -41,10 +42,10 @@ impl Sending {
         link: &Link,
     ) -> (BucketSink, Self) {
         let (orders, ordered) = unbounded_channel();
-        let (free, places) = mpsc::channel();
+        let (free, buffers) = mpsc::channel();
         for _ in 0..PARTS_IN_MEMORY {
             // The receiver is here.
-            let _ = free.send(());
+            let _ = free.send(Vec::new());
         }
         let (stop, stopped) = oneshot::channel();
         let sender = Sender {
@@ -57,7 +58,7 @@ impl Sending {
             events: link.events.clone(),
         };
         let task = tokio::spawn(sender.run(ordered, free, stopped));
-        (BucketSink::new(orders, places), Self { task, stop })
+        (BucketSink::new(orders, buffers), Self { task, stop })
     }
 
     /// Gives the bundle up, unless it is complete.
@@ -109,21 +110,23 @@ impl Target {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a part. The manifest of an older bundle is deleted before one of its parts is replaced.
-    async fn send_part(&self, part: MadeFile) -> Result<(), Error> {
+    /// Sends a part, and gives its buffer back. The manifest of an older bundle is deleted before one of its parts is replaced.
+    async fn send_part(&self, part: MadeFile) -> Result<Vec<u8>, Error> {
         let digest = Sha1Digest(part.print.sha1);
         self.older.make_way(&part.name, digest).await?;
         self.send(part).await
     }
 
-    async fn send(&self, file: MadeFile) -> Result<(), Error> {
+    /// Sends a file, and gives its buffer back.
+    async fn send(&self, file: MadeFile) -> Result<Vec<u8>, Error> {
         let MadeFile { name, bytes, print } = file;
         let mut begun = Begun {
             print,
             is_stored: false,
         };
         let _ = self.files().insert(name.clone(), begun);
-        let content = Content::Bytes(bytes.into());
+        let bytes = Bytes::from(bytes);
+        let content = Content::Bytes(bytes.clone());
         let operation = format!("Failed to upload \"{name}\"");
         let put = self
             .bucket
@@ -131,25 +134,14 @@ impl Target {
         put.await?;
         begun.is_stored = true;
         let _ = self.files().insert(name, begun);
-        Ok(())
+        drop(content);
+        Ok(bytes.into())
     }
 
     /// Whether S3 has exactly this content, although the request for it failed or was given up: the answer may have been lost.
     async fn holds(&self, file: &str, print: &Fingerprint) -> Result<bool, Error> {
         let operation = format!("Failed to look for \"{file}\"");
         Ok(self.bucket.holds(&operation, file, print).await?)
-    }
-
-    /// The files that are there because of this story.
-    async fn stored(&self) -> Result<Vec<String>, Error> {
-        let begun = self.files().clone();
-        let mut stored = Vec::new();
-        for (name, Begun { print, is_stored }) in begun {
-            if is_stored || self.holds(&name, &print).await? {
-                stored.push(name);
-            }
-        }
-        Ok(stored)
     }
 }
 
@@ -162,17 +154,17 @@ impl Sender {
     async fn run(
         self,
         mut orders: UnboundedReceiver<Order>,
-        places: mpsc::Sender<()>,
+        buffers: mpsc::Sender<Vec<u8>>,
         mut stopped: oneshot::Receiver<()>,
     ) -> Result<(), Error> {
         let mut running = JoinSet::new();
         let result = tokio::select! {
             biased;
             _ = &mut stopped => Err(Error::Interrupted),
-            result = self.carry_out(&mut orders, &places, &mut running) => result,
+            result = self.carry_out(&mut orders, &buffers, &mut running) => result,
         };
-        // The sink must not wait for room that is never given.
-        drop((orders, places));
+        // The sink must not wait for a buffer that never comes.
+        drop((orders, buffers));
         let (result, is_complete) = match result {
             Ok(None) => (Ok(()), false),
             Ok(Some((manifest, done))) => {
@@ -201,15 +193,14 @@ impl Sender {
     async fn carry_out(
         &self,
         orders: &mut UnboundedReceiver<Order>,
-        places: &mpsc::Sender<()>,
-        running: &mut JoinSet<Result<(), Error>>,
+        buffers: &mpsc::Sender<Vec<u8>>,
+        running: &mut JoinSet<Result<Vec<u8>, Error>>,
     ) -> Result<Option<(MadeFile, mpsc::Sender<()>)>, Error> {
         loop {
             tokio::select! {
                 Some(sent) = running.join_next() => {
-                    joined(sent)?;
                     // Fails only if the sink is gone.
-                    let _ = places.send(());
+                    let _ = buffers.send(joined(sent)?);
                 }
                 order = orders.recv() => match order {
                     Some(Order::Part(part)) => {
@@ -237,12 +228,12 @@ impl Sender {
         };
         let sent = tokio::select! {
             biased;
-            sent = target.send(manifest) => sent,
+            sent = target.send(manifest) => sent.map(drop),
             () = late => Err(Error::Interrupted),
         };
         if let Err(error) = sent {
             // An older manifest may have this name, and must not be taken for the new one.
-            let looked = timeout(GRACE, target.holds(&name, &print)).await;
+            let looked = timeout(LONGEST_REMOVAL, target.holds(&name, &print)).await;
             if !matches!(looked, Ok(Ok(true))) {
                 let _ = target.files().remove(&name);
                 return Err(error);
@@ -257,20 +248,28 @@ impl Sender {
     /// Deletes what was stored, and reports what stays.
     async fn remove(&self) {
         let target = &self.target;
-        let mut left: Vec<String> = target.files().keys().cloned().collect();
+        let begun = target.files().clone();
+        let mut left: Vec<String> = begun.keys().cloned().collect();
         let removal = async {
-            left = target.stored().await?;
-            let files = left.clone();
-            let bucket = &target.bucket;
-            bucket
-                .delete(&files, PARTS_IN_MEMORY, Error::from, |file| {
+            let (stored, doubtful): (Vec<_>, Vec<_>) =
+                begun.into_iter().partition(|(_, file)| file.is_stored);
+            let stored: Vec<String> = stored.into_iter().map(|(name, _)| name).collect();
+            let delete = target
+                .bucket
+                .delete(&stored, PARTS_IN_MEMORY, Error::from, |file| {
                     left.retain(|name| name != file);
                     Ok(())
-                })
-                .await
+                });
+            delete.await?;
+            for (file, Begun { print, .. }) in doubtful {
+                if target.holds(&file, &print).await? {
+                    target.bucket.delete_file(&file).await?;
+                }
+                left.retain(|name| *name != file);
+            }
+            Ok(())
         };
-        let removed = timeout(LONGEST_REMOVAL, removal).await;
-        let error = match removed {
+        let error = match timeout(LONGEST_REMOVAL, removal).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => Some(Box::new(error)),
             Err(_) => None,

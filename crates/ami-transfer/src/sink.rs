@@ -9,8 +9,9 @@ use ami_parts::{PART_SIZE, PartDigest, PartSink, WrittenPart};
 use ami_s3::Fingerprint;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// How many parts are in memory at once: the one that is being made, and those that are being sent.
-pub(crate) const PARTS_IN_MEMORY: usize = 6;
+/// How many parts are in memory at once: the one that is being made, and those that are being sent. S3 limits the rate of each connection;
+/// with one fewer, bundles that cannot be compressed would take longer than an upload does, which sends eight files at once.
+pub(crate) const PARTS_IN_MEMORY: usize = 8;
 
 /// Nothing is sent any more: a request has failed, or the story has ended. Whoever runs the requests has the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,26 +47,26 @@ pub(crate) enum Order {
 /// Sends parts to S3. If it is dropped before it is published, they are deleted.
 #[derive(Debug)]
 pub(crate) struct BucketSink {
-    /// Without a bound of its own: each part needs one of the [places](Self::new).
+    /// Without a bound of its own: each part needs one of the buffers.
     orders: UnboundedSender<Order>,
-    places: mpsc::Receiver<()>,
+    buffers: mpsc::Receiver<Vec<u8>>,
     /// The name and the bytes of the part that is being made.
     part: Option<(String, Vec<u8>)>,
 }
 
 impl BucketSink {
-    /// A sink whose orders are carried out at the other ends of these channels. Each message in `places` is room for one part, which is
-    /// given again when the part is stored.
-    pub(crate) fn new(orders: UnboundedSender<Order>, places: mpsc::Receiver<()>) -> Self {
+    /// A sink whose orders are carried out at the other ends of these channels. Of the [`PARTS_IN_MEMORY`] buffers, each comes again when
+    /// the part that was in it is stored.
+    pub(crate) fn new(orders: UnboundedSender<Order>, buffers: mpsc::Receiver<Vec<u8>>) -> Self {
         Self {
             orders,
-            places,
+            buffers,
             part: None,
         }
     }
 
-    fn wait_for_place(&self) -> Result<(), Ended> {
-        self.places.recv().map_err(|_| Ended)
+    fn wait_for_buffer(&self) -> Result<Vec<u8>, Ended> {
+        self.buffers.recv().map_err(|_| Ended)
     }
 
     fn order(&self, order: Order) -> Result<(), Ended> {
@@ -82,9 +83,10 @@ impl PartSink for BucketSink {
     }
 
     fn begin(&mut self, _: usize, name: &str) -> Result<(), Ended> {
-        self.wait_for_place()?;
-        let size = usize::try_from(PART_SIZE.get()).unwrap_or_default();
-        self.part = Some((name.to_owned(), Vec::with_capacity(size)));
+        let mut buffer = self.wait_for_buffer()?;
+        buffer.clear();
+        buffer.reserve_exact(usize::try_from(PART_SIZE.get()).unwrap_or_default());
+        self.part = Some((name.to_owned(), buffer));
         Ok(())
     }
 
@@ -105,8 +107,8 @@ impl PartSink for BucketSink {
     }
 
     fn flush(&mut self) -> Result<(), Ended> {
-        // When all places are free, all parts are stored.
-        (0..PARTS_IN_MEMORY).try_for_each(|_| self.wait_for_place())
+        // When all buffers have come again, all parts are stored.
+        (0..PARTS_IN_MEMORY).try_for_each(|_| self.wait_for_buffer().map(drop))
     }
 
     fn publish(self, _: &[WrittenPart], (name, manifest): (&str, &[u8])) -> Result<(), Ended> {
