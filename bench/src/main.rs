@@ -56,9 +56,12 @@ fn bench() -> Result<()> {
                 down_one,
                 down,
                 down_aws,
+                bundling,
+                straight,
             } = Transfers::measure(&cache()?)?;
             println!(
-                "up   {up_one:?}\n     {up:?}\n aws {up_aws:?}\ndown {down_one:?}\n     {down:?}\n aws {down_aws:?}"
+                "up   {up_one:?}\n     {up:?}\n aws {up_aws:?}\ndown {down_one:?}\n     {down:?}\n aws {down_aws:?}\n\
+                 bundling {bundling:?}\nstraight {straight:?}"
             );
             return Ok(());
         }

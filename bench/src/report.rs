@@ -153,6 +153,19 @@ impl Report {
                 self.transfers.down_aws.wall / self.transfers.down.wall,
                 1.0,
             ),
+            most(
+                "straight to S3 over the slower of its steps alone",
+                format!(
+                    "{:.2} s, {:.2} s to {:.2} s",
+                    self.transfers.bundling.wall,
+                    self.transfers.up.wall,
+                    self.transfers.straight.wall
+                ),
+                self.transfers.straight.wall
+                    / self.transfers.bundling.wall.max(self.transfers.up.wall),
+                1.1,
+                "times",
+            ),
             most("memory, bundling", String::new(), two.memory, 128.0, "MiB"),
             most(
                 "memory, bundling 9 GiB (sparse)",
@@ -203,6 +216,13 @@ impl Report {
                 160.0,
                 "MiB",
             ),
+            most(
+                "memory, straight to S3",
+                String::new(),
+                self.transfers.straight.memory,
+                160.0,
+                "MiB",
+            ),
         ]
     }
 
@@ -241,7 +261,9 @@ impl Report {
              - Transfers: 100 parts of 10 MiB, to an S3 server on this machine (`s3s-fs`) through a proxy that adds 30 ms to every round \
              trip and limits each connection to 20 MB/s; client, proxy and server share the cores. Ours transfers 8 files at a time, its \
              default, or one with `--parallel 1`; it verifies every digest before and after, and syncs. `aws s3 cp --recursive` \
-             (bench/requirements.txt) uses its default of 10 requests at a time. All files are compared afterwards.\n\
+             (bench/requirements.txt) uses its default of 10 requests at a time. All files are compared afterwards. \
+             Straight to S3: `ec2-ami bundle` of the image that the parts are of, with its parts sent through the proxy, beside \
+             `ec2-bundle-image` alone and the upload; it is unbundled and compared.\n\
              {snapshots}\n\n\
              ![Seconds for bundling and unbundling](benchmarks.svg)\n\n{table}",
             size = mib(self.data.size),

@@ -1,4 +1,5 @@
-//! Transfers a bundle to S3 and back with our commands and with AWS's, through a proxy that is as slow as a network.
+//! Transfers a bundle to S3 and back with our commands and with AWS's, and bundles straight to S3, through a proxy that is as slow as a
+//! network.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -22,6 +23,9 @@ pub const NETWORK: Slowness = Slowness {
 /// The size of an incompressible image, for a bundle of 100 parts of 10 MiB.
 const IMAGE: &str = "1000M";
 
+/// The options of every bundling.
+const IDENTITY: &str = "-k key -c crt --ec2cert crt -u 123456789012 -r x86_64";
+
 /// The measurements.
 #[derive(Debug, Clone, Copy)]
 pub struct Transfers {
@@ -37,6 +41,10 @@ pub struct Transfers {
     pub down: Measured,
     /// `aws s3 cp --recursive`.
     pub down_aws: Measured,
+    /// `ec2-bundle-image` of the image whose bundle is transferred.
+    pub bundling: Measured,
+    /// `ec2-ami bundle` of that image.
+    pub straight: Measured,
 }
 
 /// A server, its store, a bundle, and the proxy in front of the server.
@@ -60,6 +68,9 @@ impl Transfers {
         let down_one = scene.download(1)?;
         let down = best_of(3, || scene.download(8))?;
         let down_aws = best_of(3, || scene.download_by_aws())?;
+        eprintln!("Straight to S3 ...");
+        let bundling = best_of(3, || scene.bundle())?;
+        let straight = best_of(3, || scene.bundle_straight())?;
         Ok(Self {
             up_one,
             up,
@@ -67,6 +78,8 @@ impl Transfers {
             down_one,
             down,
             down_aws,
+            bundling,
+            straight,
         })
     }
 }
@@ -86,8 +99,7 @@ impl Scene {
              openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=x -keyout key -out crt
              truncate -s {IMAGE} zero
              openssl enc -aes-128-ctr -nosalt -K 00 -iv 00 -in zero -out image; rm zero
-             '{}/ec2-bundle-image' -k key -c crt --ec2cert crt -u 123456789012 -r x86_64 --batch -i image -d bundle > /dev/null
-             rm image",
+             '{}/ec2-bundle-image' {IDENTITY} --batch -i image -d bundle > /dev/null",
             folder.display(),
             commands.display()
         ))?;
@@ -173,6 +185,32 @@ impl Scene {
             &format!("-k key -d back --parallel {parallel}"),
         );
         self.checked("back", self.measured(&download))
+    }
+
+    fn bundle(&self) -> Result<Measured> {
+        self.clear("made")?;
+        self.measured(&format!(
+            "'{}/ec2-bundle-image' {IDENTITY} --batch -i image -d made > /dev/null",
+            self.commands.display()
+        ))
+    }
+
+    /// Checks that the bundle is that of the image.
+    fn bundle_straight(&self) -> Result<Measured> {
+        self.clear("store/bench.bucket")?;
+        self.clear("made")?;
+        let commands = self.commands.display();
+        let run = self.measured(&format!(
+            "'{commands}/ec2-ami' bundle image s3://bench.bucket {IDENTITY} --endpoint-url {} > /dev/null",
+            self.url
+        ))?;
+        let _ = shell(&format!(
+            "cd '{}'; store=store/bench.bucket
+             '{commands}/ec2-unbundle' -k key -m $store/image.manifest.xml -s $store -d made > /dev/null
+             cmp image made/image; rm made/image",
+            self.folder.display()
+        ))?;
+        Ok(run)
     }
 
     fn download_by_aws(&self) -> Result<Measured> {

@@ -24,6 +24,7 @@ pub mod recorded_s3;
 pub mod rivals;
 pub mod s3;
 pub mod same;
+pub mod straight;
 pub mod tls;
 pub mod traces;
 pub mod volumes;

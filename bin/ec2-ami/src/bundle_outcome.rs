@@ -2,14 +2,13 @@
 
 use std::error::Error as StdError;
 
-use ami_aws::RequestError;
 use ami_cli::Failure;
 use ami_cli::advice::{as_a, of_bundles, of_manifests};
 use ami_s3::Archive;
 use ami_transfer::Error;
 
 use crate::exit;
-use crate::outcome::NO_CREDENTIALS;
+use crate::outcome::{NO_CREDENTIALS, of_s3};
 use crate::shell::quoted;
 
 /// How many days a restored copy stays in the command that is advised: time enough for the largest bundle.
@@ -28,9 +27,11 @@ pub fn failure(error: Error) -> Failure {
 
 pub fn code(error: &Error) -> u8 {
     match error {
-        Error::Manifest(_) | Error::Name(_) | Error::Archived { .. } | Error::SizeInS3 { .. } => {
-            exit::SOURCE
-        }
+        Error::Manifest(_)
+        | Error::Name(_)
+        | Error::Archived { .. }
+        | Error::SizeInS3 { .. }
+        | Error::Source(_) => exit::SOURCE,
         Error::S3(error) => code_of_s3(error),
         Error::Bundle(error) => code_of_bundle(error),
         _ => exit::OTHER,
@@ -40,7 +41,9 @@ pub fn code(error: &Error) -> u8 {
 fn code_of_s3(error: &ami_s3::Error) -> u8 {
     use ami_s3::Error as E;
     match error {
-        E::Content { .. } | E::Changed { .. } | E::TooLong { .. } => exit::SOURCE,
+        E::Content { .. } | E::Changed { .. } | E::TooLong { .. } | E::Location { .. } => {
+            exit::SOURCE
+        }
         error if error.is_not_found() => exit::SOURCE,
         E::Io { .. } => exit::OTHER,
         _ => exit::SERVICE,
@@ -49,16 +52,17 @@ fn code_of_s3(error: &ami_s3::Error) -> u8 {
 
 pub fn code_of_bundle(error: &ami_bundle::Error) -> u8 {
     use ami_bundle::Error as E;
-    use ami_image::Error as I;
     use ami_parts::Error as P;
     match error {
-        E::Stream(_)
+        E::Problems(_)
+        | E::Manifest(_)
+        | E::Stream(_)
         | E::Digest { .. }
         | E::Cipher { .. }
         | E::Exists { .. }
         | E::WouldReplace { .. }
         | E::InTheWay { .. }
-        | E::Image(I::TooSmall { .. } | I::Busy { .. } | I::NotADevice { .. })
+        | E::Image(_)
         | E::File(P::Missing { .. } | P::Digest { .. } | P::Exists { .. } | P::InTheWay { .. }) => {
             exit::SOURCE
         }
@@ -84,7 +88,7 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
             "these credentials do not allow it (docs/iam.md has the policies that each verb needs), or whoever asks must pay: --requester-pays"
                 .to_owned(),
         ),
-        Error::S3(ami_s3::Error::Request { error, .. }) => of_request(error),
+        Error::S3(error) => of_s3(error),
         _ => None,
     });
     let original = story.map_or(error, Error::original);
@@ -99,15 +103,6 @@ fn is_denied(error: &ami_s3::Error) -> bool {
     error
         .service()
         .is_some_and(|error| error.status == 403 && error.code == "AccessDenied")
-}
-
-fn of_request(error: &RequestError) -> Option<String> {
-    match error {
-        RequestError::Unreached(_) | RequestError::Lost(_) | RequestError::Protocol(_) => {
-            Some("check the network, the region and --endpoint-url".to_owned())
-        }
-        _ => None,
-    }
 }
 
 /// What to do about a file or device that the image cannot be written to.

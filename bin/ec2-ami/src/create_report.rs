@@ -33,6 +33,11 @@ impl Again {
         }
         Self(words)
     }
+
+    /// The options, each with a blank before it.
+    pub fn words(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The result, for `--json`.

@@ -4,6 +4,14 @@ use ami_s3::BucketPath;
 
 const SCHEME: &str = "s3://";
 
+/// `s3://BUCKET` or `s3://BUCKET/FOLDER`.
+pub fn folder(text: &str) -> Result<BucketPath, String> {
+    let path = text
+        .strip_prefix(SCHEME)
+        .ok_or("s3://BUCKET or s3://BUCKET/FOLDER is needed")?;
+    path.parse().map_err(|error| format!("{error}"))
+}
+
 /// A bundle's manifest in S3.
 #[derive(Debug, Clone)]
 pub struct Manifest {

@@ -2,7 +2,9 @@
 
 mod access;
 mod asking;
+mod bundle;
 mod bundle_outcome;
+mod bundle_report;
 mod bundles;
 mod clean;
 mod create;
@@ -22,6 +24,7 @@ mod running;
 mod shell;
 mod state;
 mod target;
+mod transfer;
 mod unbundle;
 mod values;
 mod verify;
@@ -39,6 +42,11 @@ enum Verb {
     /// Makes an EBS-backed AMI
     #[command(override_usage = "ec2-ami create FROM --name NAME [OPTIONS]")]
     Create(Box<create::Arguments>),
+    /// Bundles a disk image, a device or a volume straight into S3
+    #[command(
+        override_usage = "ec2-ami bundle FROM s3://BUCKET/FOLDER -c CERT -k KEY -u ACCOUNT [OPTIONS]"
+    )]
+    Bundle(Box<bundle::Arguments>),
     /// Fetches a snapshot, or that of an AMI, to a disk image
     #[command(override_usage = "ec2-ami fetch SNAPSHOT|AMI FILE [OPTIONS]")]
     Fetch(fetch::Arguments),
@@ -66,6 +74,7 @@ fn main() -> ExitCode {
     }
     ami_cli::run_verbs(&DEFINITION, |verb, context| match verb {
         Verb::Create(arguments) => create::run(*arguments, context),
+        Verb::Bundle(arguments) => bundle::run(*arguments, context),
         Verb::Fetch(arguments) => fetch::run(arguments, context),
         Verb::Register(arguments) => register::run(*arguments, context),
         Verb::Unbundle(arguments) => unbundle::run(arguments, context),

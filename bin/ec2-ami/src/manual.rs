@@ -15,7 +15,12 @@ pub const DEFINITION: Definition = Definition {
          encrypted volume what was never written reads as noise. A stream is sent as a whole. A device that is mounted for writing is \
          refused. Of a folder where a volume is mounted (/ is this machine's root) the imager makes a disk first, as ec2-bundle-vol(1) does, \
          as root. fetch writes a snapshot to a sparse file, which gets its name when every block is there and verified.",
-        "register makes an instance store-backed AMI of a bundle that ec2-upload-bundle(1) has put into S3; no current instance type \
+        "bundle makes a bundle of a disk image, a device or a folder where a volume is mounted straight in S3: the parts are sent while \
+         they are made, the manifest last. It is what ec2-bundle-image(1), or ec2-bundle-vol(1), and ec2-upload-bundle(1) put there. If it \
+         fails or is interrupted, what was sent is deleted again; an older bundle of the name makes way as for an upload. EC2's \
+         certificate is that of the bucket's region, unless --region or --ec2cert says otherwise; ec2-bundle-image(1) says where it is \
+         looked for.",
+        "register makes an instance store-backed AMI of a bundle in S3; no current instance type \
          starts one. delete takes an AMI away with those of its snapshots that no other AMI uses. clean deletes what runs have left behind \
          that were interrupted and not begun again.",
         "IDs are printed on standard output as soon as they exist, one a line; everything else that is of interest meanwhile on standard \
@@ -56,7 +61,7 @@ pub const DEFINITION: Definition = Definition {
         ),
         (
             "TMPDIR",
-            "Where the disk of a volume lies while it is sent, if not in /var/tmp.",
+            "Where the disk of a volume lies while it is sent or bundled, if not in /var/tmp.",
         ),
         (
             "AWS_PROFILE, AWS_REGION, ~/.aws/config, ~/.aws/credentials",
@@ -84,6 +89,10 @@ pub const DEFINITION: Definition = Definition {
         (
             "Get an AMI's disk",
             "ec2-ami fetch ami-0123456789abcdef0 disk.img",
+        ),
+        (
+            "Bundle a disk image straight to S3",
+            "ec2-ami bundle disk.img s3://my-bucket/images -c cert.pem -k pk.pem -u 123456789012",
         ),
         (
             "Register an uploaded bundle",

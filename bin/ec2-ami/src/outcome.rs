@@ -194,9 +194,7 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         Error::Manifest { source, .. } => ami_cli::advice::of_manifests(source),
         Error::Ec2(ami_ec2::Error::Request { error, .. }) => of_request(error),
         Error::Account(ami_account::Error { error, .. }) => of_request(error),
-        Error::S3(own_s3 @ ami_s3::Error::Request { error, .. }) => {
-            of_request(error).or_else(|| ami_remote_cli::advice(own_s3, None))
-        }
+        Error::S3(error) => of_s3(error),
         _ => None,
     });
     let of_volume = || match ami_cli::advice::as_a::<ami_volume::Error>(error) {
@@ -208,6 +206,15 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
     of_own
         .or_else(|| bundle_outcome::advise(error))
         .or_else(of_volume)
+        .or_else(|| ami_cli::advice::of_bundling(error))
+}
+
+/// What to do about an error of S3's.
+pub fn of_s3(error: &ami_s3::Error) -> Option<String> {
+    let ami_s3::Error::Request { error: request, .. } = error else {
+        return None;
+    };
+    of_request(request).or_else(|| ami_remote_cli::advice(error, None))
 }
 
 fn of_key(arn: &str, region: &str, flaw: &Flaw) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ami_cli::{Failure, shown_path};
 use ami_ec2::{BlockDevice, BlockDeviceMapping, EbsBlockDevice, Tag};
@@ -193,4 +193,13 @@ pub fn mapping(text: &str) -> Result<BlockDeviceMapping, String> {
         })
     };
     Ok(BlockDeviceMapping { device_name, kind })
+}
+
+/// A disk image, a block device or a folder, which exists.
+pub fn disk_or_folder(text: &str) -> Result<PathBuf, String> {
+    match ami_cli::values::existing_folder(text) {
+        Ok(folder) => Ok(folder),
+        Err(_) => ami_cli::values::image_file(text)
+            .map_err(|_| "a disk image, a block device or a folder is needed".to_owned()),
+    }
 }

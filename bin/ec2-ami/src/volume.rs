@@ -202,6 +202,13 @@ impl Volume {
         })
     }
 
+    /// The same for a bundle, whose private key is never copied.
+    pub fn without(mut self, private_key: &Path, checks_space: bool) -> Self {
+        self.request.secrets = vec![private_key.to_owned()];
+        self.request.check_space = checks_space;
+        self
+    }
+
     /// Everything that would end [`Self::make`]; and how much would be copied, in bytes.
     pub fn problems(mut self, context: &Context) -> Result<(Option<u64>, Vec<Failure>), Failure> {
         let mut problems = std::mem::take(&mut self.idle_patterns);

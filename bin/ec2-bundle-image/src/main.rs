@@ -16,14 +16,14 @@ fn main() -> ExitCode {
 fn bundle(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let path = arguments.image;
     let options = &arguments.bundle;
-    let architecture = context.architecture(options.arch.as_deref())?;
+    let architecture = context.architecture(options.manifest.arch.as_deref())?;
     let metadata = std::fs::metadata(&path).or_exit(exit::OTHER)?;
     if metadata.is_file() {
-        let checked = check_size(&path, metadata.len(), !options.no_size_checks);
+        let checked = check_size(&path, metadata.len(), !options.manifest.no_size_checks);
         checked.map_err(|problem| Failure::of_bundling(Problems::from(problem)))?;
     }
     context.say("Bundling image file...")?;
-    context.warn_of_certificate(&arguments.identity.cert);
+    context.warn_of_certificate(&arguments.identity.keys.cert);
     let bundling = Bundling::new(
         &path,
         architecture,

@@ -38,7 +38,12 @@ fn bundling_problems(
         return Ok(Vec::new());
     }
     // If none is given, a run may ask for it; any will do for the checks.
-    let architecture = arguments.bundle.arch.as_deref().unwrap_or("x86_64");
+    let architecture = arguments
+        .bundle
+        .manifest
+        .arch
+        .as_deref()
+        .unwrap_or("x86_64");
     let mut problems = Vec::new();
     problems.extend(check_architecture(architecture).err());
     let metadata = match inheritance::read(arguments, context) {

@@ -16,7 +16,7 @@ pub fn read(arguments: &Arguments, context: &Context) -> Result<InstanceMetadata
     if arguments.no_inherit {
         return Ok(InstanceMetadata::default());
     }
-    let options = &arguments.bundle;
+    let options = &arguments.bundle.manifest;
     let found = match ami_imds::InstanceMetadata::read(context.interrupted()) {
         Err(ami_imds::Error::Interrupted) => return Err(Failure::interrupted()),
         found => found.map_err(NoMetadata).or_exit(exit::NO_METADATA)?,

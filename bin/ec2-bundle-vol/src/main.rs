@@ -36,14 +36,14 @@ fn bundle_volume(arguments: Arguments, context: &Context) -> Result<(), Failure>
     }
     request.check_root()?;
     request.check_size()?;
-    let architecture = context.architecture(arguments.bundle.arch.as_deref())?;
+    let architecture = context.architecture(arguments.bundle.manifest.arch.as_deref())?;
     request.check_image()?;
     let metadata = inheritance::read(&arguments, context)?;
     let (shown, request) = request.shown_and_request(&architecture);
     let image = shown.image.clone();
     let bundling = match &arguments.identity.identity {
         Some(identity) if !arguments.clone_only => {
-            context.warn_of_certificate(&identity.cert);
+            context.warn_of_certificate(&identity.keys.cert);
             let bundling = Bundling::new(
                 &image,
                 architecture,

@@ -47,7 +47,12 @@ impl ImageRequest {
     /// Checks the command line: its options against each other.
     pub fn new(arguments: &Arguments) -> Result<Self, Failure> {
         let fstab = arguments.image.fstab(false)?;
-        let prefix = arguments.bundle.prefix.as_deref().unwrap_or(PREFIX);
+        let prefix = arguments
+            .bundle
+            .manifest
+            .prefix
+            .as_deref()
+            .unwrap_or(PREFIX);
         if prefix == "." || prefix == ".." || prefix.starts_with(".ec2-ami-tools") {
             return Err(Failure::usage(format!(
                 "--prefix has invalid value '{prefix}': it is not a valid name for a bundle."
@@ -85,7 +90,7 @@ impl ImageRequest {
             image: image.clone(),
             own,
             is_bundled: !arguments.clone_only,
-            check_space: !arguments.bundle.no_size_checks,
+            check_space: !arguments.bundle.manifest.no_size_checks,
             threads: arguments.running.threads(),
             in_use: InUse::default(),
         };
@@ -102,7 +107,7 @@ impl ImageRequest {
             idle_patterns,
             shown,
             size: arguments.size,
-            no_size_checks: arguments.bundle.no_size_checks,
+            no_size_checks: arguments.bundle.manifest.no_size_checks,
         })
     }
 

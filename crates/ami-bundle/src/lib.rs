@@ -5,7 +5,8 @@
 //!
 //! The stories, for commands and other programs:
 //!
-//! - [`BundlePlan::new`] checks a [`BundleRequest`], [`bundle_image`] makes the bundle.
+//! - [`BundlePlan::new`] checks a [`BundleRequest`], [`bundle_image`] makes the bundle; its two halves are [`BundlePlan::write_parts`] and
+//!   [`BundlePlan::publish`].
 //! - [`unbundle_image`] restores the image from a bundle, [`verify_bundle`] checks a bundle.
 //! - [`Running`]: the threads, the interruption flag, and the receiver of each [`Event`].
 //!

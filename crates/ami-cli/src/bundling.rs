@@ -14,7 +14,9 @@ use tracing::debug;
 use crate::context::Context;
 use crate::ec2_certificate::ec2_certificate;
 use crate::failure::{Failure, exit};
-use crate::options::{BundleOptions, CompressionOptions, IdentityOptions, RunningOptions};
+use crate::options::{
+    BundleOptions, CompressionOptions, IdentityOptions, KeyOptions, ManifestOptions, RunningOptions,
+};
 use crate::story::Story;
 use crate::values::Mapping;
 
@@ -35,6 +37,14 @@ pub struct InstanceMetadata {
     pub ancestry: Vec<String>,
     /// The items that the instance's metadata did not have, by their names there.
     pub missing: Vec<&'static str>,
+}
+
+impl InstanceMetadata {
+    /// The block devices in the manifest.
+    fn mapping(&self, options: &ManifestOptions) -> Option<Mapping> {
+        let inherited = || self.block_device_mapping.clone().map(Mapping);
+        options.mapping().or_else(inherited)
+    }
 }
 
 /// The image that is bundled.
@@ -81,11 +91,66 @@ impl BundleReport {
     }
 }
 
+/// A part, for `--json`.
 #[derive(Debug, Serialize)]
-struct PartReport {
+pub struct PartReport {
     filename: String,
     size: u64,
     sha1: String,
+}
+
+impl From<WrittenPart> for PartReport {
+    fn from(part: WrittenPart) -> Self {
+        Self {
+            filename: part.name,
+            size: part.digest.size,
+            sha1: hex::encode(part.digest.sha1),
+        }
+    }
+}
+
+/// Finds EC2's certificate for the `region`, and checks the name, the keys and certificates, and that the manifest can be written and
+/// signed.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn plan_bundle(
+    image: &Path,
+    architecture: String,
+    keys: &KeyOptions,
+    region: Option<&str>,
+    options: &ManifestOptions,
+    compression: &CompressionOptions,
+    metadata: InstanceMetadata,
+) -> Result<BundlePlan, Problems> {
+    let ec2_certificate = ec2_certificate(keys.ec2cert.as_deref(), region, |name| {
+        std::env::var_os(name)
+    });
+    if let Ok(path) = &ec2_certificate {
+        debug!(path = %path.display(), "EC2's certificate");
+    }
+    let mapping = metadata.mapping(options);
+    BundlePlan::new(BundleRequest {
+        image: image.to_owned(),
+        name: options.prefix.clone(),
+        certificate: keys.cert.clone(),
+        key: keys.privatekey.clone(),
+        ec2_certificate: ec2_certificate.map_err(Into::into),
+        user: keys.user.clone(),
+        machine: MachineConfiguration {
+            architecture,
+            block_device_mapping: mapping.unwrap_or_default().0,
+            kernel_id: options.kernel.clone().or(metadata.kernel_id),
+            ramdisk_id: options.ramdisk.clone().or(metadata.ramdisk_id),
+            product_codes: match &options.productcodes {
+                Some(code) => vec![code.clone()],
+                None => metadata.product_codes.unwrap_or_default(),
+            },
+        },
+        ancestry: metadata.ancestry,
+        level: compression.compression_level.unwrap_or_default(),
+        checks_sizes: !options.no_size_checks,
+    })
 }
 
 impl<'a> Bundling<'a> {
@@ -105,40 +170,22 @@ impl<'a> Bundling<'a> {
             .region
             .as_deref()
             .filter(|region| !region.is_empty());
-        let region = given.or(metadata.region.as_deref());
-        let ec2_certificate = ec2_certificate(identity.ec2cert.as_deref(), region, |name| {
-            std::env::var_os(name)
-        });
-        if let Ok(path) = &ec2_certificate {
-            debug!(path = %path.display(), "EC2's certificate");
-        }
-        let mapping = options.mapping();
-        let mapping = mapping.or(metadata.block_device_mapping.map(Mapping));
-        let plan = BundlePlan::new(BundleRequest {
-            image: image.to_owned(),
-            name: options.prefix.clone(),
-            certificate: identity.cert.clone(),
-            key: identity.privatekey.clone(),
-            ec2_certificate: ec2_certificate.map_err(Into::into),
-            user: identity.user.clone(),
-            machine: MachineConfiguration {
-                architecture,
-                block_device_mapping: mapping.clone().unwrap_or_default().0,
-                kernel_id: options.kernel.clone().or(metadata.kernel_id),
-                ramdisk_id: options.ramdisk.clone().or(metadata.ramdisk_id),
-                product_codes: match &options.productcodes {
-                    Some(code) => vec![code.clone()],
-                    None => metadata.product_codes.unwrap_or_default(),
-                },
-            },
-            ancestry: metadata.ancestry,
-            level: compression.compression_level.unwrap_or_default(),
-            checks_sizes: !options.no_size_checks,
-        })?;
+        let region = given.map(str::to_owned).or(metadata.region.clone());
+        let mapping = metadata.mapping(&options.manifest);
+        let missing = metadata.missing.clone();
+        let plan = plan_bundle(
+            image,
+            architecture,
+            &identity.keys,
+            region.as_deref(),
+            &options.manifest,
+            compression,
+            metadata,
+        )?;
         Ok(Self {
             options,
             mapping,
-            missing: metadata.missing,
+            missing,
             plan,
         })
     }
@@ -238,14 +285,9 @@ impl Lines<'_> {
 
 impl BundleReport {
     fn of(bundled: BundledImage<PublishedBundle>) -> Self {
-        let part = |part: WrittenPart| PartReport {
-            filename: part.name,
-            size: part.digest.size,
-            sha1: hex::encode(part.digest.sha1),
-        };
         Self {
             manifest: bundled.published.manifest,
-            parts: bundled.parts.into_iter().map(part).collect(),
+            parts: bundled.parts.into_iter().map(PartReport::from).collect(),
             image_size: bundled.size,
             bundled_size: bundled.bundled_size,
             digest: hex::encode(bundled.digest),

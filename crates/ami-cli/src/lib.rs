@@ -4,10 +4,12 @@
 //!
 //! - [`Definition`]: a command's definition. [`markers`]: attributes of options. [`run()`], [`run_verbs`]: the beginning and end of every
 //!   `main`.
-//! - [`IdentityOptions`], [`IdentityIfNeeded`], [`BundleOptions`], [`RunningOptions`], [`CompressionOptions`]: groups of options.
+//! - [`IdentityOptions`], [`IdentityIfNeeded`], [`KeyOptions`], [`BundleOptions`], [`ManifestOptions`], [`RunningOptions`],
+//!   [`CompressionOptions`]: groups of options.
 //! - [`Context`]: status lines, questions, interruption. [`Progress`]: a bar on a terminal.
 //! - [`Failure`], [`OrExit`], [`exit`]: how a command fails. [`advice`]: what to do about errors of libraries.
-//! - [`CheckReport`]: the results of checking a bundle. [`Bundling`]: bundling an image, from the options to the status lines. [`Story`]: shows a story's events. [`ec2_certificate()`]: finds
+//! - [`CheckReport`]: the results of checking a bundle. [`Bundling`]: bundling an image, from the options to the status lines;
+//!   [`plan_bundle`]: from the options to the plan. [`Story`]: shows a story's events. [`ec2_certificate()`]: finds
 //!   EC2's certificate.
 
 pub mod advice;
@@ -36,14 +38,15 @@ pub mod values;
 mod verbs;
 
 pub use architecture::check_architecture;
-pub use bundling::{BundleReport, Bundling, InstanceMetadata, Source};
+pub use bundling::{BundleReport, Bundling, InstanceMetadata, PartReport, Source, plan_bundle};
 pub use checks::CheckReport;
 pub use context::Context;
 pub use definition::{Advise, Definition};
 pub use ec2_certificate::{NotFound, ec2_certificate};
 pub use failure::{Failure, OrExit, exit, one_line};
 pub use options::{
-    BundleOptions, CompressionOptions, IdentityIfNeeded, IdentityOptions, RunningOptions,
+    BundleOptions, CompressionOptions, IdentityIfNeeded, IdentityOptions, KeyOptions,
+    ManifestOptions, RunningOptions,
 };
 pub use print::{counted, shown_path, visible};
 pub use progress::Progress;

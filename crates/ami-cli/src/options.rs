@@ -39,9 +39,9 @@ pub(crate) struct CommonOptions {
     pub version: bool,
 }
 
-/// The identity of a bundle's maker.
+/// The keys and the account of a bundle's maker, and EC2's certificate.
 #[derive(Debug, Clone, Args)]
-pub struct IdentityOptions {
+pub struct KeyOptions {
     /// Your X.509 certificate, PEM or DER
     #[arg(short = 'c', long, value_name = "CERT", value_parser = values::existing_file, add = Order(2), help_heading = KEYS)]
     pub cert: PathBuf,
@@ -54,6 +54,14 @@ pub struct IdentityOptions {
     /// EC2's certificate [default: searched for, see the manual]
     #[arg(long, value_name = "CERT", value_parser = values::existing_file, help_heading = KEYS)]
     pub ec2cert: Option<PathBuf>,
+}
+
+/// The identity of a bundle's maker.
+#[derive(Debug, Clone, Args)]
+pub struct IdentityOptions {
+    /// Keys and account.
+    #[command(flatten)]
+    pub keys: KeyOptions,
     /// The region where the bundle will be used; some have their own EC2 certificate
     #[arg(long, value_name = "REGION", add = New, add = Shape::TextOrNothing, help_heading = KEYS)]
     pub region: Option<String>,
@@ -92,12 +100,20 @@ impl FromArgMatches for IdentityIfNeeded {
     }
 }
 
-/// A bundle's name, its folder, and the contents of its manifest.
+/// A bundle's folder, its name, and the contents of its manifest.
 #[derive(Debug, Clone, Args)]
 pub struct BundleOptions {
     /// The folder for the bundle
     #[arg(short = 'd', long, value_name = "DIR", default_value = "/tmp", value_parser = values::existing_folder, help_heading = IMAGE)]
     pub destination: PathBuf,
+    /// Its name and its manifest.
+    #[command(flatten)]
+    pub manifest: ManifestOptions,
+}
+
+/// A bundle's name, and the contents of its manifest.
+#[derive(Debug, Clone, Args)]
+pub struct ManifestOptions {
     /// The bundle's name [default: the image's file name]
     #[arg(short = 'p', long, value_name = "NAME", value_parser = values::prefix, help_heading = IMAGE)]
     pub prefix: Option<String>,
@@ -121,7 +137,7 @@ pub struct BundleOptions {
     pub no_size_checks: bool,
 }
 
-impl BundleOptions {
+impl ManifestOptions {
     /// All `-B` combined: the last entry for a name counts. `None` if there is none.
     pub fn mapping(&self) -> Option<Mapping> {
         let given = self.block_device_mapping.as_ref()?;

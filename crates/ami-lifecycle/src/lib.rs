@@ -60,5 +60,5 @@ pub use observer::{Event, Observer, Question, Stopped};
 pub use old_image::{OldImage, old_image};
 pub use quotas::QuotaUse;
 pub use register::{Register, RegisterPlan, Registered, plan_register, register};
-pub use source::{Origin, Still, Warning};
+pub use source::{DiskFound, Origin, Still, Warning, look_at_disk};
 pub use upload::Fate;

@@ -143,6 +143,31 @@ pub enum Warning {
     },
 }
 
+/// What is known of a disk that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskFound {
+    /// Bytes.
+    pub size: u64,
+    /// That of the system on it, as EC2 names it, if there is one.
+    pub architecture: Option<String>,
+}
+
+/// Looks whether a file or a device is a disk as it is and can be read as a whole; one that `is_still` may be mounted for writing.
+///
+/// # Errors
+/// [`Error::Format`], [`Error::Mounted`], [`Error::Empty`], [`Error::Image`], [`Error::Survey`].
+pub fn look_at_disk(
+    path: &Path,
+    is_still: bool,
+    interrupted: &AtomicBool,
+) -> Result<DiskFound, Error> {
+    let Disk { image, survey } = Disk::open(path, is_still, interrupted)?;
+    Ok(DiskFound {
+        size: image.size(),
+        architecture: survey.architecture.map(|found| found.to_string()),
+    })
+}
+
 impl Disk {
     /// Opens and surveys a disk. One that `is_still` may be mounted for writing.
     ///

@@ -31,6 +31,12 @@ pub trait PartSinks {
     /// The same, but part `part` (from 0) cannot be stored, which some call reports, the next `flush` at the latest.
     fn sink_that_fails(&mut self, bundle: &str, part: usize) -> Self::Sink;
 
+    /// Whether a part that is stored replaces one of an older bundle at once. If not, an older bundle is unchanged until the new one is
+    /// published.
+    fn replaces_at_once(&self) -> bool {
+        false
+    }
+
     /// Everything at that place, temporary files included.
     fn files(&mut self) -> BTreeMap<String, Vec<u8>>;
 }
@@ -137,8 +143,7 @@ fn a_bundle_makes_way_for_the_next_of_its_name<S: PartSinks>(sinks: &mut S) {
 }
 
 fn an_error_or_interruption_leaves_nothing<S: PartSinks>(sinks: &mut S) {
-    let older = store(sinks.sink("a.img"), "a.img", 4, 20, &pattern(15), 5);
-    drop(older.expect("the older bundle is stored"));
+    store_older(sinks);
     let before = sinks.files();
     // A new bundle, and one that would replace the older bundle.
     for bundle in ["new.img", "a.img"] {
@@ -146,24 +151,63 @@ fn an_error_or_interruption_leaves_nothing<S: PartSinks>(sinks: &mut S) {
             let failing = sinks.sink_that_fails(bundle, part);
             let result = store(failing, bundle, 5, 20, &pattern(14), 3);
             assert!(result.is_err(), "part {part} could not be stored");
-            assert!(sinks.files() == before, "a failure left something");
+            assert_given_up(sinks, bundle, &before, "a failure");
         }
         for length in [0, 1, 5, 7, 14] {
             let size = NonZeroU64::new(5).expect("five");
             let mut writer = PartWriter::new(sinks.sink(bundle), bundle, size, 20);
             writer.write(&pattern(length)).expect("writes");
             drop(writer);
-            assert!(sinks.files() == before, "an interruption left something");
+            assert_given_up(sinks, bundle, &before, "an interruption");
         }
         let size = NonZeroU64::new(5).expect("five");
         let mut writer = PartWriter::new(sinks.sink(bundle), bundle, size, 20);
         writer.write(&pattern(14)).expect("writes");
         drop(writer.finish().expect("all parts are stored"));
-        assert!(
-            sinks.files() == before,
-            "an unpublished bundle left something"
-        );
+        assert_given_up(sinks, bundle, &before, "an unpublished bundle");
     }
+}
+
+/// The bundle that another one of its name would replace.
+const OLDER: &str = "a.img";
+
+fn store_older<S: PartSinks>(sinks: &mut S) {
+    let older = store(sinks.sink(OLDER), OLDER, 4, 20, &pattern(15), 5);
+    drop(older.expect("the older bundle is stored"));
+}
+
+/// Checks what a bundle that was not published has left.
+fn assert_given_up<S: PartSinks>(
+    sinks: &mut S,
+    bundle: &str,
+    before: &BTreeMap<String, Vec<u8>>,
+    how: &str,
+) {
+    let after = sinks.files();
+    if after == *before {
+        return;
+    }
+    assert!(
+        sinks.replaces_at_once() && bundle == OLDER,
+        "{how} left something, or changed it"
+    );
+    let is_as_before = |(name, bytes)| before.get(name) == Some(bytes);
+    assert!(after.iter().all(is_as_before), "{how} left something");
+    let lacks = |name: &&String| !after.contains_key(*name);
+    let mut gone = before.keys().filter(lacks);
+    assert!(
+        gone.all(|name| name.starts_with(OLDER)),
+        "{how} took something of another bundle"
+    );
+    assert!(
+        !after.contains_key(&manifest_file_name(OLDER)),
+        "a manifest is left whose parts are not"
+    );
+    store_older(sinks);
+    assert!(
+        sinks.files() == *before,
+        "the older bundle is not as it was"
+    );
 }
 
 /// A part that a source must provide.

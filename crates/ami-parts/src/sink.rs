@@ -28,7 +28,8 @@ pub struct WrittenPart {
 /// report errors in later calls; `flush` waits for all parts.
 ///
 /// A sink that is dropped before it is published leaves nothing of the bundle behind, and an older bundle unchanged. This is how a caller
-/// gives up after an error or an interruption.
+/// gives up after an error or an interruption. A sink that cannot rename may have to replace parts of an older bundle that have the same
+/// names; if it is then dropped, no manifest of that bundle is left.
 ///
 /// # Names
 ///

@@ -1,9 +1,12 @@
 //! The status lines and warnings of the commands that use AWS.
 
-use ami_cli::{Answer, Context, Failure, one_line};
+use ami_cli::{Answer, Context, Failure, counted, one_line};
 use ami_transfer::{Event, Question};
 
 use crate::advice::advice;
+
+/// The most files that are named in one warning.
+const MOST_NAMES: usize = 20;
 
 /// Prints the line for an event. Status lines are those of the older suite, which scripts read.
 pub(crate) fn print(event: &Event, context: &Context) -> Result<(), Failure> {
@@ -86,7 +89,8 @@ pub(crate) fn ask(question: Question<'_>, context: &Context) -> Result<bool, Fai
     }
 }
 
-fn warn(event: &Event, context: &Context) {
+/// Prints the warning that an event is, if it is one.
+pub fn warn(event: &Event, context: &Context) {
     let warn = |line: &str| context.warn(line);
     match event {
         Event::UnsafeBucketName { bucket } => warn(&format!(
@@ -112,6 +116,22 @@ fn warn(event: &Event, context: &Context) {
         Event::OlderDeleted { location } => warn(&format!(
             "The manifest {location} of an older bundle was deleted, because its parts were replaced."
         )),
+        Event::FilesStay { files, error } => {
+            let why = match error {
+                Some(error) => one_line(error.as_ref()),
+                None => "S3 took too long".to_owned(),
+            };
+            let count = counted(files.len() as u64, "file", "files");
+            let (named, others) = files.split_at(files.len().min(MOST_NAMES));
+            let more = match others.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            warn(&format!(
+                "WARNING: {count} of the unfinished bundle could not be deleted, and may still be there: {}{more} ({why}).",
+                named.join(", ")
+            ));
+        }
         Event::Incomplete { manifest, lack } => warn(&format!(
             "The manifest {} is incomplete: {}.",
             manifest.display(),
@@ -138,7 +158,7 @@ fn warn(event: &Event, context: &Context) {
 
 /// Reports the state of the bucket after a story has failed: where the new manifest is, if the bundle is `complete`, or which manifests of
 /// older bundles are `gone`.
-pub(crate) fn warn_of_bucket(complete: Option<&str>, gone: &[String], context: &Context) {
+pub fn warn_of_bucket(complete: Option<&str>, gone: &[String], context: &Context) {
     if let Some(location) = complete {
         context.warn(&format!(
             "The bundle is complete in S3, with its manifest at {location}."

@@ -50,10 +50,15 @@ pub struct Fingerprint {
 impl Fingerprint {
     /// Of bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {
+        Self::of_hashed(bytes, Sha1::digest(bytes).into())
+    }
+
+    /// Of bytes in memory whose SHA-1 is known.
+    pub fn of_hashed(bytes: &[u8], sha1: [u8; 20]) -> Self {
         Self {
             size: bytes.len() as u64,
             md5: Md5::digest(bytes).into(),
-            sha1: Sha1::digest(bytes).into(),
+            sha1,
         }
     }
 

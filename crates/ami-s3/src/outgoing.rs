@@ -28,7 +28,7 @@ pub enum Content {
     /// A file, which is read while it is sent.
     File(PathBuf),
     /// Bytes in memory.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
 }
 
 /// Content that can be sent any number of times.
@@ -54,7 +54,7 @@ impl Outgoing {
     /// [`Error::Io`].
     pub(crate) fn of(content: &Content, size: u64) -> Result<Self, Error> {
         match content {
-            Content::Bytes(bytes) => Ok(Self::Bytes(Bytes::copy_from_slice(bytes))),
+            Content::Bytes(bytes) => Ok(Self::Bytes(bytes.clone())),
             Content::File(path) => {
                 OpenFile::open(path, size).map(|file| Self::File(Arc::new(file)))
             }
@@ -64,7 +64,12 @@ impl Outgoing {
     /// A body with all of it.
     pub(crate) fn body(&self) -> ByteStream {
         ByteStream::new(match self {
-            Self::Bytes(bytes) => SdkBody::from(bytes.clone()),
+            Self::Bytes(bytes) if bytes.len() <= READ => SdkBody::from(bytes.clone()),
+            // Piece by piece, so that it is counted, and a stalled transfer noticed, as with a file.
+            Self::Bytes(bytes) => {
+                let bytes = bytes.clone();
+                SdkBody::retryable(move || SdkBody::from_body_1_x(Pieces(bytes.clone())))
+            }
             Self::File(file) => {
                 let file = file.clone();
                 SdkBody::retryable(move || {
@@ -120,6 +125,31 @@ impl OpenFile {
         }
         buffer.truncate(count);
         Ok(buffer.into())
+    }
+}
+
+/// One pass over bytes in memory: what is left of them.
+struct Pieces(Bytes);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let left = &mut self.get_mut().0;
+        let piece = left.split_to(left.len().min(READ));
+        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
     }
 }
 
@@ -209,6 +239,18 @@ mod tests {
         assert!(read(&outgoing).unwrap() == bytes);
         assert!(outgoing.check().is_ok());
         assert_eq!(read(&Outgoing::of(&content, 0).unwrap()).unwrap(), b"");
+    }
+
+    #[test]
+    fn bytes_in_memory_are_sent_any_number_of_times() {
+        for length in [0, 7, READ, READ + 1, 3 * READ] {
+            let bytes: Vec<u8> = (0..length).map(|i| (i / 5) as u8).collect();
+            let content = Content::Bytes(bytes.clone().into());
+            let outgoing = Outgoing::of(&content, length as u64).unwrap();
+            for _ in 0..2 {
+                assert!(read(&outgoing).unwrap() == bytes, "{length}");
+            }
+        }
     }
 
     #[test]

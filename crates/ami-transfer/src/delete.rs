@@ -60,7 +60,10 @@ pub async fn delete(request: &Delete, observer: &impl Observer) -> Result<Delete
         let bucket = link.connection.bucket(request.bucket.clone());
         let names = match source {
             Source::Manifest(names) => names,
-            Source::Bucket(bundle) => list(&bucket, bundle).await?,
+            Source::Bucket(bundle) => Names {
+                usual: list(&bucket, bundle).await?,
+                odd: Vec::new(),
+            },
         };
         run(request, &bucket, names, observer).await
     })
@@ -106,18 +109,15 @@ fn named_by(manifest: &Path, observer: &impl Observer) -> Result<Names, Error> {
 }
 
 /// The files of all bundles of this name, manifests first.
-async fn list(bucket: &Bucket, bundle: &str) -> Result<Names, Error> {
+pub(crate) async fn list(bucket: &Bucket, bundle: &str) -> Result<Vec<String>, ami_s3::Error> {
     let is_manifest = |file: &str| {
         let rest = file.strip_prefix(bundle);
         matches!(rest, Some(".manifest" | ".manifest.xml"))
     };
     let belongs = |file: &str| is_manifest(file) || ami_parts::is_part_of(bundle, file);
-    let mut usual = bucket.list(&format!("{bundle}."), belongs).await?;
-    usual.sort_by_key(|file| !is_manifest(file));
-    Ok(Names {
-        usual,
-        odd: Vec::new(),
-    })
+    let mut files = bucket.list(&format!("{bundle}."), belongs).await?;
+    files.sort_by_key(|file| !is_manifest(file));
+    Ok(files)
 }
 
 async fn run(

@@ -32,6 +32,12 @@ pub enum Error {
     /// The folder for a download cannot be prepared.
     #[error(transparent)]
     Destination(ami_parts::Error),
+    /// What was asked for cannot be bundled, the image cannot be read, or cannot be restored from its parts.
+    #[error(transparent)]
+    Bundle(ami_bundle::Error),
+    /// The image may have changed while it was read.
+    #[error(transparent)]
+    Source(BoxError),
     /// The sum of the parts' sizes is not the manifest's, although each part has its digest.
     #[error("the parts have {found} bytes in all, the manifest says {expected}")]
     Size {
@@ -100,9 +106,6 @@ pub enum Error {
         /// The number of parts; 1 for a manifest.
         of: usize,
     },
-    /// The image cannot be restored from its parts.
-    #[error(transparent)]
-    Bundle(ami_bundle::Error),
     /// A file with the backup's name exists.
     #[error("Backup file '{}' already exists. Please delete or rename it and try again.", .0.display())]
     BackupExists(PathBuf),
@@ -140,8 +143,8 @@ impl Error {
             Self::Manifest(error) => error,
             Self::Files(error) | Self::Destination(error) => error,
             Self::Name(error) => error,
+            Self::Ec2Certificate(error) | Self::Source(error) => error.as_ref(),
             Self::Bundle(error) => error,
-            Self::Ec2Certificate(error) => error.as_ref(),
             error => error,
         }
     }

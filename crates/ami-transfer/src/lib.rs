@@ -1,5 +1,6 @@
 //! The stories of bundles in S3 and of migration to another region, each as one function: [`upload`], [`download`], [`delete`],
-//! [`migrate_bundle`], [`migrate_manifest`]; and [`unbundle`], [`verify`], which store nothing. [`RemoteBundle`] is what they read from.
+//! [`migrate_bundle`], [`migrate_manifest`]; [`bundle_to_s3`], which makes a bundle in S3; and [`unbundle`], [`verify`], which store
+//! nothing. [`RemoteBundle`] is what they read from.
 //!
 //! A story takes plain settings, reports to an [`Observer`], and fails with an [`Error`] that states facts. It prints nothing, asks only
 //! its observer, and has no state outside its future, so many can run in one process. Dropping the future interrupts the story; what a
@@ -15,7 +16,9 @@
 //! Not here: requests to S3 and EC2 (`ami-s3`, `ami-ec2`), making and reading bundles (`ami-bundle`), and options, status lines, exit
 //! codes and advice (`ami-remote-cli`).
 
+mod bundle;
 mod delete;
+mod destination;
 mod download;
 mod error;
 mod held_parts;
@@ -34,10 +37,17 @@ mod remote_parts;
 #[cfg(test)]
 mod remote_parts_test;
 mod replacement;
+mod sending;
+mod sink;
+#[cfg(test)]
+mod sink_test;
 mod unbundle;
 mod upload;
 mod verify;
 
+pub use bundle::{
+    BundleToS3, BundledToS3, Place, PlaceFound, WhenRead, bundle_to_s3, look_at_place,
+};
 pub use delete::{BundleFiles, Delete, Deleted, delete};
 pub use download::{Download, Downloaded, download};
 pub use error::{BoxError, Error};

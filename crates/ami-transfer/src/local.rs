@@ -100,7 +100,7 @@ impl Bundle {
 
     /// Sends the manifest.
     pub(crate) async fn send_manifest(&self, bucket: &Bucket, acl: Acl) -> Result<(), Error> {
-        let content = Content::Bytes(self.manifest.clone());
+        let content = Content::Bytes(self.manifest.clone().into());
         let (operation, name) = (operation(&self.path), self.manifest_name());
         let put = bucket.put(&operation, &name, &content, &self.manifest_print, acl);
         Ok(put.await?)

@@ -122,7 +122,7 @@ async fn run(
     }
     let bundle = bundle?;
     let older = match &found {
-        Some(_) => OlderManifests::find(&destination, link, name, &bundle.image).await?,
+        Some(_) => OlderManifests::find(&destination, link, name, &bundle.image.name).await?,
         None => OlderManifests::none(&destination, link),
     };
     copy_parts(
@@ -136,7 +136,7 @@ async fn run(
     )
     .await?;
     let print = Fingerprint::of(&bundle.manifest);
-    let content = Content::Bytes(bundle.manifest);
+    let content = Content::Bytes(bundle.manifest.into());
     let operation = format!("Failed to upload {name:?}");
     destination
         .put(&operation, name, &content, &print, request.acl)

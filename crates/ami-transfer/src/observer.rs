@@ -120,6 +120,20 @@ pub enum Event {
         /// Its file's name.
         part: String,
     },
+    /// An image is read, and its bundle sent meanwhile.
+    Bundling {
+        /// The bytes that are read in all.
+        bytes: u64,
+        /// The bytes that have been read; kept up to date.
+        read: Arc<AtomicU64>,
+    },
+    /// Files of a bundle that was given up may still be there: they could not be deleted.
+    FilesStay {
+        /// Their buckets and keys.
+        files: Vec<String>,
+        /// Why; `None`: it took too long.
+        error: Option<Box<Error>>,
+    },
     /// The manifest is not sent, as requested.
     ManifestLeftOut,
     /// The manifest is being sent.

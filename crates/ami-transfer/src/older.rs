@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use ami_manifest::{Image, LARGEST_MANIFEST, ParsedManifest, Sha1Digest};
+use ami_manifest::{LARGEST_MANIFEST, ParsedManifest, Sha1Digest};
 use ami_s3::{Bucket, Error};
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedSender;
@@ -51,9 +51,9 @@ impl OlderManifests {
         bucket: &Bucket,
         link: &Link,
         target: &str,
-        image: &Image,
+        bundle: &str,
     ) -> Result<Self, Error> {
-        let usual = ami_parts::manifest_file_name(&image.name);
+        let usual = ami_parts::manifest_file_name(bundle);
         let mut manifests = Vec::new();
         let other = Some(usual.as_str()).filter(|usual| *usual != target);
         for file in [target].into_iter().chain(other) {

@@ -8,6 +8,7 @@ use ami_s3::{Acl, Bucket, BucketPath, Location, Settings, in_order};
 use serde::Serialize;
 use tracing::debug;
 
+use crate::destination::Destination;
 use crate::error::Error;
 use crate::link::{Link, connected};
 use crate::local::{Bundle, Sent};
@@ -77,42 +78,35 @@ pub async fn upload(request: &Upload, observer: &impl Observer) -> Result<Upload
 }
 
 async fn run(request: &Upload, link: &Link, observer: &impl Observer) -> Result<Uploaded, Error> {
-    let bucket = link.connection.bucket(request.bucket.clone());
     let asked = request.location.as_ref();
-    let found = bucket.locate_at(asked).await?;
-    let region = match found.as_ref().or(asked) {
-        Some(location) => location.region().to_owned(),
-        None => link.connection.region().to_owned(),
-    };
+    let destination = Destination::find(link, request.bucket.clone(), asked).await?;
+    let (bucket, region) = (&destination.bucket, &destination.region);
     let (parsed, bytes) = ParsedManifest::load_bytes(&request.manifest)?;
     if let Some(kernel) = &parsed.manifest.machine.kernel_id
         && request.warns_of_region
     {
-        warn_of_other_region(kernel, &region, observer).await?;
+        warn_of_other_region(kernel, region, observer).await?;
     }
     let image = &parsed.manifest.image;
     let folder = request.folder.as_deref();
     let bundle = Bundle::check(image, bytes, &request.manifest, folder).await?;
 
-    let older = if found.is_some() {
-        OlderManifests::find(&bucket, link, &bundle.manifest_name(), image).await?
-    } else {
-        observer.tell(Event::CreatingBucket)?;
-        let _ = bucket.create(asked).await?;
-        OlderManifests::none(&bucket, link)
-    };
+    let manifest = bundle.manifest_name();
+    let older = destination
+        .open(link, asked, &manifest, &image.name, observer)
+        .await?;
     let older = Arc::new(older);
     observer.tell(Event::SendingParts {
         bucket: bucket.path().bucket.clone(),
     })?;
-    let resumes = request.resumes && found.is_some();
+    let resumes = request.resumes && destination.exists;
     let (uploaded, skipped) =
-        send_parts(request, &bundle, &bucket, resumes, &older, link, observer).await?;
-    let manifest = send_manifest(request, &bundle, &bucket, &older, observer).await?;
+        send_parts(request, &bundle, bucket, resumes, &older, link, observer).await?;
+    let manifest = send_manifest(request, &bundle, bucket, &older, observer).await?;
     Ok(Uploaded {
         manifest,
-        region,
-        bucket_created: found.is_none(),
+        bucket_created: !destination.exists,
+        region: destination.region,
         uploaded,
         skipped,
     })

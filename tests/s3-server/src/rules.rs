@@ -32,6 +32,8 @@ pub struct Rules(Arc<Mutex<Inner>>);
 struct Inner {
     /// The buckets whose owner does not pay.
     requester_pays: BTreeSet<String>,
+    /// A key that cannot be stored, of any bucket.
+    refused: Option<String>,
     /// By bucket and key; the others are of the class STANDARD.
     kept: BTreeMap<(String, String), Kept>,
 }
@@ -40,6 +42,15 @@ impl Rules {
     /// Whoever asks pays for requests to this bucket, and must say so in each (S3 user guide, "Requester Pays").
     pub fn requester_pays(&self, bucket: &str) {
         let _ = self.lock().requester_pays.insert(bucket.to_owned());
+    }
+
+    /// Refuses a PUT of this key in any bucket; of none.
+    pub fn refuse(&self, key: Option<String>) {
+        self.lock().refused = key;
+    }
+
+    pub(crate) fn is_refused(&self, key: &str) -> bool {
+        self.lock().refused.as_deref() == Some(key)
     }
 
     /// Keeps an object elsewhere.

@@ -62,6 +62,18 @@ macro_rules! pass_on {
                 self.files.get_object(request).await
             }
 
+            async fn put_object(
+                &self,
+                request: S3Request<PutObjectInput>,
+            ) -> S3Result<S3Response<PutObjectOutput>> {
+                let PutObjectInput { bucket, key, .. } = &request.input;
+                self.check_payer(&request, bucket)?;
+                if self.rules.is_refused(key) {
+                    return Err(s3_error!(InternalError, "refused"));
+                }
+                self.files.put_object(request).await
+            }
+
             async fn head_object(
                 &self,
                 request: S3Request<HeadObjectInput>,
@@ -116,7 +128,6 @@ pass_on! {
     (get_bucket_location, GetBucketLocationInput, GetBucketLocationOutput),
     (head_bucket, HeadBucketInput, HeadBucketOutput),
     (list_parts, ListPartsInput, ListPartsOutput),
-    (put_object, PutObjectInput, PutObjectOutput),
     (upload_part, UploadPartInput, UploadPartOutput),
     (upload_part_copy, UploadPartCopyInput, UploadPartCopyOutput),
 }
