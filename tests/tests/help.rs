@@ -23,7 +23,9 @@ const COMMANDS: [&str; 12] = [
 
 /// The command with verbs, and those.
 const WITH_VERBS: &str = "ec2-ami";
-const VERBS: [&str; 5] = ["create", "fetch", "register", "delete", "clean"];
+const VERBS: [&str; 7] = [
+    "create", "fetch", "register", "unbundle", "verify", "delete", "clean",
+];
 
 fn printed(command: &str, arguments: &[&str]) -> String {
     let result = run(command, arguments);

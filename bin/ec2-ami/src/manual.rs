@@ -16,7 +16,9 @@ pub const DEFINITION: Definition = Definition {
          refused. Of a folder where a volume is mounted (/ is this machine's root) the imager makes a disk first, as ec2-bundle-vol(1) does, \
          as root. fetch writes a snapshot to a sparse file, which gets its name when every block is there and verified.",
         "register makes an instance store-backed AMI of a bundle that ec2-upload-bundle(1) has put into S3; no current instance type \
-         starts one. delete takes an AMI away with those of its snapshots that no other AMI uses. clean deletes what runs have left behind \
+         starts one. unbundle restores the image of a bundle, straight from S3 or from disk: to a file, which gets its name when all is verified, to a \
+         block device, or to standard output, where it is right only if the command ends with 0. verify checks a bundle and writes nothing. \
+         delete takes an AMI away with those of its snapshots that no other AMI uses. clean deletes what runs have left behind \
          that were interrupted and not begun again.",
         "IDs are printed on standard output as soon as they exist, one a line; everything else that is of interest meanwhile on standard \
          error. --dry-run looks everything up first, asks EC2 whether these credentials are allowed to do it, shows the plan, and lists \
@@ -88,6 +90,14 @@ pub const DEFINITION: Definition = Definition {
         (
             "Register an uploaded bundle",
             "ec2-ami register my-bucket/images/image.manifest.xml --name my-image",
+        ),
+        (
+            "Restore the image of a bundle in S3",
+            "ec2-ami unbundle s3://my-bucket/old/image.manifest.xml disk.img -k pk.pem",
+        ),
+        (
+            "Check all of a bundle in S3",
+            "ec2-ami verify s3://my-bucket/old/image.manifest.xml -k pk.pem -c cert.pem",
         ),
         (
             "See what goes with an AMI",
