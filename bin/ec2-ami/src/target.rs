@@ -53,7 +53,7 @@ impl Ended {
 }
 
 enum Place {
-    File(NewFile),
+    File(Box<NewFile>),
     Device(ImageDevice),
     Stream(ImageStream<File>),
 }
@@ -135,7 +135,7 @@ impl Target {
             }
             Kind::File => {
                 let file = NewFile::create(path, may_replace, context);
-                Place::File(file.map_err(failed)?)
+                Place::File(Box::new(file.map_err(failed)?))
             }
         };
         let (lives, ended) = channel();
@@ -227,11 +227,12 @@ impl ImageSink for Target {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Error> {
-        Ok(match &mut self.place {
-            Place::File(file) => file.image.write(offset, data)?,
-            Place::Device(device) => device.write(offset, data)?,
-            Place::Stream(stream) => stream.write(offset, data)?,
-        })
+        let written = match &mut self.place {
+            Place::File(file) => file.image.write(offset, data),
+            Place::Device(device) => device.write(offset, data),
+            Place::Stream(stream) => stream.write(offset, data),
+        };
+        written.map_err(Error::from)
     }
 
     fn finish(self) -> Result<u64, Error> {
