@@ -1,8 +1,9 @@
 //! Measures the commands and their alternatives in one run, and writes docs/benchmarks.md with a plot.
 //!
 //! Usage: `ami-bench [IMAGE HUGE MANY]`; without arguments, it uses the data that scripts/bench-image makes. `ami-bench --only PART` measures
-//! only `transfers` or `snapshots`, and writes nothing.
+//! only `transfers`, `snapshots` or `rescue`, and writes nothing.
 
+mod buckets;
 mod disk;
 mod double;
 mod figure;
@@ -10,6 +11,7 @@ mod measure;
 mod pipelines;
 mod plot;
 mod report;
+mod rescue;
 mod snapshot_report;
 mod snapshots;
 mod transfers;
@@ -24,6 +26,7 @@ use crate::figure::table;
 use crate::measure::{Measured, best_of, shell};
 use crate::pipelines::Workshop;
 use crate::report::{Data, Report};
+use crate::rescue::Rescue;
 use crate::snapshots::Snapshots;
 use crate::transfers::Transfers;
 use crate::volumes::Volume;
@@ -48,6 +51,11 @@ fn bench() -> Result<()> {
             println!("{}\n{}", table(&snapshots.figures()), snapshots.details());
             return Ok(());
         }
+        [only, part] if only == Path::new("--only") && part == Path::new("rescue") => {
+            let _ = standard_images()?;
+            println!("{}", table(&Rescue::measure(&cache()?)?.figures()));
+            return Ok(());
+        }
         [only, part] if only == Path::new("--only") && part == Path::new("transfers") => {
             let Transfers {
                 up_one,
@@ -69,7 +77,8 @@ fn bench() -> Result<()> {
         [] => standard_images()?,
         _ => {
             return Err(
-                "usage: ami-bench [IMAGE HUGE MANY | --only transfers | --only snapshots]".into(),
+                "usage: ami-bench [IMAGE HUGE MANY | --only transfers | --only snapshots | --only rescue]"
+                    .into(),
             );
         }
     };
@@ -108,6 +117,8 @@ fn bench() -> Result<()> {
 
     let transfers = Transfers::measure(&cache()?)?;
     let snapshots = Snapshots::measure(&cache()?)?;
+    let _ = standard_images()?;
+    let rescue = Rescue::measure(&cache()?)?;
 
     let report = Report {
         data: Data::of(&image)?,
@@ -126,6 +137,7 @@ fn bench() -> Result<()> {
         our_many,
         transfers,
         snapshots,
+        rescue,
         our_size: our_bundle.size,
         gzip_size: gzip_parts.size,
     };

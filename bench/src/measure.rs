@@ -13,6 +13,8 @@ pub struct Measured {
     pub cpu: f64,
     /// The largest memory use of one of its processes, in MiB.
     pub memory: f64,
+    /// What its processes wrote to file systems, in MiB.
+    pub written: f64,
 }
 
 /// Runs a shell script and measures it; it must succeed.
@@ -28,7 +30,7 @@ pub fn attempted(script: &str) -> Result<(Measured, Option<String>)> {
     let output = Command::new("/usr/bin/time")
         .args([
             "-f",
-            "%e %U %S %M",
+            "%e %U %S %M %O",
             "bash",
             "-euo",
             "pipefail",
@@ -46,13 +48,15 @@ pub fn attempted(script: &str) -> Result<(Measured, Option<String>)> {
         .map(str::parse)
         .collect::<std::result::Result<Vec<f64>, _>>()
         .map_err(|e| format!("{script}\n{text}: {e}"))?;
-    let [wall, user, system, kib] = numbers[..] else {
+    let [wall, user, system, kib, blocks] = numbers[..] else {
         return Err(format!("time printed: {last}").into());
     };
     let measured = Measured {
         wall,
         cpu: user + system,
         memory: kib / 1024.0,
+        // Blocks of 512 bytes (getrusage(2), ru_oublock).
+        written: blocks / 2048.0,
     };
     let failed = !output.status.success();
     Ok((measured, failed.then(|| errors.to_owned())))

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::figure::{Figure, table};
 use crate::measure::shell;
+use crate::rescue::{self, Rescue};
 use crate::snapshot_report;
 use crate::snapshots::Snapshots;
 use crate::transfers::Transfers;
@@ -54,6 +55,7 @@ pub struct Report {
     pub our_many: Measured,
     pub transfers: Transfers,
     pub snapshots: Snapshots,
+    pub rescue: Rescue,
     pub our_size: u64,
     pub gzip_size: u64,
 }
@@ -230,6 +232,7 @@ impl Report {
     pub fn table(&self) -> String {
         let mut figures = self.figures();
         figures.extend(self.snapshots.figures());
+        figures.extend(self.rescue.figures());
         format!("{}\n{}", table(&figures), self.snapshots.details())
     }
 
@@ -264,12 +267,14 @@ impl Report {
              (bench/requirements.txt) uses its default of 10 requests at a time. All files are compared afterwards. \
              Straight to S3: `ec2-ami bundle` of the image that the parts are of, with its parts sent through the proxy, beside \
              `ec2-bundle-image` alone and the upload; it is unbundled and compared.\n\
-             {snapshots}\n\n\
+             {snapshots}\n\
+             {rescue}\n\n\
              ![Seconds for bundling and unbundling](benchmarks.svg)\n\n{table}",
             size = mib(self.data.size),
             allocated = mib(self.data.allocated),
             files = self.data.files,
             snapshots = snapshot_report::METHOD,
+            rescue = rescue::METHOD,
             table = self.table(),
         ))
     }

@@ -2,16 +2,14 @@
 //! network.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use end_to_end::proxy::{Proxy, Slowness};
+use end_to_end::proxy::Slowness;
 use end_to_end::s3::{ACCESS_KEY, SECRET_KEY};
 
 use crate::Result;
+use crate::buckets::Buckets;
 use crate::measure::{Measured, best_of, measured, shell};
 
 /// The simulated network: the added round-trip time, and the most bytes a second on a connection.
@@ -52,7 +50,7 @@ struct Scene {
     folder: PathBuf,
     commands: PathBuf,
     aws: PathBuf,
-    server: Child,
+    _buckets: Buckets,
     url: String,
 }
 
@@ -103,21 +101,13 @@ impl Scene {
             folder.display(),
             commands.display()
         ))?;
-        let mut server = Command::new(commands.join("s3-server"))
-            .arg(folder.join("store"))
-            .arg("0")
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        let stdout = server.stdout.take().ok_or("no output")?;
-        let _ = BufReader::new(stdout).read_line(&mut line)?;
-        let address: SocketAddr = line.trim().trim_start_matches("http://").parse()?;
+        let buckets = Buckets::start(&commands, &folder.join("store"))?;
         Ok(Self {
-            url: Proxy::start(address, NETWORK).url(),
+            url: buckets.url_behind(NETWORK),
+            _buckets: buckets,
             aws: Path::new(&aws).join("bin/aws"),
             folder,
             commands,
-            server,
         })
     }
 
@@ -222,8 +212,6 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

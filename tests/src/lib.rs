@@ -9,6 +9,7 @@ pub mod faults;
 pub mod hostile;
 pub mod images;
 pub mod imds;
+pub mod in_s3;
 pub mod injection;
 pub mod kills;
 pub mod lonely;

@@ -23,7 +23,9 @@ const COMMANDS: [&str; 12] = [
 
 /// The command with verbs, and those.
 const WITH_VERBS: &str = "ec2-ami";
-const VERBS: [&str; 6] = ["create", "bundle", "fetch", "register", "delete", "clean"];
+const VERBS: [&str; 8] = [
+    "create", "bundle", "fetch", "register", "unbundle", "verify", "delete", "clean",
+];
 
 fn printed(command: &str, arguments: &[&str]) -> String {
     let result = run(command, arguments);

@@ -14,6 +14,8 @@ mod ebs_double_refusals;
 mod ec2_ami;
 mod ec2_ami_bundle;
 mod ec2_ami_bundle_faults;
+mod ec2_ami_bundles;
+mod ec2_ami_bundles_wrong;
 mod ec2_ami_distribution;
 mod ec2_ami_kills;
 mod ec2_ami_noise;

@@ -6,7 +6,7 @@ use crate::outcome::advise;
 
 pub const DEFINITION: Definition = Definition {
     name: "ec2-ami",
-    summary: "makes EBS-backed AMIs of disks, volumes and snapshots, and looks after them",
+    summary: "makes EBS-backed AMIs of disks, volumes, bundles and snapshots, and looks after them",
     usage: "VERB [OPTIONS]",
     notice: None,
     description: &[
@@ -14,14 +14,20 @@ pub const DEFINITION: Definition = Definition {
          disk image or a device it leaves out what ext2 to ext4, xfs and btrfs call free; everything else is sent, zeros too, because in an \
          encrypted volume what was never written reads as noise. A stream is sent as a whole. A device that is mounted for writing is \
          refused. Of a folder where a volume is mounted (/ is this machine's root) the imager makes a disk first, as ec2-bundle-vol(1) does, \
-         as root. fetch writes a snapshot to a sparse file, which gets its name when every block is there and verified.",
+         as root. A bundle, in S3 or on disk, is read as one stream, and nothing of it is stored: each part is compared with the manifest's digest \
+         before it is used, and the snapshot is completed only when the whole is right, or else deleted. What describes free space \
+         is kept as it goes by, within 64 MiB. Of an instance store-backed AMI the new one takes after it what no option says; its name is \
+         the old one with -ebs. Bundles may have software that does not know version 2 of the metadata service, so that is not demanded \
+         unless --imds-v2-only is given. fetch writes a snapshot to a sparse file, which gets its name when every block is there and verified.",
         "bundle makes a bundle of a disk image, a device or a folder where a volume is mounted straight in S3: the parts are sent while \
          they are made, the manifest last. It is what ec2-bundle-image(1), or ec2-bundle-vol(1), and ec2-upload-bundle(1) put there. If it \
          fails or is interrupted, what was sent is deleted again; an older bundle of the name makes way as for an upload. EC2's \
          certificate is that of the bucket's region, unless --region or --ec2cert says otherwise; ec2-bundle-image(1) says where it is \
          looked for.",
         "register makes an instance store-backed AMI of a bundle in S3; no current instance type \
-         starts one. delete takes an AMI away with those of its snapshots that no other AMI uses. clean deletes what runs have left behind \
+         starts one. unbundle restores the image of a bundle, straight from S3 or from disk: to a file, which gets its name when all is verified, to a \
+         block device, or to standard output, where it is right only if the command ends with 0. verify checks a bundle and writes nothing. \
+         delete takes an AMI away with those of its snapshots that no other AMI uses. clean deletes what runs have left behind \
          that were interrupted and not begun again.",
         "IDs are printed on standard output as soon as they exist, one a line; everything else that is of interest meanwhile on standard \
          error. --dry-run looks everything up first, asks EC2 whether these credentials are allowed to do it, shows the plan, and lists \
@@ -97,6 +103,14 @@ pub const DEFINITION: Definition = Definition {
         (
             "Register an uploaded bundle",
             "ec2-ami register my-bucket/images/image.manifest.xml --name my-image",
+        ),
+        (
+            "Restore the image of a bundle in S3",
+            "ec2-ami unbundle s3://my-bucket/old/image.manifest.xml disk.img -k pk.pem",
+        ),
+        (
+            "Check all of a bundle in S3",
+            "ec2-ami verify s3://my-bucket/old/image.manifest.xml -k pk.pem -c cert.pem",
         ),
         (
             "See what goes with an AMI",

@@ -1,11 +1,13 @@
 //! Where an unbundled image goes: a file, a block device, or standard output.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ami_bundle::Error;
 use ami_cli::{Answer, Context, Failure, shown_path};
@@ -35,10 +37,23 @@ pub struct Target {
     /// Set when the first byte may be written to what cannot be taken back.
     is_begun: Arc<AtomicBool>,
     size: u64,
+    /// Tells `Ended` that this was dropped; after `place`, so that nothing of it is left then.
+    _lives: Sender<Infallible>,
+}
+
+/// Becomes known when a [`Target`] was dropped.
+pub struct Ended(Receiver<Infallible>);
+
+impl Ended {
+    /// Waits until the target was dropped, on whichever thread that is.
+    pub fn wait(self) {
+        // Nothing is ever sent.
+        let _ = self.0.recv();
+    }
 }
 
 enum Place {
-    File(NewFile),
+    File(Box<NewFile>),
     Device(ImageDevice),
     Stream(ImageStream<File>),
 }
@@ -101,7 +116,7 @@ impl Target {
         may_replace: bool,
         is_agreed: bool,
         context: &Context,
-    ) -> Result<Self, Failure> {
+    ) -> Result<(Self, Ended), Failure> {
         let failed = |error: Error| failure(error.into());
         let place = match Kind::of(path) {
             Kind::Stream => {
@@ -120,14 +135,17 @@ impl Target {
             }
             Kind::File => {
                 let file = NewFile::create(path, may_replace, context);
-                Place::File(file.map_err(failed)?)
+                Place::File(Box::new(file.map_err(failed)?))
             }
         };
-        Ok(Self {
+        let (lives, ended) = channel();
+        let target = Self {
             place,
             is_begun: Arc::default(),
             size: 0,
-        })
+            _lives: lives,
+        };
+        Ok((target, Ended(ended)))
     }
 
     /// Set when something was written that an error does not take back.
@@ -209,11 +227,12 @@ impl ImageSink for Target {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Error> {
-        Ok(match &mut self.place {
-            Place::File(file) => file.image.write(offset, data)?,
-            Place::Device(device) => device.write(offset, data)?,
-            Place::Stream(stream) => stream.write(offset, data)?,
-        })
+        let written = match &mut self.place {
+            Place::File(file) => file.image.write(offset, data),
+            Place::Device(device) => device.write(offset, data),
+            Place::Stream(stream) => stream.write(offset, data),
+        };
+        written.map_err(Error::from)
     }
 
     fn finish(self) -> Result<u64, Error> {

@@ -101,7 +101,7 @@ impl Arguments {
 
 fn unbundle(arguments: &Arguments, kind: Kind, context: &Context) -> Result<(), Failure> {
     let to = arguments.to.as_path();
-    let target = Target::open(to, arguments.replace, arguments.yes, context)?;
+    let (target, ended) = Target::open(to, arguments.replace, arguments.yes, context)?;
     let is_begun = target.is_begun();
     let threads = arguments.reading.running.threads();
     let finish = |size| report(arguments, kind, size, context);
@@ -137,6 +137,10 @@ fn unbundle(arguments: &Arguments, kind: Kind, context: &Context) -> Result<(), 
             )
         }
     };
+    // After an interruption, the pipeline takes a moment to end on its own threads, and to remove its private folder.
+    if kind == Kind::File {
+        ended.wait();
+    }
     if unbundled.is_err() && is_begun.load(Ordering::Relaxed) {
         let place = place(to, kind);
         context.warn(&format!(

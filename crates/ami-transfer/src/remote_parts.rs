@@ -42,7 +42,7 @@ pub struct RemoteParts {
     most: usize,
     /// The pieces that are not being fetched yet.
     plan: Box<dyn Iterator<Item = Piece> + Send>,
-    fetching: VecDeque<(Piece, JoinHandle<Result<Vec<u8>, Error>>)>,
+    fetching: VecDeque<Fetching>,
     /// Of the part that is being checked: its SHA-1, its pieces, and their SHA-1s if it is read twice.
     digest: Sha1,
     pieces: VecDeque<Vec<u8>>,
@@ -62,6 +62,12 @@ pub(crate) struct Piece {
     pub(crate) range: Range<u64>,
     /// Whether it is the part's last one.
     pub(crate) is_last: bool,
+}
+
+/// A piece that is being fetched, or has been.
+struct Fetching {
+    piece: Piece,
+    task: JoinHandle<Result<Vec<u8>, Error>>,
 }
 
 /// Which reading of a part it is.
@@ -148,14 +154,14 @@ impl RemoteParts {
                 let got = bucket.get_held(&operation, name, held, range).await;
                 got.map_err(|error| Error::if_archived(error.into(), &bucket, name))
             });
-            self.fetching.push_back((piece, task));
+            self.fetching.push_back(Fetching { piece, task });
         }
     }
 
     /// Waits for the next piece; `None` at the end.
     fn next_piece(&mut self) -> Result<Option<(Piece, Vec<u8>)>, Error> {
         self.fetch_ahead();
-        let Some((piece, mut task)) = self.fetching.pop_front() else {
+        let Some(Fetching { piece, mut task }) = self.fetching.pop_front() else {
             return Ok(None);
         };
         let alive = &mut self.alive;
@@ -255,7 +261,7 @@ impl PartSource for RemoteParts {
 
 impl Drop for RemoteParts {
     fn drop(&mut self) {
-        for (_, task) in &self.fetching {
+        for Fetching { task, .. } in &self.fetching {
             task.abort();
         }
     }
