@@ -14,7 +14,7 @@ use crate::measure::{Measured, best_of, measured, shell};
 use crate::transfers::NETWORK;
 
 /// How it is measured, for the page.
-pub const METHOD: &str = "- From a bundle to a snapshot: `ec2-ami create s3://… --snapshot-only` of a bundle of the first disk, beside \
+pub const METHOD: &str = "- From a bundle to a snapshot: `ec2-ami create s3://… --snapshot-only` of a bundle of the same disk of 10 GiB, beside \
      `ec2-download-bundle`, `ec2-unbundle` and `coldsnap upload`, one after the other. S3 server and double are each behind a proxy as above. \
      The faster of two runs each; the snapshot is compared with the disk, byte by byte. What is written counts as GNU time does \
      (`%O`): all of it is the journal. Unbundled from S3: `ec2-ami unbundle s3://… - > /dev/null`, without a proxy, beside `ec2-unbundle` \
@@ -35,6 +35,10 @@ pub struct Rescue {
     pub unbundle_alone: Measured,
 }
 
+/// The disk of 10 GiB that coldsnap is measured with, and a sparse one of 9 GiB.
+const DISK: &str = "whole.img";
+const HUGE: &str = "huge.img";
+
 struct Scene {
     folder: PathBuf,
     commands: PathBuf,
@@ -47,7 +51,7 @@ impl Rescue {
     /// Measures with the disks in `folder`, which are there.
     pub fn measure(folder: &Path) -> Result<Self> {
         let scene = Scene::new(folder)?;
-        let (disk, huge) = (folder.join("disk.img"), folder.join("huge.img"));
+        let (disk, huge) = (folder.join(DISK), folder.join(HUGE));
         eprintln!("From a bundle to a snapshot ...");
         let create = best_of(2, || scene.create(&disk))?;
         let create_huge = scene.create(&huge)?;
@@ -57,7 +61,7 @@ impl Rescue {
         let coldsnap = best_of(2, || scene.upload_by_coldsnap(&disk))?;
         eprintln!("Unbundling from S3 ...");
         let unbundle_from_s3 = best_of(3, || scene.unbundle_from_s3())?;
-        let unbundle_alone = best_of(3, || scene.unbundle("store/bench.bucket/disk.img"))?;
+        let unbundle_alone = best_of(3, || scene.unbundle(DISK))?;
         Ok(Self {
             create,
             create_huge,
@@ -121,23 +125,31 @@ impl Scene {
         let _ = shell(&format!(
             "cd '{}'
              openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=x -keyout key -out crt
-             for disk in disk.img huge.img; do
-                 mkdir -p store/bench.bucket/$disk
-                 '{}/ec2-bundle-image' -k key -c crt --ec2cert crt -u 123456789012 -r x86_64 --batch \
-                     -i '{}'/$disk -d store/bench.bucket/$disk > /dev/null
+             mkdir store
+             for disk in {DISK} {HUGE}; do
+                 mkdir $disk
+                 '{}/ec2-bundle-image' -k key -c crt --ec2cert crt -u 123456789012 -r x86_64 --batch -i '{}'/$disk -d $disk > /dev/null
              done",
             folder.display(),
             commands.display(),
             disks.display()
         ))?;
         let buckets = Buckets::start(&commands, &folder.join("store"))?;
-        Ok(Self {
+        let scene = Self {
             far: buckets.url_behind(NETWORK),
             buckets,
             folder,
             commands,
             coldsnap,
-        })
+        };
+        for disk in [DISK, HUGE] {
+            let _ = scene.run(&format!(
+                "'{}/ec2-upload-bundle' -b bench.bucket/{disk} --url {} -m {disk}/{disk}.manifest.xml --batch",
+                scene.commands.display(),
+                scene.buckets.url()
+            ))?;
+        }
+        Ok(scene)
     }
 
     /// A double without snapshots, behind the network.
@@ -200,7 +212,7 @@ impl Scene {
     fn download(&self) -> Result<Measured> {
         let _ = self.shell("rm -rf back; mkdir back; sync")?;
         self.run(&format!(
-            "'{}/ec2-download-bundle' -b bench.bucket/disk.img --url {} -m disk.img.manifest.xml -k key -d back --batch",
+            "'{}/ec2-download-bundle' -b bench.bucket/{DISK} --url {} -m {DISK}.manifest.xml -k key -d back --batch",
             self.commands.display(),
             self.far
         ))
@@ -209,7 +221,7 @@ impl Scene {
     fn unbundle(&self, parts: &str) -> Result<Measured> {
         let _ = self.shell("rm -rf image; mkdir image; sync")?;
         let run = self.run(&format!(
-            "'{}/ec2-unbundle' -k key -m {parts}/disk.img.manifest.xml -s {parts} -d image",
+            "'{}/ec2-unbundle' -k key -m {parts}/{DISK}.manifest.xml -s {parts} -d image",
             self.commands.display()
         ))?;
         let _ = self.shell("rm -rf image")?;
@@ -218,7 +230,7 @@ impl Scene {
 
     fn unbundle_from_s3(&self) -> Result<Measured> {
         self.run(&format!(
-            "AWS_ENDPOINT_URL_S3={} '{}/ec2-ami' unbundle s3://bench.bucket/disk.img/disk.img.manifest.xml - -k key",
+            "AWS_ENDPOINT_URL_S3={} '{}/ec2-ami' unbundle s3://bench.bucket/{DISK}/{DISK}.manifest.xml - -k key",
             self.buckets.url(),
             self.commands.display()
         ))

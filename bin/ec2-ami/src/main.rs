@@ -72,6 +72,7 @@ fn main() -> ExitCode {
     if ami_volume::keep(&arguments) {
         return ExitCode::SUCCESS;
     }
+    ami_pool::return_large_memory();
     ami_cli::run_verbs(&DEFINITION, |verb, context| match verb {
         Verb::Create(arguments) => create::run(*arguments, context),
         Verb::Bundle(arguments) => bundle::run(*arguments, context),

@@ -7,7 +7,7 @@
 //! - The caller decides when and on which thread the pool is made: its threads share that thread's mount namespace.
 //! - Dropping the pool waits for its threads to end. A thread that outlived it would keep a mount namespace alive.
 //!
-//! [`Buffers`] is the memory that passes between its threads, used again.
+//! [`Buffers`] is the memory that passes between its threads, used again; [`return_large_memory`] keeps heaps from holding what is not.
 //!
 //! Not here: what the work is. Tasks must not wait for each other, because the pool may have a single thread.
 //!
@@ -21,6 +21,7 @@
 //! ```
 
 mod buffers;
+mod heap;
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -32,6 +33,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIter
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 pub use buffers::{Buffer, Buffers};
+pub use heap::return_large_memory;
 
 /// Threads that share work.
 #[derive(Debug)]

@@ -36,7 +36,11 @@ pub fn serve(root: &Path, port: u16) -> SocketAddr {
 /// If the port is taken.
 pub fn serve_by(rules: Rules, root: &Path, port: u16) -> SocketAddr {
     let files = FileSystem::new(root).unwrap();
-    let files = Store { files, rules };
+    let files = Store {
+        files,
+        rules,
+        root: root.to_owned(),
+    };
     let mut builder = S3ServiceBuilder::new(files);
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = builder.build();
