@@ -2,6 +2,7 @@
 
 mod access;
 mod asking;
+mod bundle_outcome;
 mod clean;
 mod create;
 mod create_report;

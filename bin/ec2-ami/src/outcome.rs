@@ -9,8 +9,12 @@ use ami_cli::{Failure, shown_path};
 use ami_files::FileError;
 use ami_lifecycle::{Error, Fate, Format};
 
+use crate::bundle_outcome;
 use crate::exit;
 use crate::shell::quoted;
+
+/// Without credentials nothing can be asked.
+pub const NO_CREDENTIALS: &str = "there are no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role";
 
 /// How the command ends whose story failed.
 pub fn failure(error: Error) -> Failure {
@@ -18,9 +22,11 @@ pub fn failure(error: Error) -> Failure {
         Error::Interrupted => Failure::interrupted(),
         Error::Declined => Failure::new(exit::DECLINED, error),
         Error::Aws(ami_aws::Error::NoCredentials)
-        | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => Failure::usage(
-            "there are no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role",
-        ),
+        | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => {
+            Failure::usage(NO_CREDENTIALS)
+        }
+        Error::Transfer(error) => bundle_outcome::failure(error),
+        Error::Bundle(error) => bundle_outcome::failure(error.into()),
         error => Failure::new(code(&error), error),
     }
 }
@@ -76,7 +82,11 @@ fn code_of_ebs(error: &ami_ebs::Error) -> u8 {
         | E::NoBytes
         | E::Elsewhere { .. }
         | E::Vanished { .. }
-        | E::VolumeSize { .. } => exit::SOURCE,
+        | E::VolumeSize { .. }
+        | E::Wrong(_) => exit::SOURCE,
+        E::Unread(source) => source
+            .downcast_ref()
+            .map_or(exit::OTHER, bundle_outcome::code_of_bundle),
         E::Request { .. }
         | E::Answer { .. }
         | E::Generations { .. }
@@ -174,7 +184,9 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         }
         _ => ami_volume_cli::advice(error),
     };
-    of_own.or_else(of_volume)
+    of_own
+        .or_else(|| bundle_outcome::advise(error))
+        .or_else(of_volume)
 }
 
 fn of_key(arn: &str, region: &str, flaw: &Flaw) -> Option<String> {
@@ -214,6 +226,7 @@ fn of_ebs(error: &ami_ebs::Error) -> Option<String> {
     use ami_ebs::Error as E;
     let advice = match error {
         E::Request { error, .. } => return of_request(error),
+        E::Wrong(source) | E::Unread(source) => return of_bundle(&**source),
         E::File(FileError::NoSpace { .. }) => "free some space",
         E::TooLong { .. } => "give a larger --size",
         E::NoBytes => "see why the command before it has written nothing",
@@ -223,6 +236,14 @@ fn of_ebs(error: &ami_ebs::Error) -> Option<String> {
         _ => return None,
     };
     Some(advice.to_owned())
+}
+
+/// What to do about a bundle that was being read.
+fn of_bundle(error: &(dyn StdError + 'static)) -> Option<String> {
+    match error.downcast_ref() {
+        Some(ami_bundle::Error::Other(error)) => bundle_outcome::advise(&**error),
+        _ => bundle_outcome::advise(error),
+    }
 }
 
 /// What to do about a request that failed, to whichever service: EC2 API reference, "Error codes"; EBS API reference, "Common errors".
