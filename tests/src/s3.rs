@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub use s3_server::{ACCESS_KEY, SECRET_KEY, serve};
+pub use s3_server::{ACCESS_KEY, Kept, Rules, SECRET_KEY, serve_by};
 use tempfile::TempDir;
 
 use crate::moto::Moto;
@@ -16,6 +16,8 @@ use crate::{Outcome, command, golden, key, names, outcome};
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
+    /// What it says of buckets and objects.
+    pub rules: Rules,
     store: TempDir,
 }
 
@@ -23,8 +25,13 @@ impl Server {
     /// Starts one.
     pub fn start() -> Self {
         let store = tempfile::tempdir().unwrap();
-        let address = serve(store.path(), 0);
-        Self { address, store }
+        let rules = Rules::default();
+        let address = serve_by(rules.clone(), store.path(), 0);
+        Self {
+            address,
+            rules,
+            store,
+        }
     }
 
     /// Makes a bucket, and returns its folder.
