@@ -63,6 +63,9 @@ impl Whole {
     }
 }
 
+/// What came of a bundle.
+type Outcome = Result<Created, Box<Error>>;
+
 /// A wrong byte.
 #[derive(Debug, Clone)]
 struct Fault {
@@ -102,9 +105,11 @@ impl Trial {
         Self { bundle, server }
     }
 
-    fn run(&self, runtime: &Runtime, is_checked: bool) -> Result<Created, Error> {
+    fn run(&self, runtime: &Runtime, is_checked: bool) -> Outcome {
         let request = self.request(is_checked);
-        runtime.block_on(create(request, &Silent, &AtomicBool::new(false)))
+        let never = AtomicBool::new(false);
+        let result = runtime.block_on(create(request, &Silent, &never));
+        result.map_err(Box::new)
     }
 
     fn request(&self, is_checked: bool) -> Create {
@@ -152,7 +157,7 @@ impl Trial {
     }
 
     /// Fails unless the snapshot has exactly the image's bytes, or was not completed and is gone.
-    fn judge(&self, result: &Result<Created, Error>, whole: &Whole, fault: &Fault) {
+    fn judge(&self, result: &Outcome, whole: &Whole, fault: &Fault) {
         match result {
             Ok(created) => {
                 let record = self.server.snapshot(&created.snapshot).unwrap();
@@ -197,11 +202,7 @@ fn chain(error: &Error) -> String {
 }
 
 /// Tries each fault on a copy of the bundle of its own; `look` gets what came of it.
-fn try_all(
-    whole: &Whole,
-    faults: &[Fault],
-    look: impl Fn(&Fault, &Trial, &Result<Created, Error>) + Sync,
-) {
+fn try_all(whole: &Whole, faults: &[Fault], look: impl Fn(&Fault, &Trial, &Outcome) + Sync) {
     let next = AtomicUsize::new(0);
     let work = || {
         let runtime = Builder::new_multi_thread();

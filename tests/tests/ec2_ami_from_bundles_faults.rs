@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -33,10 +33,18 @@ struct Noise {
 impl Noise {
     /// Of so many MiB, in parts of 10 MiB.
     fn new(settings: Settings, mib: usize) -> Self {
+        Self::bundled_by(settings, mib, |image, folder| bundle(image, folder, &[]))
+    }
+
+    fn bundled_by(
+        settings: Settings,
+        mib: usize,
+        bundle: impl FnOnce(&Path, &Path) -> PathBuf,
+    ) -> Self {
         let (work, bundled) = (folder(), folder());
         let image = work.path().join("image");
         incompressible(&image, mib << 20);
-        let _ = bundle(&image, bundled.path(), &[]);
+        let _ = bundle(&image, bundled.path());
         let scene = Scene::with(settings);
         let manifest = scene.put(bundled.path());
         Self {
@@ -89,6 +97,24 @@ fn a_bundle_arrives_whole_whatever_happens_on_the_way() {
     let log = noise.scene.aws.server.log();
     let failed = log.records.iter().filter(|record| record.fault.is_some());
     assert!(failed.count() > 5);
+}
+
+#[test]
+fn a_part_that_is_too_large_for_memory_is_read_again_where_it_came_wrong() {
+    let noise = Noise::bundled_by(quick(), 45, |image, folder| {
+        forge_in_parts(folder, "user2048", image, 20 << 20)
+    });
+    // Four pieces to compare its SHA-1, which are read again, and four whose bytes are used.
+    let altered = || Rule::new("GET", "part.1", Some(1), Action::AlterDownload);
+    noise
+        .scene
+        .proxy
+        .set_rules(vec![altered(), altered().after(5)]);
+    noise.assert_is_made(&noise.run());
+    assert_eq!(noise.scene.proxy.faults(), 2);
+    let requests = noise.scene.proxy.requests().into_iter();
+    let of_part = requests.filter(|it| it.method == "GET" && it.path.contains("part.1"));
+    assert_eq!(of_part.count(), 4 + 4 + 4 + 1);
 }
 
 #[test]
