@@ -116,6 +116,8 @@ pub struct Forged<'a> {
     pub size: u64,
     /// The size of the parts in bytes.
     pub part_size: usize,
+    /// Whose bundle it is: the name of a key and certificate of `fixtures/golden/keys`.
+    pub user: &'a str,
 }
 
 impl<'a> Forged<'a> {
@@ -126,6 +128,7 @@ impl<'a> Forged<'a> {
             digest: Sha1::digest(tar).into(),
             size,
             part_size: 10 << 20,
+            user: "user2048",
         }
     }
 
@@ -140,7 +143,7 @@ impl<'a> Forged<'a> {
             self.compressed,
         )
         .unwrap();
-        let certificate = Certificate::load(&key("user2048.crt")).unwrap();
+        let certificate = Certificate::load(&key(&format!("{}.crt", self.user))).unwrap();
         let wrapped = bundle_key.wrap(&certificate).unwrap();
         let mut parts = Vec::new();
         for (index, bytes) in encrypted.chunks(self.part_size).enumerate() {
@@ -175,7 +178,7 @@ impl<'a> Forged<'a> {
                 parts,
             },
         };
-        let private_key = PrivateKey::load(&key("user2048.key")).unwrap();
+        let private_key = PrivateKey::load(&key(&format!("{}.key", self.user))).unwrap();
         let path = folder.join("forged.manifest.xml");
         fs::write(&path, manifest.to_signed_xml(&private_key).unwrap()).unwrap();
         path
@@ -190,6 +193,25 @@ pub fn forge_image(folder: &Path, name: &str, mode: &str) -> PathBuf {
     let _ = shell(&script, work.path());
     let tar = fs::read(work.path().join("t")).unwrap();
     Forged::new(&gzip(&tar), &tar, 9).write(folder)
+}
+
+/// A bundle of a user's in `folder`, of an image of which GNU tar leaves out the zeros; the parts have this size in bytes.
+pub fn forge_in_parts(folder: &Path, user: &str, image: &Path, part_size: usize) -> PathBuf {
+    let work = crate::folder();
+    let script = format!(
+        "cp --sparse=always '{}' image; tar -cf t -b 1 --owner 0 --group 0 --sparse --hole-detection=raw image",
+        image.display()
+    );
+    let _ = shell(&script, work.path());
+    let tar = fs::read(work.path().join("t")).unwrap();
+    let size = fs::metadata(image).unwrap().len();
+    let compressed = gzip(&tar);
+    let bundle = Forged {
+        part_size,
+        user,
+        ..Forged::new(&compressed, &tar, size)
+    };
+    bundle.write(folder)
 }
 
 /// The number of parts that a manifest names.

@@ -1,5 +1,6 @@
 //! `ec2-ami` that is killed at random moments and given again until it is done.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -7,11 +8,14 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ebs_server::{Quotas, Settings};
+use ebs_server::{Faults, Quotas, Settings};
 
+use crate::bundles::forge_in_parts;
 use crate::ebs::{REGION, Scene};
+use crate::proxy::{Action, Rule};
 use crate::random::Random;
-use crate::{names, shell};
+use crate::s3::private_key;
+use crate::{folder, from_bundles, names, shell};
 
 /// The most requests in flight.
 const PARALLEL: u64 = 4;
@@ -36,7 +40,12 @@ impl Tally {
 
 /// A double that takes its time, multiplied by a factor.
 pub fn slow(factor: f64) -> Scene {
-    Scene::with(Settings {
+    Scene::with(slowness(factor))
+}
+
+/// The settings of [`slow`].
+pub fn slowness(factor: f64) -> Settings {
+    Settings {
         latency: Duration::from_millis(20).mul_f64(factor),
         available_after: Duration::from_millis(100),
         quotas: Quotas {
@@ -44,7 +53,7 @@ pub fn slow(factor: f64) -> Scene {
             ..Quotas::default()
         },
         ..Settings::default()
-    })
+    }
 }
 
 /// Runs a command again and again; at most `most` times it is killed, at a random moment within `usual`. Ends when a run succeeds, or was
@@ -110,6 +119,64 @@ pub fn create(random: &mut Random, most: u64) -> Tally {
     assert_eq!(names(scene.work.path()), ["disk.img"]);
     let twice = u64::try_from(scene.server.log().put_twice(id)).unwrap();
     Tally { kills, twice }.check()
+}
+
+/// Makes an AMI of a bundle in S3 while runs are killed, `most` of them, and S3, EBS and EC2 fail now and then. There is one snapshot and one
+/// AMI with the disk's bytes then, and nothing else.
+pub fn create_from_bundle(random: &mut Random, most: u64) -> Tally {
+    // None of these is done, so what is done twice was in flight at a kill.
+    let faults = Faults {
+        error: 2.0,
+        throttle: 2.0,
+        reset: 2.0,
+        ..Faults::default()
+    };
+    let scene = from_bundles::Scene::with(Settings {
+        faults,
+        ..slowness(1.0)
+    });
+    let disk = scene.aws.disk("disk.img");
+    let bundle = folder();
+    let _ = forge_in_parts(bundle.path(), "user2048", Path::new(&disk), 256 << 10);
+    let manifest = scene.put(bundle.path());
+    let (key, parallel) = (private_key(), PARALLEL.to_string());
+    let mut arguments = vec!["create", &manifest, "-k", &key, "--name", "web"];
+    arguments.extend(["--parallel", &parallel]);
+    let seed = RefCell::new(Random::new(random.number()));
+    let kills = until_done(
+        || {
+            scene.proxy.set_rules(s3_faults(&mut seed.borrow_mut()));
+            scene.command(&arguments)
+        },
+        random,
+        most,
+        Duration::from_millis(1500),
+        || !scene.aws.server.images().is_empty() && names(&scene.aws.journals()).is_empty(),
+    );
+    let snapshots = scene.aws.server.snapshots();
+    assert_eq!(snapshots.len(), 1, "{snapshots:?}");
+    let (id, image) = (&*snapshots[0].id, scene.aws.image_in(REGION));
+    assert_eq!(image.snapshots().collect::<Vec<_>>(), [id]);
+    scene.aws.assert_is_of(id, &disk);
+    scene.assert_no_file_but(&["disk.img"]);
+    let twice = u64::try_from(scene.aws.server.log().put_twice(id)).unwrap();
+    Tally { kills, twice }.check()
+}
+
+/// Some faults of S3, each of which a run survives.
+fn s3_faults(random: &mut Random) -> Vec<Rule> {
+    let count = random.below(3);
+    let one = |random: &mut Random| {
+        let part = format!("part.{}$", random.below(12));
+        let bytes = usize::try_from(random.below(256 << 10)).unwrap();
+        match random.below(4) {
+            0 => Rule::error("", &part, Some(1), 503, "SlowDown"),
+            1 => Rule::error("GET", &part, Some(1), 500, "InternalError"),
+            2 => Rule::new("GET", &part, Some(1), Action::AlterDownload),
+            _ => Rule::new("GET", &part, Some(1), Action::CutDownload(bytes)),
+        }
+    };
+    (0..count).map(|_| one(random)).collect()
 }
 
 /// Fetches a new snapshot while runs are killed, `most` of them. The file has the disk's bytes then, and nothing else is left.

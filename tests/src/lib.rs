@@ -6,6 +6,7 @@ pub mod busy;
 pub mod ebs;
 pub mod errors;
 pub mod faults;
+pub mod from_bundles;
 pub mod hostile;
 pub mod images;
 pub mod imds;

@@ -202,14 +202,14 @@ fn the_snapshot_of_a_stream_whose_run_was_killed_is_claimed_by_nobody() {
 }
 
 /// A run whose standard error is followed.
-struct Run {
-    child: Child,
+pub(crate) struct Run {
+    pub(crate) child: Child,
     lines: BufReader<std::process::ChildStderr>,
     said: String,
 }
 
 impl Run {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let _ = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());
@@ -226,7 +226,7 @@ impl Run {
     }
 
     /// Interrupts it as Ctrl-C does; it must end before long.
-    fn interrupt(mut self) -> Outcome {
+    pub(crate) fn interrupt(mut self) -> Outcome {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
         let begin = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
@@ -236,6 +236,11 @@ impl Run {
             }
             sleep(Duration::from_millis(5));
         }
+        self.finish()
+    }
+
+    /// What came of it when it has ended.
+    pub(crate) fn finish(mut self) -> Outcome {
         let _ = self.lines.read_to_string(&mut self.said).unwrap();
         let output = self.child.wait_with_output().unwrap();
         Outcome {
@@ -247,7 +252,7 @@ impl Run {
 }
 
 /// Fails unless a run was interrupted and has said this about how to go on.
-fn assert_interrupted(result: &Outcome, how: &str) {
+pub(crate) fn assert_interrupted(result: &Outcome, how: &str) {
     assert_eq!(result.code, 255, "{result:?}");
     let mut last = result.stderr.lines().rev();
     assert_eq!(last.next(), Some("ec2-ami interrupted."), "{result:?}");

@@ -47,7 +47,7 @@ fn refusal(manifest: &Path) -> String {
 }
 
 /// Manifests in other dialects, which are read, and others, with why they are refused.
-const VARIANTS: &[(&str, Result<(), &str>)] = &[
+pub(crate) const VARIANTS: &[(&str, Result<(), &str>)] = &[
     ("absolute-name", Err("could leave the destination")),
     ("blocking-1", Ok(())),
     ("bundled-size-wrong", Ok(())),

@@ -25,7 +25,7 @@ pub fn failure(error: Error) -> Failure {
     }
 }
 
-pub fn code(error: &Error) -> u8 {
+fn code(error: &Error) -> u8 {
     match error {
         Error::Manifest(_)
         | Error::Name(_)
@@ -41,7 +41,7 @@ pub fn code(error: &Error) -> u8 {
 fn code_of_s3(error: &ami_s3::Error) -> u8 {
     use ami_s3::Error as E;
     match error {
-        E::Content { .. } | E::Changed { .. } | E::TooLong { .. } | E::Location { .. } => {
+        E::Digest { .. } | E::Changed { .. } | E::TooLong { .. } | E::Location { .. } => {
             exit::SOURCE
         }
         error if error.is_not_found() => exit::SOURCE,
@@ -50,10 +50,12 @@ fn code_of_s3(error: &ami_s3::Error) -> u8 {
     }
 }
 
+/// The exit code of an error of unbundling, whose parts may be in S3.
 pub fn code_of_bundle(error: &ami_bundle::Error) -> u8 {
     use ami_bundle::Error as E;
     use ami_parts::Error as P;
     match error {
+        E::Other(error) => error.downcast_ref().map_or(exit::OTHER, code),
         E::Problems(_)
         | E::Manifest(_)
         | E::Stream(_)

@@ -25,9 +25,8 @@ pub fn failure(error: Error) -> Failure {
         | Error::S3(ami_s3::Error::Aws(ami_aws::Error::NoCredentials)) => {
             Failure::usage(NO_CREDENTIALS)
         }
-        // An interruption is none of the story's own.
-        Error::Transfer(ami_transfer::Error::Interrupted)
-        | Error::Bundle(ami_bundle::Error::Interrupted) => Failure::interrupted(),
+        Error::Transfer(error) => bundle_outcome::failure(error),
+        Error::Bundle(error) => bundle_outcome::failure(error.into()),
         error => Failure::new(code(&error), error),
     }
 }
@@ -38,8 +37,6 @@ fn code(error: &Error) -> u8 {
         Error::TpmWithoutUefi { .. } => exit::USAGE,
         Error::Upload { source, .. } | Error::Wrong { source, .. } => code_of_ebs(source),
         Error::SnapshotsLeft { source, .. } => code(source),
-        Error::Transfer(error) => bundle_outcome::code(error),
-        Error::Bundle(error) => bundle_outcome::code_of_bundle(error),
         Error::Interrupted => ami_cli::exit::INTERRUPTED,
         Error::Ebs(error) => code_of_ebs(error),
         Error::Image(_)
@@ -83,33 +80,24 @@ fn code(error: &Error) -> u8 {
 fn code_of_ebs(error: &ami_ebs::Error) -> u8 {
     use ami_ebs::Error as E;
     match error {
-        E::Unread(source) => code_of_source(&**source),
         E::Source { .. }
-        | E::Wrong(_)
         | E::Changed(_)
         | E::Length { .. }
         | E::TooLong { .. }
         | E::NoBytes
         | E::Elsewhere { .. }
         | E::Vanished { .. }
-        | E::VolumeSize { .. } => exit::SOURCE,
+        | E::VolumeSize { .. }
+        | E::Wrong(_) => exit::SOURCE,
+        E::Unread(source) => source
+            .downcast_ref()
+            .map_or(exit::OTHER, bundle_outcome::code_of_bundle),
         E::Request { .. }
         | E::Answer { .. }
         | E::Generations { .. }
         | E::Differs { .. }
         | E::State { .. } => exit::SERVICE,
         _ => exit::OTHER,
-    }
-}
-
-/// Of a bundle that could not be read to its end.
-fn code_of_source(error: &(dyn StdError + Send + Sync + 'static)) -> u8 {
-    match error.downcast_ref::<ami_bundle::Error>() {
-        Some(ami_bundle::Error::Other(other)) => other
-            .downcast_ref::<ami_transfer::Error>()
-            .map_or(exit::OTHER, bundle_outcome::code),
-        Some(error) => bundle_outcome::code_of_bundle(error),
-        None => exit::OTHER,
     }
 }
 
@@ -254,6 +242,7 @@ fn of_ebs(error: &ami_ebs::Error) -> Option<String> {
     use ami_ebs::Error as E;
     let advice = match error {
         E::Request { error, .. } => return of_request(error),
+        E::Wrong(source) | E::Unread(source) => return of_bundle(&**source),
         E::File(FileError::NoSpace { .. }) => "free some space",
         E::TooLong { .. } => "give a larger --size",
         E::NoBytes => "see why the command before it has written nothing",
@@ -263,6 +252,14 @@ fn of_ebs(error: &ami_ebs::Error) -> Option<String> {
         _ => return None,
     };
     Some(advice.to_owned())
+}
+
+/// What to do about a bundle that was being read.
+fn of_bundle(error: &(dyn StdError + 'static)) -> Option<String> {
+    match error.downcast_ref() {
+        Some(ami_bundle::Error::Other(error)) => bundle_outcome::advise(&**error),
+        _ => bundle_outcome::advise(error),
+    }
 }
 
 /// What to do about a request that failed, to whichever service: EC2 API reference, "Error codes"; EBS API reference, "Common errors".

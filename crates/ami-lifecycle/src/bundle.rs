@@ -64,8 +64,8 @@ pub(crate) struct OpenedBundle {
     /// What identifies it on this machine, with what it holds.
     pub(crate) identity: [u8; 32],
     pub(crate) architecture: Option<String>,
-    pub(crate) root_device: Option<String>,
-    pub(crate) devices: Vec<BlockDeviceMapping>,
+    machine: MachineConfiguration,
+    location: String,
 }
 
 enum Parts {
@@ -78,7 +78,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Transfer`] and [`Error::Bundle`]: a part is missing or archived, the key is another one, the manifest or its signature
-    /// cannot be used. [`Error::Empty`]; [`Error::Device`].
+    /// cannot be used. [`Error::Empty`].
     pub(crate) async fn open(&self) -> Result<OpenedBundle, Error> {
         match &self.place {
             Place::Bucket {
@@ -128,7 +128,7 @@ impl Bundle {
         let machine = remote.manifest().machine.clone();
         let expected = remote.expected();
         let parts = Parts::InBucket(remote);
-        OpenedBundle::new(parts, expected, &description, identity, &machine, &location)
+        OpenedBundle::new(parts, expected, &description, identity, machine, location)
     }
 
     fn open_in_folder(&self, manifest: &Path) -> Result<OpenedBundle, Error> {
@@ -145,7 +145,7 @@ impl Bundle {
         let identity = of_bundle(&[path.as_os_str().as_bytes()], &bytes);
         let parts = Parts::InFolder(parts, key);
         let location = manifest.display().to_string();
-        OpenedBundle::new(parts, expected, &description, identity, &machine, &location)
+        OpenedBundle::new(parts, expected, &description, identity, machine, location)
     }
 
     fn read(&self, manifest: &Path) -> Result<(BundleContents, BundleKey), ami_manifest::Error> {
@@ -165,15 +165,14 @@ impl OpenedBundle {
         expected: Expected,
         description: &Description,
         identity: [u8; 32],
-        machine: &MachineConfiguration,
-        location: &str,
+        machine: MachineConfiguration,
+        location: String,
     ) -> Result<Self, Error> {
         if description.size == 0 {
             return Err(Error::Empty {
                 path: location.into(),
             });
         }
-        let (root_device, devices) = devices(machine, location)?;
         let architecture = Some(&machine.architecture);
         let architecture = architecture.filter(|name| ARCHITECTURES.contains(&name.as_str()));
         Ok(Self {
@@ -182,9 +181,17 @@ impl OpenedBundle {
             size: description.size,
             identity,
             architecture: architecture.cloned(),
-            root_device,
-            devices,
+            machine,
+            location,
         })
+    }
+
+    /// The name of the root device and the instance store volumes, which an AMI takes over.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub(crate) fn devices(&self) -> Result<(Option<String>, Vec<BlockDeviceMapping>), Error> {
+        devices(&self.machine, &self.location)
     }
 }
 
@@ -238,7 +245,7 @@ fn is_wrong(error: &ami_bundle::Error) -> bool {
         E::Other(other) => match other.downcast_ref::<ami_transfer::Error>() {
             Some(ami_transfer::Error::S3(error)) => matches!(
                 error,
-                ami_s3::Error::Content { .. } | ami_s3::Error::Changed { .. }
+                ami_s3::Error::Digest { .. } | ami_s3::Error::Changed { .. }
             ),
             _ => false,
         },

@@ -89,15 +89,18 @@ impl Known {
             let (least, given) = (volume_size, LARGEST_VOLUME);
             return Err(Error::TooLarge { least, given });
         }
-        let root_device = request.root_device.clone();
-        let root_device = root_device.or_else(|| bundle.as_ref()?.root_device.clone());
+        let (root_of_bundle, of_bundle) = match &bundle {
+            // A snapshot has none.
+            Some(bundle) if request.name.is_some() => bundle.devices()?,
+            _ => (None, Vec::new()),
+        };
+        let root_device = request.root_device.clone().or(root_of_bundle);
         let root_device = root_device.unwrap_or_else(|| ROOT_DEVICE.to_owned());
-        let of_bundle = bundle.as_ref().map(|bundle| bundle.devices.as_slice());
         let mut devices = request.devices.clone();
-        for device in of_bundle.unwrap_or_default() {
+        for device in of_bundle {
             let is_same = |name: &String| *name == device.device_name;
             if !is_same(&root_device) && !devices.iter().any(|given| is_same(&given.device_name)) {
-                devices.push(device.clone());
+                devices.push(device);
             }
         }
         Ok(Self {

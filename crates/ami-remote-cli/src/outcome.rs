@@ -58,6 +58,7 @@ fn code_of_s3(error: &ami_s3::Error) -> u8 {
         Error::Request { .. }
         | Error::Elsewhere { .. }
         | Error::Content { .. }
+        | Error::Digest { .. }
         | Error::TooLong { .. } => exit::SERVICE,
         Error::Location { .. } => exit::LOCATION,
         _ => exit::OTHER,

@@ -221,6 +221,11 @@ impl Bucket {
         &self.0.path
     }
 
+    /// How many times an operation is tried.
+    pub fn tries(&self) -> u32 {
+        self.connection().tries()
+    }
+
     pub(crate) fn connection(&self) -> &Connection {
         &self.0.connection
     }

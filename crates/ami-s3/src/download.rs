@@ -125,7 +125,7 @@ impl Bucket {
     /// The two halves of a file that is expected to be large are downloaded over two connections at once, because S3 limits the speed of each.
     ///
     /// # Errors
-    /// S3's reason; [`Error::Content`] for a wrong digest, in which case the file is removed; [`Error::Io`] if it cannot be written.
+    /// S3's reason; [`Error::Digest`] for a wrong one, in which case the file is removed; [`Error::Io`] if it cannot be written.
     pub async fn get_file(
         &self,
         operation: &str,

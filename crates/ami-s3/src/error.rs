@@ -29,13 +29,25 @@ pub enum Error {
         /// The server that answered, if it is not AWS's.
         server: Option<String>,
     },
-    /// The object in S3 is not what the manifest describes, or not what was sent.
+    /// What came is not what S3 has, or what S3 has is not what was sent.
     #[error("{operation}: {reason}")]
     Content {
         /// What failed.
         operation: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The object in S3 is not the one that the manifest describes.
+    #[error(
+        "{operation}: its SHA-1 is {found}, the manifest says {expected}: what S3 has is damaged"
+    )]
+    Digest {
+        /// What failed.
+        operation: String,
+        /// The actual SHA-1, in lower-case hex.
+        found: String,
+        /// The manifest's, in lower-case hex.
+        expected: String,
     },
     /// The object in S3 is no longer the one that was looked up.
     #[error("{operation}: it has changed since it was looked up")]
@@ -80,13 +92,10 @@ pub enum Error {
 impl Error {
     /// The object's SHA-1 is not the manifest's.
     pub fn of_digest(operation: &str, found: [u8; 20], expected: [u8; 20]) -> Self {
-        Self::Content {
+        Self::Digest {
             operation: operation.to_owned(),
-            reason: format!(
-                "its SHA-1 is {}, the manifest says {}: what S3 has is damaged",
-                hex::encode(found),
-                hex::encode(expected)
-            ),
+            found: hex::encode(found),
+            expected: hex::encode(expected),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Parts are fetched in pieces over several connections. The pieces of a part stay in memory until its SHA-1 has been compared. A part
 //! that is too large for that is read twice: the first time its SHA-1 is compared, and those of its pieces are noted; the second time
-//! the pieces are compared with these.
+//! the pieces are compared with these. What came wrong is fetched again, as a transfer that broke off is: bytes may have changed on the way.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,6 +15,7 @@ use sha1::{Digest, Sha1};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracing::debug;
 
 use crate::error::Error;
 use crate::held_parts::{HeldPart, operation};
@@ -43,6 +44,9 @@ pub struct RemoteParts {
     /// The pieces that are not being fetched yet.
     plan: Box<dyn Iterator<Item = Piece> + Send>,
     fetching: VecDeque<Fetching>,
+    /// The pieces that came wrong, which are needed before all others, and how often that has happened to this part or piece.
+    again: VecDeque<Piece>,
+    failed: u32,
     /// Of the part that is being checked: its SHA-1, its pieces, and their SHA-1s if it is read twice.
     digest: Sha1,
     pieces: VecDeque<Vec<u8>>,
@@ -51,6 +55,9 @@ pub struct RemoteParts {
     checked: VecDeque<Vec<u8>>,
     position: usize,
 }
+
+/// A piece that is being fetched.
+type Fetching = (Piece, JoinHandle<Result<Vec<u8>, Error>>);
 
 /// A piece of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +128,8 @@ impl RemoteParts {
             most: MOST_PIECES,
             plan: Box::new(plan.flat_map(|(part, size)| pieces_of(part, size))),
             fetching: VecDeque::new(),
+            again: VecDeque::new(),
+            failed: 0,
             digest: Sha1::new(),
             pieces: VecDeque::new(),
             noted: VecDeque::new(),
@@ -146,22 +155,33 @@ impl RemoteParts {
             let Some(piece) = self.plan.next() else {
                 return;
             };
-            let (bucket, parts) = (self.bucket.clone(), self.parts.clone());
-            let (index, range) = (piece.part, piece.range.clone());
-            let task = self.runtime.spawn(async move {
-                let HeldPart { name, held, .. } = &parts[index];
-                let operation = operation(&bucket.path().key(name));
-                let got = bucket.get_held(&operation, name, held, range).await;
-                got.map_err(|error| Error::if_archived(error.into(), &bucket, name))
-            });
-            self.fetching.push_back(Fetching { piece, task });
+            let fetching = self.fetch(piece);
+            self.fetching.push_back(fetching);
         }
+    }
+
+    fn fetch(&self, piece: Piece) -> Fetching {
+        let (bucket, parts) = (self.bucket.clone(), self.parts.clone());
+        let (index, range) = (piece.part, piece.range.clone());
+        let task = self.runtime.spawn(async move {
+            let HeldPart { name, held, .. } = &parts[index];
+            let operation = operation(&bucket.path().key(name));
+            let got = bucket.get_held(&operation, name, held, range).await;
+            got.map_err(|error| Error::if_archived(error.into(), &bucket, name))
+        });
+        (piece, task)
     }
 
     /// Waits for the next piece; `None` at the end.
     fn next_piece(&mut self) -> Result<Option<(Piece, Vec<u8>)>, Error> {
-        self.fetch_ahead();
-        let Some(Fetching { piece, mut task }) = self.fetching.pop_front() else {
+        let next = match self.again.pop_front() {
+            Some(piece) => Some(self.fetch(piece)),
+            None => {
+                self.fetch_ahead();
+                self.fetching.pop_front()
+            }
+        };
+        let Some((piece, mut task)) = next else {
             return Ok(None);
         };
         let alive = &mut self.alive;
@@ -191,8 +211,7 @@ impl RemoteParts {
             Reading::Only => {
                 self.digest.update(&bytes);
                 self.pieces.push_back(bytes);
-                if piece.is_last {
-                    self.check_digest(piece.part)?;
+                if piece.is_last && self.has_digest(piece)? {
                     self.checked.append(&mut self.pieces);
                 }
             }
@@ -200,26 +219,51 @@ impl RemoteParts {
                 self.digest.update(&bytes);
                 self.noted.push_back(Sha1::digest(&bytes).into());
                 if piece.is_last {
-                    self.check_digest(piece.part)?;
+                    let _ = self.has_digest(piece)?;
                 }
             }
             Reading::Second => {
-                if self.noted.pop_front() != Some(Sha1::digest(&bytes).into()) {
+                if self.noted.front() == Some(&Sha1::digest(&bytes).into()) {
+                    let _ = self.noted.pop_front();
+                    self.failed = 0;
+                    self.checked.push_back(bytes);
+                } else {
                     let operation = self.operation(piece.part);
-                    return Err(ami_s3::Error::Changed { operation }.into());
+                    self.fail(ami_s3::Error::Changed { operation })?;
+                    self.again.push_back(piece.clone());
                 }
-                self.checked.push_back(bytes);
             }
         }
         Ok(())
     }
 
-    fn check_digest(&mut self, part: usize) -> Result<(), Error> {
+    /// Whether the part that ends with this piece has its digest. If not, it is fetched again.
+    fn has_digest(&mut self, piece: &Piece) -> Result<bool, Error> {
+        let part = &self.parts[piece.part];
+        let (expected, size) = (part.digest.0, part.held.size);
         let found: [u8; 20] = self.digest.finalize_reset().into();
-        let expected = self.parts[part].digest.0;
-        match found == expected {
-            true => Ok(()),
-            false => Err(ami_s3::Error::of_digest(&self.operation(part), found, expected).into()),
+        if found == expected {
+            self.failed = 0;
+            return Ok(true);
+        }
+        let operation = self.operation(piece.part);
+        self.fail(ami_s3::Error::of_digest(&operation, found, expected))?;
+        self.pieces.clear();
+        self.noted.clear();
+        let pieces = pieces_of(piece.part, size);
+        self.again = pieces.filter(|it| it.reading == piece.reading).collect();
+        Ok(false)
+    }
+
+    /// Something came wrong. Fails if that has happened as often as it may.
+    fn fail(&mut self, error: ami_s3::Error) -> Result<(), Error> {
+        self.failed += 1;
+        match self.failed < self.bucket.tries() {
+            true => {
+                debug!("{error}: fetching it again");
+                Ok(())
+            }
+            false => Err(error.into()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `ami-soak`: rounds of bundle, upload, download, unbundle and compare, with faults between the commands and S3, and kills at any time;
-//! then `ec2-ami create` and `fetch` that are killed. Nothing may be lost or left behind. `make soak` runs fifty rounds and kills each of
-//! the two fifty times, and writes the results to docs/benchmarks.md. Needs root. `ami-soak ROUNDS KILLS` does so many.
+//! then `ec2-ami create`, of disks and of bundles in S3, and `fetch` that are killed. Nothing may be lost or left behind. `make soak` runs
+//! fifty rounds and kills each of the three fifty times, and writes the results to docs/benchmarks.md. Needs root. `ami-soak ROUNDS KILLS`
+//! does so many.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// The default number of rounds.
 const ROUNDS: u32 = 50;
 
-/// The default number of runs of `ec2-ami create`, and of `ec2-ami fetch`, that are killed.
+/// The default number of runs of `ec2-ami create`, of each kind, and of `ec2-ami fetch`, that are killed.
 const KILLS: u64 = 50;
 
 /// The most of them in a row, for one snapshot.
@@ -267,8 +268,9 @@ fn kill(verb: Kills, random: &mut Random, count: u64) -> kills::Tally {
 type Kills = fn(&mut Random, u64) -> kills::Tally;
 
 /// The verbs of `ec2-ami` that are killed.
-const VERBS: [(&str, Kills); 2] = [
+const VERBS: [(&str, Kills); 3] = [
     ("ec2-ami create", kills::create),
+    ("ec2-ami create s3://…", kills::create_from_bundle),
     ("ec2-ami fetch", kills::fetch),
 ];
 
@@ -330,7 +332,7 @@ fn report(tally: &Tally, rounds: u32, seed: u64, time: Duration) -> String {
 
 fn report_of_kills(killed: &[(&str, kills::Tally)]) -> String {
     let mut text = "\nThen `ec2-ami create` and `ec2-ami fetch` were killed by SIGKILL at random moments, and given again until they were done, \
-         up to 10 times in a row. Each time there was one snapshot and one AMI in the end, or one whole file; the bytes were right; no other \
+         up to 10 times in a row; while bundles were read, S3, EBS and EC2 failed now and then. Each time there was one snapshot and one AMI in the end, or one whole file; the bytes were right; no other \
          snapshot, journal or temporary file was left; and at most the blocks that were in flight at a kill were sent, or fetched, again.\n\n\
          | command | killed | blocks again |\n|---|---|---|\n"
         .to_owned();
