@@ -71,12 +71,6 @@ pub(crate) struct Piece {
     pub(crate) is_last: bool,
 }
 
-/// A piece that is being fetched, or has been.
-struct Fetching {
-    piece: Piece,
-    task: JoinHandle<Result<Vec<u8>, Error>>,
-}
-
 /// Which reading of a part it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
@@ -305,7 +299,7 @@ impl PartSource for RemoteParts {
 
 impl Drop for RemoteParts {
     fn drop(&mut self) {
-        for Fetching { task, .. } in &self.fetching {
+        for (_, task) in &self.fetching {
             task.abort();
         }
     }
