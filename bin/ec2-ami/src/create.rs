@@ -119,6 +119,12 @@ pub struct Arguments {
     verify: bool,
     #[command(flatten)]
     parallel: Parallel,
+    /// If it is interrupted, keep the snapshot, so that the same command goes on with it (the default; not of standard input or a folder)
+    #[arg(long, action = SetTrue, overrides_with = "no_resume", help_heading = RUNNING)]
+    resume: bool,
+    /// If it is interrupted, delete the snapshot
+    #[arg(long, action = SetTrue, overrides_with = "resume", help_heading = RUNNING)]
+    no_resume: bool,
     /// Where it is noted which blocks are written [default: a file in ~/.local/state/ec2-ami]
     #[arg(long, value_name = "FILE", help_heading = RUNNING)]
     journal: Option<PathBuf>,
@@ -164,7 +170,7 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
         }
         None => None,
     };
-    let reporter = match request.origin.stays() {
+    let reporter = match request.can_resume() {
         true => Reporter::new(context),
         false => Reporter::of_what_goes(context),
     };
@@ -291,6 +297,7 @@ impl Arguments {
             distribution: self.offer.distribution(self.encrypted)?,
             verify: self.verify,
             parallel: self.parallel.most(),
+            resumes: !self.no_resume,
             journal: match self.journal {
                 Some(file) => Journal::At(file),
                 None => Journal::In(state::folder()),

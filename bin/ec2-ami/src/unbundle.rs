@@ -197,7 +197,7 @@ async fn look_up(request: &OpenBundle) -> Result<Known, Error> {
     let bundle = RemoteBundle::open(request).await?;
     Ok(Known {
         description: bundle.description().await?,
-        parts: bundle.manifest().image.parts.len(),
+        parts: bundle.part_count(),
     })
 }
 

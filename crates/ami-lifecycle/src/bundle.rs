@@ -125,7 +125,7 @@ impl Bundle {
             &[server.as_bytes(), location.as_bytes()],
             remote.manifest_bytes(),
         );
-        let machine = remote.manifest().machine.clone();
+        let machine = remote.machine().clone();
         let expected = remote.expected();
         let parts = Parts::InBucket(remote);
         OpenedBundle::new(parts, expected, &description, identity, machine, location)

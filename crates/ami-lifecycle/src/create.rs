@@ -84,6 +84,8 @@ pub struct Create {
     pub verify: bool,
     /// The most requests in flight.
     pub parallel: usize,
+    /// Whether a later run may go on with what this one has begun, if its source stays. If not, an interrupted run deletes its snapshot.
+    pub resumes: bool,
     /// Where the run notes which blocks are written.
     pub journal: Journal,
 }
@@ -216,6 +218,11 @@ pub async fn plan_create(
 }
 
 impl Create {
+    /// Whether a later run goes on with what this one has begun.
+    pub fn can_resume(&self) -> bool {
+        self.resumes && self.origin.stays()
+    }
+
     /// Whether encryption is asked for.
     pub(crate) fn is_encrypted(&self) -> bool {
         self.encrypted || self.kms_key.is_some()
@@ -353,12 +360,12 @@ pub async fn create(
     let mut tags = request.tags.clone();
     tags.push(Tag::new(SOURCE_TAG, &ours.source));
 
+    let stays = request.can_resume();
     let (origin, mut rest) = request.split();
     rest.kms_key = kms_key;
     let request = &rest;
     let name = request.name.as_ref();
     let mut image = name.map(|name| known.image(request, name, None));
-    let stays = origin.stays();
     let to_write = match origin {
         Origin::Snapshot(id) => Err(id),
         Origin::Stream(reader) => Ok(Source::Stream {

@@ -187,7 +187,9 @@ impl Ours {
         ec2: &Regional<'_>,
     ) -> Result<(Self, [u8; 32]), Error> {
         let identity = match (&request.origin, &known.disk) {
-            (Origin::Bundle(_), _) => known.bundle.as_ref().map_or_else(unique, |it| it.identity),
+            (Origin::Bundle(_), _) if request.resumes => {
+                known.bundle.as_ref().map_or_else(unique, |it| it.identity)
+            }
             (Origin::Snapshot(id), _) => {
                 let snapshot = ec2.snapshot(id).await?;
                 let tag = snapshot.as_ref().and_then(|snapshot| {
@@ -198,11 +200,11 @@ impl Ours {
                 let is_begun = true;
                 return Ok((Self { source, is_begun }, identity));
             }
-            (Origin::Disk { stays: true, .. }, Some(disk)) => disk.identity(),
+            (Origin::Disk { stays: true, .. }, Some(disk)) if request.resumes => disk.identity(),
             _ => unique(),
         };
         let source = hex::encode(identity);
-        let stays = request.origin.stays();
+        let stays = request.can_resume();
         let journal = request.journal.path(&source, ec2.region(), stays);
         Ok((
             Self {

@@ -45,25 +45,25 @@ pub(crate) fn parse_manifest(
 /// S3's reason for the first part that is missing.
 pub(crate) async fn held_parts(
     bucket: &Bucket,
-    image: &Image,
+    parts: &[Part],
     parallel: usize,
     operation: impl Fn(&str) -> String,
 ) -> Result<Vec<HeldPart>, Error> {
-    let mut parts: Vec<HeldPart> = Vec::new();
+    let mut held: Vec<HeldPart> = Vec::new();
     in_order(
-        image.parts.len(),
+        parts.len(),
         parallel,
         |index| {
-            let part = &image.parts[index];
+            let part = &parts[index];
             ask(bucket, part, operation(&part.filename))
         },
         |_, part| {
-            parts.push(part);
+            held.push(part);
             Ok::<(), Error>(())
         },
     )
     .await?;
-    Ok(parts)
+    Ok(held)
 }
 
 /// The parts of a bundle that are in S3, and those that are not.
@@ -124,15 +124,15 @@ fn ask(
     }
 }
 
-/// Compares the sum of the parts' sizes with the manifest's, and returns it.
+/// Compares the sum of the parts' sizes with the manifest's.
 ///
 /// # Errors
 /// [`Error::SizeInS3`].
-pub(crate) fn check_size(parts: &[HeldPart], image: &Image) -> Result<u64, Error> {
+pub(crate) fn check_size(parts: &[HeldPart], image: &Image) -> Result<(), Error> {
     let sizes = parts.iter().map(|part| part.held.size);
     let found = sizes.fold(0, u64::saturating_add);
     match found == image.bundled_size {
-        true => Ok(found),
+        true => Ok(()),
         false => Err(Error::SizeInS3 {
             found,
             expected: image.bundled_size,

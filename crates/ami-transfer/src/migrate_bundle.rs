@@ -177,9 +177,9 @@ impl Bundle {
         let certificate = migration.certificate()?;
         let manifest = signed_manifest(&bytes, name, &certificate)?;
         let signer = Signer::new(migration, &certificate, Some(region))?;
-        let parts = held_parts(bucket, &manifest.image, request.parallel, operation);
+        let parts = held_parts(bucket, &manifest.image.parts, request.parallel, operation);
         let parts = parts.await?;
-        let _ = check_size(&parts, &manifest.image)?;
+        check_size(&parts, &manifest.image)?;
         let identity = || Ok(request.s3.identity.clone());
         let mapping = KernelMapping::new(migration, region, &manifest.machine, identity, false);
         let boot = mapping.await?.boot_images(observer).await?;

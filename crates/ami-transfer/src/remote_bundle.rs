@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use ami_bundle::{Expected, describe};
 use ami_image::Description;
-use ami_manifest::{BundleKey, Certificate, Image, Manifest, ParsedManifest, PrivateKey};
+use ami_manifest::{
+    BundleContents, BundleKey, Certificate, MachineConfiguration, ParsedManifest, Part, PrivateKey,
+};
 use ami_s3::{Bucket, BucketPath, Connection, Settings};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::debug;
 
 use crate::error::Error;
-use crate::held_parts::{
-    HeldPart, LOOK_UPS, check_size, get_manifest, held_parts, operation, parse_manifest,
-};
+use crate::held_parts::{HeldPart, LOOK_UPS, get_manifest, held_parts, operation};
 use crate::link::in_background;
 use crate::names;
 use crate::remote_parts::RemoteParts;
@@ -40,7 +40,8 @@ pub struct OpenBundle {
 pub struct RemoteBundle {
     bucket: Bucket,
     parts: Arc<[HeldPart]>,
-    parsed: ParsedManifest,
+    contents: BundleContents,
+    machine: MachineConfiguration,
     bytes: Vec<u8>,
     key: Arc<BundleKey>,
     bundled_size: u64,
@@ -60,7 +61,7 @@ impl RemoteBundle {
     ///
     /// # Errors
     /// [`Error::Manifest`] for the keys, the manifest and its signature, also if the bundle is another key's; [`Error::Name`];
-    /// [`Error::S3`], also for a part that is missing; [`Error::Archived`]; [`Error::SizeInS3`].
+    /// [`Error::S3`], also for a part that is missing; [`Error::Archived`].
     pub async fn open(request: &OpenBundle) -> Result<Self, Error> {
         let (connection, _) = Connection::open(&request.s3).await?;
         Self::open_on(&connection, request).await
@@ -82,19 +83,27 @@ impl RemoteBundle {
         if ami_manifest::is_encrypted(&bytes) {
             bytes = ami_manifest::decrypt(&bytes, &private_key)?;
         }
-        let parsed = parse_manifest(&bytes, &bucket, file)?;
+        let path = bucket.path().location(file);
+        let contents = BundleContents::parse(&bytes);
+        let contents = contents.map_err(|source| ami_manifest::Error::Manifest {
+            path: path.into(),
+            source: Box::new(source),
+        })?;
         if let Some(certificate) = &certificate {
-            parsed.verify(certificate)?;
+            contents.verify(certificate)?;
         }
-        let image = &parsed.manifest.image;
-        let key = Arc::new(image.user_key.unwrap_with(&private_key)?);
-        let parts = look_up(&bucket, image, file).await?;
-        debug!(name = image.name, parts = parts.len(), "bundle looked up");
+        let key = Arc::new(contents.user_key.unwrap_with(&private_key)?);
+        let parts = look_up(&bucket, &contents.parts, file).await?;
+        debug!(parts = parts.len(), "bundle looked up");
+        // What is not needed to read the image may be wrong.
+        let machine = ParsedManifest::parse(&bytes).map(|parsed| parsed.manifest.machine);
+        let sizes = parts.iter().map(|part| part.held.size);
         Ok(Self {
-            bundled_size: check_size(&parts, image)?,
+            bundled_size: sizes.fold(0, u64::saturating_add),
             parts: parts.into(),
+            contents,
+            machine: machine.unwrap_or_default(),
             bucket,
-            parsed,
             bytes,
             key,
             runtime: Handle::current(),
@@ -102,9 +111,14 @@ impl RemoteBundle {
         })
     }
 
-    /// The manifest.
-    pub fn manifest(&self) -> &Manifest {
-        &self.parsed.manifest
+    /// How many parts there are.
+    pub fn part_count(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The machine that the manifest describes; nothing of it if something is wrong with what is not needed to read the image.
+    pub fn machine(&self) -> &MachineConfiguration {
+        &self.machine
     }
 
     /// The manifest's text, decrypted if it was encrypted.
@@ -123,10 +137,9 @@ impl RemoteBundle {
 
     /// What the parts must contain.
     pub fn expected(&self) -> Expected {
-        let image = &self.parsed.manifest.image;
         Expected {
-            digest: image.digest.0,
-            size: Some(image.size),
+            digest: self.contents.digest.0,
+            size: self.contents.size,
             bundled_size: self.bundled_size,
         }
     }
@@ -155,10 +168,10 @@ impl RemoteBundle {
 }
 
 /// Looks up the parts of a bundle, all of which must be there and readable.
-async fn look_up(bucket: &Bucket, image: &Image, manifest: &str) -> Result<Vec<HeldPart>, Error> {
-    names::check_listed(&image.parts, manifest)?;
+async fn look_up(bucket: &Bucket, parts: &[Part], manifest: &str) -> Result<Vec<HeldPart>, Error> {
+    names::check_listed(parts, manifest)?;
     let of_part = |name: &str| operation(&bucket.path().key(name));
-    let parts = held_parts(bucket, image, LOOK_UPS, of_part).await?;
+    let parts = held_parts(bucket, parts, LOOK_UPS, of_part).await?;
     check_readable(&parts, bucket)?;
     Ok(parts)
 }
