@@ -357,7 +357,7 @@ mod tests {
             (vec![extent(4 * b, 9)], [false; 5]),
             (vec![extent(3, u64::MAX)], [false, true, true, true, true]),
         ] {
-            let reading = Reading::Disk(disk.clone(), Arc::new(FreeSpace::new(&free)));
+            let reading = Reading::Disk(disk.clone(), FreeSpace::new(&free));
             let found: [bool; 5] =
                 std::array::from_fn(|index| reading.kind(index as u64) == Kind::Free);
             assert_eq!(found, expected, "{free:?}");
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn the_last_block_is_padded_with_zeros() {
         let disk = Arc::new(Bytes(vec![1; BLOCK_SIZE as usize + 10]));
-        let mut reading = Reading::Disk(disk, Arc::new(FreeSpace::new(&[])));
+        let mut reading = Reading::Disk(disk, FreeSpace::new(&[]));
         assert_eq!(reading.blocks(9), 2);
         let mut block = vec![7; BLOCK_SIZE as usize];
         assert!(reading.read(1, &mut block).unwrap());
