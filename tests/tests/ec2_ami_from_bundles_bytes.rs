@@ -124,11 +124,12 @@ impl Trial {
                 region: Some(REGION.to_owned()),
                 server: Some(self.server.url()),
             },
-            origin: Origin::Bundle(Bundle {
+            origin: Origin::Bundle(Box::new(Bundle {
                 place: Place::Folder { manifest },
                 private_key: key(&format!("{USER}.key")),
                 certificate: is_checked.then(|| key(&format!("{USER}.crt"))),
-            }),
+            })),
+            resumes: true,
             name: None,
             description: None,
             architecture: None,

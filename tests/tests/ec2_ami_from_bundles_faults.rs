@@ -272,6 +272,20 @@ fn an_interrupted_creation_from_a_bundle_leaves_what_is_gone_on_with_and_nothing
 }
 
 #[test]
+fn an_interrupted_creation_that_is_not_to_be_gone_on_with_leaves_nothing() {
+    let (scene, _, arguments, _bundle) = with_disk(slowness(2.0));
+    let mut run = Run::start(&mut scene.command(&words(&arguments, &["--no-resume"])));
+    wait_until(&mut run.child, "it was at work", || {
+        scene.aws.asked("PutSnapshotBlock") >= 3
+    });
+    let result = run.interrupt();
+    assert_eq!(result.code, 255, "{result:?}");
+    assert!(!result.stderr.contains("goes on with"), "{result:?}");
+    assert_eq!(scene.aws.server.snapshots(), []);
+    assert_eq!(names(&scene.aws.journals()), [] as [&str; 0]);
+}
+
+#[test]
 fn nothing_is_written_but_the_journal() {
     let (scene, disk, arguments, _bundle) = with_disk(quick());
     let trace = folder();

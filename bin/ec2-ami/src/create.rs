@@ -231,7 +231,7 @@ impl Arguments {
         let found = self.bundle.find(&self.from, &self.access, &access, context);
         // A volume's disk takes this one's place when it is made.
         let (origin, old) = match found? {
-            Some(Found { bundle, old }) => (Origin::Bundle(bundle), old),
+            Some(Found { bundle, old }) => (Origin::Bundle(Box::new(bundle)), old),
             None if is_folder => (Origin::Stream(Box::new(std::io::empty())), None),
             None => (self.origin(is_device, context)?, None),
         };

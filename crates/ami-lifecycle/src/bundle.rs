@@ -69,7 +69,7 @@ pub(crate) struct OpenedBundle {
 }
 
 enum Parts {
-    InBucket(RemoteBundle),
+    InBucket(Box<RemoteBundle>),
     InFolder(Vec<PartFile>, BundleKey),
 }
 
@@ -127,7 +127,7 @@ impl Bundle {
         );
         let machine = remote.machine().clone();
         let expected = remote.expected();
-        let parts = Parts::InBucket(remote);
+        let parts = Parts::InBucket(Box::new(remote));
         OpenedBundle::new(parts, expected, &description, identity, machine, location)
     }
 

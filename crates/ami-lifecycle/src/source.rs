@@ -35,7 +35,7 @@ pub enum Origin {
         still: Option<Arc<dyn Still>>,
     },
     /// A bundle.
-    Bundle(Bundle),
+    Bundle(Box<Bundle>),
     /// A stream, which is read once, and of which nothing is known before.
     Stream(Box<dyn Read + Send>),
 }

@@ -46,6 +46,7 @@ impl InBucket {
             endpoint: Some(Endpoint::Server(format!("http://{address}"))),
             signature: Signature::V4,
             retry: false,
+            requester_pays: false,
         };
         let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
         let (connection, _) = runtime.block_on(Connection::open(&settings)).unwrap();
