@@ -78,7 +78,7 @@ where
         interrupted,
         new_work,
         state: Mutex::new(State {
-            window: 4 * pool.threads().get() + 8,
+            window: 2 * pool.threads().get() + 4,
             tasks: 1,
             idle: Vec::new(),
             source: Some(source),

@@ -21,6 +21,9 @@ use crate::journal::make_private;
 use crate::observer::{Event, Observer};
 use crate::waiting::unless_interrupted;
 
+/// The most blocks in flight, 24 MiB of them, beside a bundle's parts and chunks in memory. At 48 ms a block they are EBS's 1,000 a second.
+const MOST_BESIDE_PARTS: usize = 48;
+
 /// What is needed to write a snapshot.
 pub(crate) struct Writing<'a> {
     pub(crate) link: &'a Link,
@@ -117,7 +120,10 @@ pub(crate) async fn write(
         },
         source: writing.identity,
         journal: writing.journal.clone(),
-        parallel: request.parallel,
+        parallel: match source {
+            Source::Passing(_) => request.parallel.min(MOST_BESIDE_PARTS),
+            _ => request.parallel,
+        },
         visible_within: ami_ebs::VISIBLE_WITHIN,
     };
     let relay = Relay::new(observer, &link.region);

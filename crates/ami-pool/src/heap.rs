@@ -3,13 +3,13 @@
 
 /// From this size (bytes) on, memory is not part of a thread's heap.
 #[cfg(target_env = "gnu")]
-const LARGE: libc::c_int = 1 << 20;
+const LARGE: libc::c_int = 256 << 10;
 
 /// Has large memory go back to the system whenever it is freed. To be called once, before other threads begin.
 ///
 /// By itself, glibc keeps memory of a size in the heap of each thread once memory of that size, up to 32 MiB, was freed (mallopt(3),
 /// `M_MMAP_THRESHOLD`). Where parts, chunks and blocks of several MiB pass from thread to thread, such heaps have more holes than
-/// contents: 40 of 180 MiB of a run that makes a snapshot of a bundle.
+/// contents: 80 of 240 MiB of a run that makes a snapshot of a bundle.
 pub fn return_large_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt(3) may be called at any time before there are other threads, which is all that it requires.
