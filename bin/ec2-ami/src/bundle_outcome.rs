@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use ami_aws::ServiceError;
 use ami_cli::Failure;
 use ami_cli::advice::{as_a, of_bundles, of_manifests};
 use ami_s3::Archive;
@@ -10,6 +11,9 @@ use ami_transfer::Error;
 use crate::exit;
 use crate::outcome::{NO_CREDENTIALS, of_s3};
 use crate::shell::quoted;
+
+/// How errors of files that are read begin.
+const READING: &str = "Failed to download";
 
 /// How many days a restored copy stays in the command that is advised: time enough for the largest bundle.
 const DAYS: u32 = 7;
@@ -86,7 +90,7 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         Error::S3(ami_s3::Error::Changed { .. }) => {
             Some("run it again when nothing writes to the bundle".to_owned())
         }
-        Error::S3(denied @ ami_s3::Error::Request { .. }) if is_denied(denied) => Some(
+        Error::S3(denied @ ami_s3::Error::Request { .. }) if is_unreadable(denied) => Some(
             "these credentials do not allow it (docs/iam.md has the policies that each verb needs), or whoever asks must pay: --requester-pays"
                 .to_owned(),
         ),
@@ -101,10 +105,13 @@ pub fn advise(error: &(dyn StdError + 'static)) -> Option<String> {
         .or_else(|| story.and_then(|_| ami_remote_cli::advice(error, None)))
 }
 
-fn is_denied(error: &ami_s3::Error) -> bool {
-    error
-        .service()
-        .is_some_and(|error| error.status == 403 && error.code == "AccessDenied")
+/// Whether a file of a bundle may not be read.
+fn is_unreadable(error: &ami_s3::Error) -> bool {
+    let ami_s3::Error::Request { operation, .. } = error else {
+        return false;
+    };
+    let is_denied = |error: &ServiceError| error.status == 403 && error.code == "AccessDenied";
+    operation.starts_with(READING) && error.service().is_some_and(is_denied)
 }
 
 /// What to do about a file or device that the image cannot be written to.

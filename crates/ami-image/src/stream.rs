@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::sink::{Description, ImageSink};
 
-/// How many zeros are written at a time (bytes).
-const ZEROS: usize = 256 * 1024;
+/// The zeros that are written at a time.
+static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// Writes an image from its first to its last byte, holes as zeros.
 ///
@@ -41,10 +41,9 @@ impl<W: Write + Send> ImageStream<W> {
     }
 
     fn zeros_until(&mut self, end: u64) -> Result<(), Error> {
-        let zeros = vec![0; ZEROS];
         while self.position < end {
-            let left = usize::try_from(end - self.position).unwrap_or(ZEROS);
-            self.put(&zeros[..left.min(ZEROS)])?;
+            let left = usize::try_from(end - self.position).unwrap_or(usize::MAX);
+            self.put(&ZEROS[..left.min(ZEROS.len())])?;
         }
         Ok(())
     }
