@@ -150,7 +150,7 @@ pub fn create_from_bundle(random: &mut Random, most: u64) -> Tally {
         },
         random,
         most,
-        Duration::from_millis(1500),
+        Duration::from_millis(800),
         || !scene.aws.server.images().is_empty() && names(&scene.aws.journals()).is_empty(),
     );
     let snapshots = scene.aws.server.snapshots();

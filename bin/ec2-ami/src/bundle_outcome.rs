@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use ami_aws::ServiceError;
 use ami_cli::Failure;
 use ami_cli::advice::{as_a, of_bundles, of_manifests};
+use ami_files::FileError;
 use ami_s3::Archive;
 use ami_transfer::Error;
 
@@ -57,9 +58,16 @@ fn code_of_s3(error: &ami_s3::Error) -> u8 {
 /// The exit code of an error of unbundling, whose parts may be in S3.
 pub fn code_of_bundle(error: &ami_bundle::Error) -> u8 {
     use ami_bundle::Error as E;
+    use ami_image::Error as I;
     use ami_parts::Error as P;
+    let is_of_reading = |error: &FileError| match error {
+        FileError::Io { operation, .. } => ["open", "read"].contains(operation),
+        _ => false,
+    };
     match error {
         E::Other(error) => error.downcast_ref().map_or(exit::OTHER, code),
+        // What is not read is written: to a full disk, say, or to a pipe whose reader has gone.
+        E::Image(I::File(error)) if !is_of_reading(error) => exit::OTHER,
         E::Problems(_)
         | E::Manifest(_)
         | E::Stream(_)

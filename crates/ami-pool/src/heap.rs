@@ -18,6 +18,8 @@ pub fn return_large_memory() {
 
 #[cfg(all(test, target_env = "gnu"))]
 mod tests {
+    use std::hint::black_box;
+
     use super::*;
 
     const MIB: usize = 1 << 20;
@@ -32,10 +34,10 @@ mod tests {
     #[test]
     fn freed_memory_is_not_kept_though_larger_memory_was_freed_before() {
         return_large_memory();
-        drop(vec![1_u8; 28 * MIB]);
-        let large = vec![1_u8; 24 * MIB];
+        drop(black_box(vec![1_u8; 28 * MIB]));
+        let large = black_box(vec![1_u8; 24 * MIB]);
         // It lies behind the other in a heap, which could not become shorter.
-        let behind = vec![1_u8; 1000];
+        let behind = black_box(vec![1_u8; 1000]);
         let before = resident();
         drop(large);
         let after = resident();

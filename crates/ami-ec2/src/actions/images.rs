@@ -275,6 +275,7 @@ mod tests {
             image_owner_id: Some("123456789012".to_owned()),
             image_owner_alias: Some("amazon".to_owned()),
             image_type: Some("kernel".to_owned()),
+            is_public: Some(true),
             image_state: Some("available".to_owned()),
             tag_set: [Tag::new("a", "b")].into(),
             ..Image::default()
