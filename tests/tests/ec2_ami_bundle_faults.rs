@@ -1,6 +1,7 @@
 //! `ec2-ami bundle` that fails or is interrupted: nothing of the bundle stays in S3, and what becomes of an older one.
 
 use std::fs;
+use std::time::Duration;
 
 use end_to_end::Outcome;
 use end_to_end::proxy::{Action, Rule, Slowness};
@@ -93,6 +94,23 @@ fn a_signal_at_any_moment_leaves_nothing() {
     scene.proxy.set_rules(vec![stalls]);
     let result = scene.signalled(6, Signal::INT);
     assert_eq!(result.code, 255, "{result:?}");
+    assert!(scene.stored() == before);
+}
+
+#[test]
+fn a_part_that_s3_stores_after_its_request_was_given_up_is_deleted() {
+    let scene = scene(0);
+    let before = scene.stored();
+    let late = Rule::new(
+        "PUT",
+        r"part\.1",
+        Some(1),
+        Action::Late(Duration::from_secs(4)),
+    );
+    scene.proxy.set_rules(vec![late]);
+    let result = scene.signalled(6, Signal::INT);
+    assert_eq!(result.code, 255, "{result:?}");
+    assert_eq!(scene.proxy.late(), 1);
     assert!(scene.stored() == before);
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ami_s3::{Connection, Settings};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinError;
 
 use crate::error::Error;
 use crate::observer::{Event, Observer, Stopped};
@@ -118,14 +119,16 @@ pub(crate) async fn in_background<T: Send + 'static>(
 ) -> Result<T, Error> {
     let raise = RaiseOnDrop(Arc::default());
     let flag = raise.0.clone();
-    match tokio::task::spawn_blocking(move || work(&flag)).await {
-        Ok(value) => Ok(value),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            // The runtime is shutting down.
-            Err(_) => Err(Error::Interrupted),
-        },
-    }
+    joined(tokio::task::spawn_blocking(move || work(&flag)).await)
+}
+
+/// A task's result; its panic is passed on.
+pub(crate) fn joined<T>(ended: Result<T, JoinError>) -> Result<T, Error> {
+    ended.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        // The runtime is shutting down.
+        Err(_) => Error::Interrupted,
+    })
 }
 
 struct RaiseOnDrop(Arc<AtomicBool>);

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use ami_parts::PartSource;
@@ -19,6 +18,7 @@ use tracing::debug;
 
 use crate::error::Error;
 use crate::held_parts::{HeldPart, operation};
+use crate::link::joined;
 
 /// The size of a piece in bytes.
 pub(crate) const PIECE: u64 = HALF;
@@ -187,12 +187,7 @@ impl RemoteParts {
             }
         });
         match ended {
-            Some(Ok(bytes)) => Ok(Some((piece, bytes?))),
-            Some(Err(error)) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                // The runtime has ended.
-                Err(_) => Err(Error::Interrupted),
-            },
+            Some(ended) => Ok(Some((piece, joined(ended)??))),
             None => {
                 task.abort();
                 Err(Error::Interrupted)

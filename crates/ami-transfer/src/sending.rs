@@ -1,7 +1,6 @@
 //! Sends what a [`BucketSink`] hands over, and deletes it again if the bundle is not completed.
 
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -10,18 +9,23 @@ use ami_s3::{Acl, Bucket, Content, Fingerprint};
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::error::Error;
-use crate::link::Link;
+use crate::link::{Link, joined};
 use crate::observer::Event;
 use crate::older::OlderManifests;
 use crate::sink::{BucketSink, MadeFile, Order, PARTS_IN_MEMORY};
 
 /// How long requests that are under way get to end by themselves when the rest is given up: what is then not stored will hardly be.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How often and with which pauses it is looked for what was given up on its way: S3, or a proxy before it, may have all of it by then, and
+/// store it.
+const LOOKS: u32 = 6;
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long it is tried to find out, and to delete, what was stored of a bundle that is given up.
 const LONGEST_REMOVAL: Duration = Duration::from_secs(60);
@@ -65,7 +69,7 @@ impl Sending {
     pub(crate) async fn stop(self) -> Result<(), Error> {
         let Self { task, stop } = self;
         drop(stop);
-        joined(task.await)
+        joined(task.await)?
     }
 
     /// Waits until the manifest is stored or, if the sink was dropped before, until everything is deleted.
@@ -75,18 +79,7 @@ impl Sending {
     pub(crate) async fn end(self) -> Result<(), Error> {
         // It is not stopped as long as this lives.
         let Self { task, stop: _stop } = self;
-        joined(task.await)
-    }
-}
-
-fn joined<T>(result: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
-    match result {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            // The runtime is shutting down.
-            Err(_) => Err(Error::Interrupted),
-        },
+        joined(task.await)?
     }
 }
 
@@ -102,7 +95,17 @@ struct Target {
 #[derive(Clone, Copy)]
 struct Begun {
     print: Fingerprint,
-    is_stored: bool,
+    state: State,
+}
+
+/// How far a file has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Its request has not ended. If that was given up, S3 may still store the file.
+    OnItsWay,
+    /// Its request has failed. The answer to it may have been lost.
+    Failed,
+    Stored,
 }
 
 impl Target {
@@ -120,20 +123,20 @@ impl Target {
     /// Sends a file, and gives its buffer back.
     async fn send(&self, file: MadeFile) -> Result<Vec<u8>, Error> {
         let MadeFile { name, bytes, print } = file;
-        let mut begun = Begun {
-            print,
-            is_stored: false,
-        };
-        let _ = self.files().insert(name.clone(), begun);
+        let note = |state| self.files().insert(name.clone(), Begun { print, state });
+        let _ = note(State::OnItsWay);
         let bytes = Bytes::from(bytes);
         let content = Content::Bytes(bytes.clone());
         let operation = format!("Failed to upload \"{name}\"");
         let put = self
             .bucket
             .put(&operation, &name, &content, &print, self.acl);
-        put.await?;
-        begun.is_stored = true;
-        let _ = self.files().insert(name, begun);
+        let put = put.await;
+        let _ = note(match put {
+            Ok(_) => State::Stored,
+            Err(_) => State::Failed,
+        });
+        put?;
         drop(content);
         Ok(bytes.into())
     }
@@ -200,7 +203,7 @@ impl Sender {
             tokio::select! {
                 Some(sent) = running.join_next() => {
                     // Fails only if the sink is gone.
-                    let _ = buffers.send(joined(sent)?);
+                    let _ = buffers.send(joined(sent)??);
                 }
                 order = orders.recv() => match order {
                     Some(Order::Part(part)) => {
@@ -251,8 +254,9 @@ impl Sender {
         let begun = target.files().clone();
         let mut left: Vec<String> = begun.keys().cloned().collect();
         let removal = async {
-            let (stored, doubtful): (Vec<_>, Vec<_>) =
-                begun.into_iter().partition(|(_, file)| file.is_stored);
+            let (stored, doubtful): (Vec<_>, Vec<_>) = begun
+                .into_iter()
+                .partition(|(_, file)| file.state == State::Stored);
             let stored: Vec<String> = stored.into_iter().map(|(name, _)| name).collect();
             let delete = target
                 .bucket
@@ -261,10 +265,28 @@ impl Sender {
                     Ok(())
                 });
             delete.await?;
-            for (file, Begun { print, .. }) in doubtful {
-                if target.holds(&file, &print).await? {
-                    target.bucket.delete_file(&file).await?;
+            let mut doubtful = doubtful;
+            for look in 0..LOOKS {
+                if doubtful.is_empty() {
+                    break;
                 }
+                if look > 0 {
+                    tokio::time::sleep(LOOK_PAUSE).await;
+                }
+                let mut not_there = Vec::new();
+                for (file, begun) in doubtful {
+                    match target.holds(&file, &begun.print).await? {
+                        true => {
+                            target.bucket.delete_file(&file).await?;
+                            left.retain(|name| *name != file);
+                        }
+                        false if begun.state == State::OnItsWay => not_there.push((file, begun)),
+                        false => left.retain(|name| *name != file),
+                    }
+                }
+                doubtful = not_there;
+            }
+            for (file, _) in doubtful {
                 left.retain(|name| *name != file);
             }
             Ok(())

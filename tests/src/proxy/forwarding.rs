@@ -105,6 +105,21 @@ pub(super) fn serve(
             }
             return Ok(());
         }
+        if let Some(Action::Late(wait)) = &action {
+            if head.header("expect").is_some() {
+                to_client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            }
+            let mut body = Vec::new();
+            let _ = (&mut from_client).take(length).read_to_end(&mut body)?;
+            thread::sleep(*wait);
+            let mut late = TcpStream::connect(server)?;
+            late.write_all(&head.raw)?;
+            late.write_all(&body)?;
+            let _ = late.read(&mut [0])?;
+            state.lock().unwrap().late += 1;
+            wait_for_end(client);
+            return Ok(());
+        }
         let (to_server, from_server) = match &mut upstream {
             Some(open) => open,
             None => {

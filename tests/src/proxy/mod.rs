@@ -50,6 +50,7 @@ struct State {
     requests: Vec<Request>,
     faults: u64,
     held: u64,
+    late: u64,
 }
 
 /// A proxy that lives as long as the process.
@@ -98,6 +99,11 @@ impl Proxy {
     /// How many faults it has caused since the rules were set.
     pub fn faults(&self) -> u64 {
         self.locked().faults
+    }
+
+    /// How many late requests the server has answered.
+    pub fn late(&self) -> u64 {
+        self.locked().late
     }
 
     /// How many held requests the server has answered.

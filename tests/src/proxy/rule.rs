@@ -37,6 +37,8 @@ pub enum Action {
         /// Whether the server gets the request.
         passed_on: bool,
     },
+    /// The server gets it only so much later, whether or not the client waits for that. There is no answer.
+    Late(Duration),
     /// It gets a hostile answer.
     Hostile(Hostile),
 }
