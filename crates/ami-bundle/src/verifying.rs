@@ -60,6 +60,60 @@ pub enum Outcome {
     NotChecked(Reason),
 }
 
+impl Check {
+    /// The checks of a bundle whose manifest cannot be used.
+    pub fn without_manifest(fault: Fault) -> Vec<Self> {
+        let others = [
+            Subject::Parts,
+            Subject::Sizes,
+            Subject::Digests,
+            Subject::Signature,
+            Subject::Stream,
+        ];
+        let others = others.map(|subject| Self {
+            subject,
+            outcome: Outcome::NotChecked(Reason::NoManifest),
+        });
+        let manifest = Self {
+            subject: Subject::Manifest,
+            outcome: Outcome::Fails(vec![fault]),
+        };
+        std::iter::once(manifest).chain(others).collect()
+    }
+}
+
+impl Outcome {
+    /// That of a check which found this, unless something is wrong.
+    pub fn of_faults(faults: Vec<Fault>, found: Finding) -> Self {
+        match faults.is_empty() {
+            true => Self::Holds(found),
+            false => Self::Fails(faults),
+        }
+    }
+
+    /// That of [`Subject::Sizes`], in bytes. The digests cover every byte; the sum of the sizes only shows whether the manifest is
+    /// consistent. `are_whole`: all parts are there with the right digests.
+    pub fn of_sizes(said: Option<u64>, found: u64, are_whole: bool) -> Self {
+        match said {
+            _ if !are_whole => Self::NotChecked(Reason::PartIsBad),
+            None => Self::NotChecked(Reason::NotInManifest),
+            Some(said) if said == found => Self::Holds(Finding::Sizes(found)),
+            Some(said) => Self::Fails(vec![Fault::Sizes { found, said }]),
+        }
+    }
+
+    /// That of [`Subject::Signature`].
+    pub fn of_signature(contents: &BundleContents, certificate: Option<&Certificate>) -> Self {
+        let Some(certificate) = certificate else {
+            return Self::NotChecked(Reason::NoCertificate);
+        };
+        match contents.verify(certificate) {
+            Ok(()) => Self::Holds(Finding::Signature(certificate.info().cloned())),
+            Err(error) => Self::Fails(vec![error.into()]),
+        }
+    }
+}
+
 /// What a check that passed found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
@@ -137,19 +191,7 @@ pub fn verify_bundle(request: &VerifyRequest, running: &Running<'_>) -> Result<V
     let contents = BundleContents::load(&request.manifest);
     let contents = match contents.and_then(|contents| contents.with_name(&request.manifest)) {
         Ok(contents) => contents,
-        Err(error) => {
-            checks.fails(Subject::Manifest, vec![error.into()]);
-            for subject in [
-                Subject::Parts,
-                Subject::Sizes,
-                Subject::Digests,
-                Subject::Signature,
-                Subject::Stream,
-            ] {
-                checks.not_checked(subject, Reason::NoManifest);
-            }
-            return Ok(checks.0);
-        }
+        Err(error) => return Ok(Check::without_manifest(error.into())),
     };
     (running.events)(Event::ManifestRead(&contents));
     let found = Finding::Manifest {
@@ -159,16 +201,8 @@ pub fn verify_bundle(request: &VerifyRequest, running: &Running<'_>) -> Result<V
     checks.holds(Subject::Manifest, found);
 
     let parts_hold = checks.check_parts(&contents, request, running)?;
-    match certificate {
-        Some(certificate) => match contents.verify(&certificate) {
-            Ok(()) => {
-                let info = certificate.info().cloned();
-                checks.holds(Subject::Signature, Finding::Signature(info));
-            }
-            Err(error) => checks.fails(Subject::Signature, vec![error.into()]),
-        },
-        None => checks.not_checked(Subject::Signature, Reason::NoCertificate),
-    }
+    let signature = Outcome::of_signature(&contents, certificate.as_ref());
+    checks.add(Subject::Signature, signature);
     match key {
         None => checks.not_checked(Subject::Stream, Reason::NoKey),
         Some(_) if !parts_hold => checks.not_checked(Subject::Stream, Reason::PartsFail),
@@ -221,31 +255,13 @@ impl Checks {
                 Err(error) => wrong.push(error.into()),
             }
         }
-        let all_there = missing.is_empty();
-        if all_there {
-            self.holds(Subject::Parts, Finding::Parts(count));
-        } else {
-            self.fails(Subject::Parts, missing);
-        }
-        // The digests cover every byte; the sum of the sizes only shows whether the manifest is consistent.
-        match contents.bundled_size {
-            _ if !all_there || !wrong.is_empty() => {
-                self.not_checked(Subject::Sizes, Reason::PartIsBad);
-            }
-            None => self.not_checked(Subject::Sizes, Reason::NotInManifest),
-            Some(said) if said == size => self.holds(Subject::Sizes, Finding::Sizes(size)),
-            Some(said) => {
-                let fault = Fault::Sizes { found: size, said };
-                self.fails(Subject::Sizes, vec![fault]);
-            }
-        }
-        let digests_hold = wrong.is_empty();
-        if digests_hold {
-            let of_all = all_there;
-            self.holds(Subject::Digests, Finding::Digests { of_all });
-        } else {
-            self.fails(Subject::Digests, wrong);
-        }
+        let (all_there, digests_hold) = (missing.is_empty(), wrong.is_empty());
+        let parts = Outcome::of_faults(missing, Finding::Parts(count));
+        self.add(Subject::Parts, parts);
+        let sizes = Outcome::of_sizes(contents.bundled_size, size, all_there && digests_hold);
+        self.add(Subject::Sizes, sizes);
+        let found = Finding::Digests { of_all: all_there };
+        self.add(Subject::Digests, Outcome::of_faults(wrong, found));
         Ok(all_there && digests_hold)
     }
 }

@@ -132,12 +132,14 @@ impl Bundle {
     }
 
     fn open_in_folder(&self, manifest: &Path) -> Result<OpenedBundle, Error> {
-        let (contents, key) = self.read(manifest).map_err(ami_bundle::Error::from)?;
+        let bytes = ParsedManifest::read_file(manifest).map_err(ami_bundle::Error::from)?;
+        let (contents, key) = self
+            .read(&bytes, manifest)
+            .map_err(ami_bundle::Error::from)?;
         let files = BundleFiles::find(&contents, folder_of(manifest));
         let BundleFiles { parts, expected } = files.map_err(ami_bundle::Error::from)?;
         let source = PartFiles::new(parts.clone());
         let description = describe(source, &expected, &key, &AtomicBool::new(false))?;
-        let bytes = ParsedManifest::read_file(manifest).map_err(ami_bundle::Error::from)?;
         // An old one may lack what is not needed to read the image.
         let machine = ParsedManifest::parse(&bytes).map(|parsed| parsed.manifest.machine);
         let machine = machine.unwrap_or_default();
@@ -148,8 +150,12 @@ impl Bundle {
         OpenedBundle::new(parts, expected, &description, identity, machine, location)
     }
 
-    fn read(&self, manifest: &Path) -> Result<(BundleContents, BundleKey), ami_manifest::Error> {
-        let contents = BundleContents::load(manifest)?;
+    fn read(
+        &self,
+        bytes: &[u8],
+        manifest: &Path,
+    ) -> Result<(BundleContents, BundleKey), ami_manifest::Error> {
+        let contents = BundleContents::parse_named(bytes, manifest)?;
         if let Some(path) = &self.certificate {
             contents.verify(&Certificate::load(path)?)?;
         }

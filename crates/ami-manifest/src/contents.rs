@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::bundle_key::WrappedKey;
 use crate::certificate::Certificate;
-use crate::error::{Error, shortened};
+use crate::error::{Error, in_file, shortened};
 use crate::model::{Part, Sha1Digest, Version};
 use crate::read::{self, ParsedManifest, Signed};
 use crate::tree::{self, Element};
@@ -39,8 +39,15 @@ impl BundleContents {
     /// # Errors
     /// [`Error::Read`], or [`Error::Manifest`] with what is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let bytes = ParsedManifest::read_file(path)?;
-        Self::parse(&bytes).map_err(in_file(path))
+        Self::parse_named(&ParsedManifest::read_file(path)?, path)
+    }
+
+    /// Parses a manifest; errors say where it is.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] with what is wrong with it.
+    pub fn parse_named(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+        Self::parse(bytes).map_err(in_file(path))
     }
 
     /// Parses a manifest as [`ParsedManifest::parse`] does, but accepts one that lacks what unbundling does not need.
@@ -87,14 +94,6 @@ impl BundleContents {
     /// [`Error::Signature`].
     pub fn verify(&self, certificate: &Certificate) -> Result<(), Error> {
         self.signed.verify(certificate)
-    }
-}
-
-fn in_file(path: &Path) -> impl FnOnce(Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Manifest {
-        path,
-        source: Box::new(source),
     }
 }
 

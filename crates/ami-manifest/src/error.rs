@@ -1,7 +1,7 @@
 //! What can go wrong with manifests and keys.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use openssl::error::ErrorStack;
 
@@ -201,5 +201,14 @@ pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+/// Returns a function for `map_err` that says which manifest it is about.
+pub(crate) fn in_file(path: &Path) -> impl FnOnce(Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Manifest {
+        path,
+        source: Box::new(source),
     }
 }

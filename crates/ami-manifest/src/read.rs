@@ -8,7 +8,7 @@ use std::str::FromStr;
 use crate::bundle_key::WrappedKey;
 use crate::certificate::Certificate;
 use crate::encrypted;
-use crate::error::{Error, SignatureError, shortened};
+use crate::error::{Error, SignatureError, in_file, shortened};
 use crate::model::{Bundler, Image, MachineConfiguration, Manifest, Part, Sha1Digest, Version};
 use crate::tree::{self, Element};
 
@@ -47,11 +47,16 @@ impl ParsedManifest {
     /// As of [`load`](Self::load).
     pub fn load_bytes(path: &Path) -> Result<(Self, Vec<u8>), Error> {
         let bytes = Self::read_file(path)?;
-        let parsed = Self::parse(&bytes).map_err(|source| Error::Manifest {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })?;
+        let parsed = Self::parse_named(&bytes, path)?;
         Ok((parsed, bytes))
+    }
+
+    /// Parses a manifest; errors say where it is.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] with what is wrong with it.
+    pub fn parse_named(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+        Self::parse(bytes).map_err(in_file(path))
     }
 
     /// The bytes of a manifest's file; if it is too large, enough of them to show that.

@@ -32,11 +32,8 @@ pub(crate) fn parse_manifest(
     bucket: &Bucket,
     file: &str,
 ) -> Result<ParsedManifest, Error> {
-    let parsed = ParsedManifest::parse(bytes).map_err(|source| ami_manifest::Error::Manifest {
-        path: bucket.path().location(file).into(),
-        source: Box::new(source),
-    });
-    Ok(parsed?)
+    let path = bucket.path().location(file);
+    Ok(ParsedManifest::parse_named(bytes, path.as_ref())?)
 }
 
 /// Asks S3 about every part, `parallel` at once. Errors begin with what `operation` makes of a part's name.

@@ -84,11 +84,7 @@ impl RemoteBundle {
             bytes = ami_manifest::decrypt(&bytes, &private_key)?;
         }
         let path = bucket.path().location(file);
-        let contents = BundleContents::parse(&bytes);
-        let contents = contents.map_err(|source| ami_manifest::Error::Manifest {
-            path: path.into(),
-            source: Box::new(source),
-        })?;
+        let contents = BundleContents::parse_named(&bytes, path.as_ref())?;
         if let Some(certificate) = &certificate {
             contents.verify(certificate)?;
         }

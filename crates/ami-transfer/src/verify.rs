@@ -67,7 +67,7 @@ async fn run(
     let contents = contents(request, &bucket, key.as_ref()).await?;
     let contents = match contents {
         Ok(contents) => contents,
-        Err(fault) => return Ok(without_manifest(fault)),
+        Err(fault) => return Ok(Check::without_manifest(fault)),
     };
     let found = look_up_each(&bucket, &contents.parts).await?;
     let size = found.parts.iter().map(|part| part.held.size).sum();
@@ -103,15 +103,15 @@ async fn run(
         (Subject::Manifest, manifest_found(&contents)),
         (
             Subject::Parts,
-            of_faults(found.missing, Finding::Parts(count)),
+            Outcome::of_faults(found.missing, Finding::Parts(count)),
         ),
         (
             Subject::Sizes,
-            of_sizes(contents.bundled_size, size, are_whole),
+            Outcome::of_sizes(contents.bundled_size, size, are_whole),
         ),
         (
             Subject::Digests,
-            of_faults(
+            Outcome::of_faults(
                 damaged,
                 Finding::Digests {
                     of_all: is_complete,
@@ -120,7 +120,7 @@ async fn run(
         ),
         (
             Subject::Signature,
-            of_signature(&contents, certificate.as_ref()),
+            Outcome::of_signature(&contents, certificate.as_ref()),
         ),
         (Subject::Stream, of_stream(stream, &key, are_whole)),
     ]
@@ -146,10 +146,7 @@ async fn contents(
         }
     }
     let path = PathBuf::from(bucket.path().location(file));
-    let parsed = BundleContents::parse(&bytes).map_err(|source| ami_manifest::Error::Manifest {
-        path: path.clone(),
-        source: Box::new(source),
-    });
+    let parsed = BundleContents::parse_named(&bytes, &path);
     let parsed = parsed.and_then(|contents| contents.with_name(&path));
     Ok(match parsed {
         Ok(contents) => match names::check_listed(&contents.parts, file) {
@@ -235,56 +232,11 @@ fn exhaust(mut parts: RemoteParts) -> Result<(), Error> {
     Ok(())
 }
 
-fn without_manifest(fault: Fault) -> Vec<Check> {
-    let others = [
-        Subject::Parts,
-        Subject::Sizes,
-        Subject::Digests,
-        Subject::Signature,
-        Subject::Stream,
-    ];
-    let others = others.map(|subject| Check {
-        subject,
-        outcome: Outcome::NotChecked(Reason::NoManifest),
-    });
-    let manifest = Check {
-        subject: Subject::Manifest,
-        outcome: Outcome::Fails(vec![fault]),
-    };
-    std::iter::once(manifest).chain(others).collect()
-}
-
 fn manifest_found(contents: &BundleContents) -> Outcome {
     Outcome::Holds(Finding::Manifest {
         name: contents.name.clone().unwrap_or_default(),
         size: contents.size,
     })
-}
-
-fn of_faults(faults: Vec<Fault>, found: Finding) -> Outcome {
-    match faults.is_empty() {
-        true => Outcome::Holds(found),
-        false => Outcome::Fails(faults),
-    }
-}
-
-fn of_sizes(said: Option<u64>, found: u64, are_whole: bool) -> Outcome {
-    match said {
-        _ if !are_whole => Outcome::NotChecked(Reason::PartIsBad),
-        None => Outcome::NotChecked(Reason::NotInManifest),
-        Some(said) if said == found => Outcome::Holds(Finding::Sizes(found)),
-        Some(said) => Outcome::Fails(vec![Fault::Sizes { found, said }]),
-    }
-}
-
-fn of_signature(contents: &BundleContents, certificate: Option<&Certificate>) -> Outcome {
-    let Some(certificate) = certificate else {
-        return Outcome::NotChecked(Reason::NoCertificate);
-    };
-    match contents.verify(certificate) {
-        Ok(()) => Outcome::Holds(Finding::Signature(certificate.info().cloned())),
-        Err(error) => Outcome::Fails(vec![error.into()]),
-    }
 }
 
 fn of_stream(
