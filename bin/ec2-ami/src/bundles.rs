@@ -24,7 +24,7 @@ pub enum From {
 
 /// `s3://BUCKET/FOLDER/NAME.manifest.xml`, or a file.
 pub fn from(text: &str) -> Result<From, String> {
-    match text.starts_with("s3://") {
+    match in_s3::is_address(text) {
         true => in_s3::manifest(text).map(From::S3),
         false => values::existing_file(text).map(From::Disk),
     }

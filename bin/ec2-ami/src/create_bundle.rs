@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ami_cli::{Context, Failure};
 use ami_ec2::Grantee;
-use ami_lifecycle::{Access, Bundle, Create, Error, OldImage, Place, old_image};
+use ami_lifecycle::{Access, Bundle, Create, Error, OldImage, Place, add_devices, old_image};
 use clap::ArgAction::SetTrue;
 use clap::Args;
 
@@ -153,13 +153,8 @@ pub fn take_after(
     create.architecture = create.architecture.take().or_else(architecture);
     let root_device = || old.root_device.clone();
     create.root_device = create.root_device.take().or_else(root_device);
-    for device in &old.devices {
-        let is_same = |name: &str| name == device.device_name;
-        let is_root = create.root_device.as_deref().is_some_and(is_same);
-        if !is_root && !create.devices.iter().any(|it| is_same(&it.device_name)) {
-            create.devices.push(device.clone());
-        }
-    }
+    let root = create.root_device.as_deref();
+    add_devices(&mut create.devices, old.devices.clone(), root);
     for tag in &old.tags {
         if !create.tags.iter().any(|given| given.key == tag.key) {
             create.tags.push(tag.clone());

@@ -88,9 +88,7 @@ impl Regional<'_> {
     /// # Errors
     /// EC2 cannot be asked.
     pub async fn image(&self, id: &str) -> Result<Option<Image>, Error> {
-        let images = self.images(&[], "image-id", id).await?;
-        let mut images = images.into_iter();
-        Ok(images.find(|image| image.image_id.as_deref() == Some(id)))
+        self.image_of(&[], id).await
     }
 
     /// The image of this ID, if this account owns it.
@@ -98,7 +96,11 @@ impl Regional<'_> {
     /// # Errors
     /// EC2 cannot be asked.
     pub async fn own_image(&self, id: &str) -> Result<Option<Image>, Error> {
-        let images = self.images(&[SELF], "image-id", id).await?;
+        self.image_of(&[SELF], id).await
+    }
+
+    async fn image_of(&self, owners: &[&str], id: &str) -> Result<Option<Image>, Error> {
+        let images = self.images(owners, "image-id", id).await?;
         let mut images = images.into_iter();
         Ok(images.find(|image| image.image_id.as_deref() == Some(id)))
     }

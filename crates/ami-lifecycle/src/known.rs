@@ -7,6 +7,7 @@ use ami_ec2::{BlockDevice, BlockDeviceMapping, EbsBlockDevice, Image, Regional, 
 
 use crate::bundle::OpenedBundle;
 use crate::create::Create;
+use crate::devices::add_devices;
 use crate::distribution::SOURCE_TAG;
 use crate::error::Error;
 use crate::identity::{of_snapshot, unique};
@@ -97,12 +98,7 @@ impl Known {
         let root_device = request.root_device.clone().or(root_of_bundle);
         let root_device = root_device.unwrap_or_else(|| ROOT_DEVICE.to_owned());
         let mut devices = request.devices.clone();
-        for device in of_bundle {
-            let is_same = |name: &String| *name == device.device_name;
-            if !is_same(&root_device) && !devices.iter().any(|given| is_same(&given.device_name)) {
-                devices.push(device);
-            }
-        }
+        add_devices(&mut devices, of_bundle, Some(&root_device));
         Ok(Self {
             disk,
             bundle,

@@ -23,6 +23,7 @@ mod clean;
 mod create;
 pub mod date;
 mod delete;
+mod devices;
 mod distribution;
 mod error;
 mod fetch;
@@ -49,6 +50,7 @@ pub use create::{
     Create, CreatePlan, Created, Purpose, RootVolume, Sent, bytes_of, create, plan_create,
 };
 pub use delete::{Delete, DeletePlan, Deleted, Kept, delete, plan_delete};
+pub use devices::add_devices;
 pub use distribution::{
     COPY_TAG, Copied, Copy, Distributed, Distribution, Offer, SOURCE_TAG, Step, Unfinished,
 };

@@ -8,12 +8,10 @@ use ami_ec2::{
 use ami_s3::BucketPath;
 
 use crate::access::{Access, Link};
+use crate::devices::{add_devices, is_instance_store, with_folder};
 use crate::distribution::{COPY_TAG, SOURCE_TAG};
 use crate::error::Error;
 use crate::waiting::unless_interrupted;
-
-/// How the virtual name of an instance store volume begins (EC2 user guide, "Block device mappings").
-const INSTANCE_STORE: &str = "ephemeral";
 
 /// What instances are billed as whose software has no price (EC2 user guide, "AMI billing information").
 const PLAIN: &str = "RunInstances";
@@ -113,9 +111,14 @@ impl OldImage {
             let is_ours = tag.key == SOURCE_TAG || tag.key == COPY_TAG;
             !is_ours && !tag.key.to_ascii_lowercase().starts_with(OF_AWS)
         };
-        let root_device = image.root_device_name.as_deref().map(device_name);
+        let root_device = image.root_device_name.as_deref().map(with_folder);
         let devices = image.block_device_mapping.iter();
-        let devices = devices.filter_map(|device| instance_store(device, root_device.as_deref()));
+        let mut further = Vec::new();
+        add_devices(
+            &mut further,
+            devices.filter_map(instance_store),
+            root_device.as_deref(),
+        );
         Ok(Self {
             id: owned(),
             bucket,
@@ -123,7 +126,7 @@ impl OldImage {
             name: image.name.unwrap_or_default(),
             description: image.description.filter(|text| !text.is_empty()),
             architecture: image.architecture,
-            devices: devices.collect(),
+            devices: further,
             root_device,
             tags: image.tag_set.into_iter().filter(is_others).collect(),
             shared_with: Vec::new(),
@@ -133,24 +136,13 @@ impl OldImage {
     }
 }
 
-/// An instance store volume, which `ami` and `root` are not: they are what it starts from.
-fn instance_store(device: &Device, root: Option<&str>) -> Option<BlockDeviceMapping> {
+fn instance_store(device: &Device) -> Option<BlockDeviceMapping> {
     let name = device.virtual_name.as_deref()?;
-    let number = name.strip_prefix(INSTANCE_STORE)?;
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let device_name = device_name(device.device_name.as_deref()?);
-    (is_number && Some(device_name.as_str()) != root).then(|| BlockDeviceMapping {
-        device_name,
+    is_instance_store(name).then_some(())?;
+    Some(BlockDeviceMapping {
+        device_name: with_folder(device.device_name.as_deref()?),
         kind: BlockDevice::InstanceStore(name.to_owned()),
     })
-}
-
-/// A device's name with its folder, which mappings of old manifests leave out.
-fn device_name(name: &str) -> String {
-    match name.starts_with('/') {
-        true => name.to_owned(),
-        false => format!("/dev/{name}"),
-    }
 }
 
 #[cfg(test)]

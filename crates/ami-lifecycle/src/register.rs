@@ -9,13 +9,11 @@ use serde::Serialize;
 
 use crate::access::{Access, Link};
 use crate::delete::denied;
+use crate::devices::{is_instance_store, with_folder};
 use crate::error::Error;
 use crate::observer::{Event, Observer};
 use crate::registering::{find, register_once};
 use crate::waiting::unless_interrupted;
-
-/// How the virtual name of an instance store volume begins; a number follows (EC2 user guide, "Block device mappings").
-const INSTANCE_STORE: &str = "ephemeral";
 
 /// The devices that a manifest names and that are none of their own: the root's name, and that of the volume it lies on.
 const ROOT: &str = "root";
@@ -205,9 +203,7 @@ pub(crate) fn devices(
     let mut root = None;
     let mut devices = Vec::new();
     for (name, device) in &machine.block_device_mapping {
-        let is_volume = name.strip_prefix(INSTANCE_STORE).is_some_and(|number| {
-            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-        });
+        let is_volume = is_instance_store(name);
         if name != ROOT && !is_volume {
             continue;
         }
@@ -222,11 +218,7 @@ pub(crate) fn devices(
                 device: device.clone(),
             });
         }
-        // The older suite's manifests leave the folder out.
-        let device_name = match device.starts_with('/') {
-            true => device.clone(),
-            false => format!("/dev/{device}"),
-        };
+        let device_name = with_folder(device);
         if is_volume {
             let kind = BlockDevice::InstanceStore(name.clone());
             devices.push(BlockDeviceMapping { device_name, kind });
