@@ -41,6 +41,8 @@ mod sending;
 mod sink;
 #[cfg(test)]
 mod sink_test;
+#[cfg(test)]
+mod test_server;
 mod unbundle;
 mod upload;
 mod verify;

@@ -3,12 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use ami_aws::Identity;
 use ami_manifest::Sha1Digest;
 use ami_parts::PartSource;
 use ami_parts::conformance::{PartSources, StoredPart, check_source};
-use ami_s3::{Bucket, Connection, Endpoint, Settings, Signature};
-use s3_server::{ACCESS_KEY, SECRET_KEY};
+use ami_s3::{Bucket, Connection};
 use sha1::{Digest, Sha1};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -17,6 +15,7 @@ use tokio::sync::watch;
 use crate::error::Error;
 use crate::held_parts::HeldPart;
 use crate::remote_parts::{MOST_PIECES, PIECE, Piece, Reading, RemoteParts, WHOLE, pieces_of};
+use crate::test_server::settings;
 
 /// A bucket on a server of its own.
 struct InBucket {
@@ -31,18 +30,7 @@ impl InBucket {
         let store = tempfile::tempdir().unwrap();
         fs::create_dir(store.path().join("bucket")).unwrap();
         let address = s3_server::serve(store.path(), 0);
-        let settings = Settings {
-            identity: Identity::Given {
-                access_key: ACCESS_KEY.to_owned(),
-                secret_key: SECRET_KEY.to_owned().into(),
-                token: None,
-            },
-            region: None,
-            endpoint: Some(Endpoint::Server(format!("http://{address}"))),
-            signature: Signature::V4,
-            retry: false,
-            requester_pays: false,
-        };
+        let settings = settings(address);
         // Its threads run tasks while the tests' block.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

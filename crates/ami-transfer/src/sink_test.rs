@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use ami_aws::Identity;
 use ami_parts::conformance::{PartSinks, check_sink};
 use ami_parts::{manifest_file_name, part_file_name};
-use ami_s3::{Acl, Bucket, Connection, Endpoint, Settings, Signature};
-use s3_server::{ACCESS_KEY, Rules, SECRET_KEY, serve_by};
+use ami_s3::{Acl, Bucket, Connection};
+use s3_server::{Rules, serve_by};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::unbounded_channel;
@@ -16,6 +15,7 @@ use crate::link::Link;
 use crate::older::OlderManifests;
 use crate::sending::Sending;
 use crate::sink::BucketSink;
+use crate::test_server::settings;
 
 const BUCKET: &str = "bundles.test";
 
@@ -36,18 +36,7 @@ impl InBucket {
         let (store, rules) = (tempfile::tempdir().unwrap(), Rules::default());
         fs::create_dir(store.path().join(BUCKET)).unwrap();
         let address = serve_by(rules.clone(), store.path(), 0);
-        let settings = Settings {
-            identity: Identity::Given {
-                access_key: ACCESS_KEY.to_owned(),
-                secret_key: SECRET_KEY.to_owned().into(),
-                token: None,
-            },
-            region: None,
-            endpoint: Some(Endpoint::Server(format!("http://{address}"))),
-            signature: Signature::V4,
-            retry: false,
-            requester_pays: false,
-        };
+        let settings = settings(address);
         let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
         let (connection, _) = runtime.block_on(Connection::open(&settings)).unwrap();
         let bucket = connection.bucket(BUCKET.parse().unwrap());

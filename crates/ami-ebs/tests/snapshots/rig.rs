@@ -203,6 +203,29 @@ impl Scene {
         })
     }
 
+    /// Interrupts the upload of a source again and again, at moments that the seed chooses, until a run comes to its end. There is one
+    /// snapshot then, and no more blocks were sent twice than can have been in flight.
+    pub fn put_with_interruptions(&self, source: impl Fn() -> Source, seed: u64) -> Uploaded {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut interrupted = 0;
+        let done = loop {
+            match self.put_some(source(), chance.u64(0..60)) {
+                None => interrupted += 1,
+                Some(done) => break done.unwrap(),
+            }
+        };
+        assert!(interrupted >= 3, "{interrupted}");
+        assert_eq!(self.server.snapshots().len(), 1);
+        let puts = self.server.log().puts(&done.snapshot);
+        let twice: usize = puts.values().map(|puts| puts - 1).sum();
+        let most = interrupted * self.request.parallel;
+        assert!(
+            twice <= most,
+            "{twice} blocks were sent again, and at most {most} were in flight"
+        );
+        done
+    }
+
     /// Whether a snapshot is of this disk, if what was not written reads as zeros.
     pub fn has(&self, snapshot: &str, disk: &Made) -> bool {
         let path = self.folder.path().join("exported");
